@@ -1,0 +1,2 @@
+//! balefire
+fn main() {}

@@ -1,0 +1,2 @@
+//! balefire-correlator
+fn main() {}

@@ -1,0 +1,2 @@
+//! balefire-ingest
+fn main() {}

@@ -1,0 +1,2 @@
+//! balefire-notifier
+fn main() {}

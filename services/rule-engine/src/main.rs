@@ -1,0 +1,2 @@
+//! balefire-rule-engine
+fn main() {}

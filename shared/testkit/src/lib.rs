@@ -1,0 +1,3 @@
+//! What tests share. A dev-dependency only: nothing that ships links it.
+
+pub mod contract;
