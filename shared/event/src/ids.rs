@@ -1,0 +1,155 @@
+//! Ids: fixed-length digests with the formulas of SEMANTICS.
+
+use crate::digest::FieldHasher;
+use crate::time::Timestamp;
+
+/// Bytes that are not an id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected {expected} bytes or twice as many hex digits")]
+pub struct MalformedId {
+    /// How many bytes the id has.
+    pub expected: usize,
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $len:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize)]
+        pub struct $name(pub [u8; $len]);
+
+        impl $name {
+            /// From exactly as many bytes as the id has.
+            ///
+            /// # Errors
+            /// Any other length.
+            pub fn from_slice(bytes: &[u8]) -> Result<Self, MalformedId> {
+                bytes.try_into().map(Self).map_err(|_| MalformedId { expected: $len })
+            }
+
+            /// The id's bytes.
+            pub const fn as_bytes(&self) -> &[u8; $len] {
+                &self.0
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "{}({self})", stringify!($name))
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = MalformedId;
+            /// Reads lower- or upper-case hex.
+            fn from_str(text: &str) -> Result<Self, MalformedId> {
+                let malformed = MalformedId { expected: $len };
+                if text.len() != 2 * $len || !text.is_ascii() {
+                    return Err(malformed);
+                }
+                let mut bytes = [0u8; $len];
+                for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+                    let pair = std::str::from_utf8(pair).map_err(|_| malformed.clone())?;
+                    *byte = u8::from_str_radix(pair, 16).map_err(|_| malformed.clone())?;
+                }
+                Ok(Self(bytes))
+            }
+        }
+    };
+}
+
+id! {
+    /// Which detection an event is: copies of one detection share it.
+    DedupId, 16
+}
+id! {
+    /// Who: keyed BLAKE3 of (kind, canonical value).
+    SubjectRef, 16
+}
+id! {
+    /// Which escalation: the same under every order of arrival.
+    EscalationId, 16
+}
+id! {
+    /// UUID of a rule.
+    RuleId, 16
+}
+id! {
+    /// A barrier.
+    BarrierId, 16
+}
+id! {
+    /// A full BLAKE3 digest.
+    Digest, 32
+}
+
+impl DedupId {
+    /// `decision` is the digest of the decision fields ([`crate::Event::decision_digest`]).
+    #[must_use]
+    pub fn of(tenant: &str, source: &str, event_id: &str, decision: &Digest) -> Self {
+        Self(
+            FieldHasher::new("balefire dedup v1")
+                .field(tenant.as_bytes())
+                .field(source.as_bytes())
+                .field(event_id.as_bytes())
+                .field(&decision.0)
+                .id(),
+        )
+    }
+}
+
+impl EscalationId {
+    /// Of a slot of a windowed rule. `key` is the canonical group key
+    /// ([`crate::escalation::canonical_key`]), `rearm` R and `slot_start` slot·R in nanoseconds.
+    #[must_use]
+    pub fn windowed(
+        tenant: &str,
+        rule: &RuleId,
+        key: &[u8],
+        rearm: i64,
+        slot_start: Timestamp,
+    ) -> Self {
+        Self(
+            FieldHasher::new("balefire escalation window v1")
+                .field(tenant.as_bytes())
+                .field(&rule.0)
+                .field(key)
+                .number(rearm)
+                .number(slot_start.0)
+                .id(),
+        )
+    }
+
+    /// Of a single event under a windowless rule.
+    #[must_use]
+    pub fn single(tenant: &str, rule: &RuleId, dedup: &DedupId) -> Self {
+        Self(
+            FieldHasher::new("balefire escalation single v1")
+                .field(tenant.as_bytes())
+                .field(&rule.0)
+                .field(&dedup.0)
+                .id(),
+        )
+    }
+}
+
+impl RuleId {
+    /// From the usual text form of a UUID.
+    ///
+    /// # Errors
+    /// Where the text is no UUID.
+    pub fn from_uuid(text: &str) -> Result<Self, uuid::Error> {
+        uuid::Uuid::parse_str(text).map(|uuid| Self(uuid.into_bytes()))
+    }
+
+    /// The usual text form.
+    #[must_use]
+    pub fn to_uuid(self) -> String {
+        uuid::Uuid::from_bytes(self.0).to_string()
+    }
+}
