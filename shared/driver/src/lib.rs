@@ -1,0 +1,18 @@
+//! The driver loop, once for every stateful stage (SEMANTICS §10).
+//!
+//! A stage is a pure state machine behind [`Stage`]; the driver owns everything around it, one
+//! loop for each (stage, partition): reading the lanes, claims, numbered steps with their lists
+//! of inputs, fenced publishing, redo after a take-over, checkpoints, repairs, ticks and dead
+//! letters. A stage never sees the log, the store or a clock, and the driver never looks into
+//! a record's meaning.
+//!
+//! The order of things at start: checkpoint compared with the log → claim on every target →
+//! lists of the steps behind the checkpoint → redo in exactly that order with its outputs kept
+//! back, except what a target lacks → past outputs shown to the stage → live.
+
+pub mod stage;
+
+pub use stage::{
+    BadState, Counter, DeadLetter, Effects, Input, Output, PastOutput, Readiness, Stage,
+    StageStatus,
+};

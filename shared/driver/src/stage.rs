@@ -1,0 +1,193 @@
+//! [`Stage`]: what the rule engine and the correlator implement, and the plain data it speaks.
+
+use std::sync::Arc;
+
+use balefire_event::{Lane, Timestamp};
+use balefire_wire::BatchView;
+
+/// One input batch.
+#[derive(Debug)]
+pub struct Input<'a> {
+    /// Index of its source in [`crate::Plan::sources`].
+    pub source: usize,
+    /// Lane of that source; `None` for a stream without lanes.
+    pub lane: Option<Lane>,
+    /// Sequence in its stream.
+    pub sequence: u64,
+    /// When the server stored it. The same on every reading.
+    pub stored_at: Timestamp,
+    /// Whole subject it was published on: tells door, correlator, tick and replay apart.
+    pub subject: &'a str,
+    /// The parsed batch.
+    pub batch: &'a BatchView<'a>,
+}
+
+/// One past output of this partition, read back from a target.
+#[derive(Debug)]
+pub struct PastOutput<'a> {
+    /// Index of its target in [`crate::Plan::targets`].
+    pub target: usize,
+    /// Sequence in the target's stream.
+    pub sequence: u64,
+    /// When the server stored it.
+    pub stored_at: Timestamp,
+    /// Number of the step it is of.
+    pub step: u64,
+    /// The batch; claims are left out, empty parts may come.
+    pub batch: &'a BatchView<'a>,
+}
+
+/// One record a stage emits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// Index of its target in [`crate::Plan::targets`].
+    pub target: usize,
+    /// Tenant of the record; empty for ticks, barriers and watermarks.
+    ///
+    /// Within a step and target, records of one tenant keep their order; tenants follow one
+    /// another in the order of their first record; those of no tenant come last.
+    pub tenant: Arc<str>,
+    /// The encoded `balefire.log.v1.Record`, as `balefire_wire`'s `encode_record` writes it.
+    pub record: Vec<u8>,
+    /// received_at of the record; the largest of a batch goes into its header.
+    pub received_at: Option<Timestamp>,
+    /// Control revision of the record, 0 if it has none; the largest goes into the header.
+    pub control_revision: u64,
+    /// Largest lateness L in force for it, nanoseconds, 0 if it has none; likewise.
+    pub lateness_max: i64,
+}
+
+/// One input record, or a whole batch, that could not go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Index of the record in its batch; `None`: the whole batch.
+    pub index: Option<u32>,
+    /// Stable code, a page of docs/runbooks: `rule_panicked`, `malformed_record` …
+    pub reason: &'static str,
+    /// For people; never holds a body.
+    pub detail: String,
+}
+
+/// What a stage wants done. Plain data; the driver acts.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Records to publish, in order.
+    pub outputs: Vec<Output>,
+    /// Records to lay aside. Published before the next input is taken.
+    pub dead_letters: Vec<DeadLetter>,
+    /// Asks for a repair (SEMANTICS §7): the input partition from this server time on is read
+    /// again, up to and including the batch just applied. The earliest wins.
+    pub repair_from: Option<Timestamp>,
+}
+
+impl Effects {
+    /// Asks for a repair from `from`; keeps the earlier of two.
+    pub fn repair(&mut self, from: Timestamp) {
+        self.repair_from = Some(self.repair_from.map_or(from, |other| other.min(from)));
+    }
+}
+
+/// Whether a stage can take a batch of some control revision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// It can.
+    Ready,
+    /// The control log has not delivered that revision yet: the partition waits, and is asked
+    /// again every [`crate::limit::READINESS_POLL`].
+    Wait,
+    /// It can only with a state built anew: the driver calls [`Stage::reset`] and reads the log
+    /// again from [`Stage::rebuild_from`].
+    Rebuild,
+}
+
+/// A snapshot that cannot be restored: other version, other rules, damage.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("state cannot be restored: {reason}")]
+pub struct BadState {
+    /// Why.
+    pub reason: String,
+}
+
+/// A number for people and scripts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counter {
+    /// Name, as in the metrics.
+    pub name: &'static str,
+    /// Value.
+    pub value: u64,
+}
+
+/// How a stage is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StageStatus {
+    /// Low watermark; `None` before the first.
+    pub low_watermark: Option<Timestamp>,
+    /// Entries, joins or deliveries kept.
+    pub state_len: u64,
+    /// Further numbers.
+    pub counters: Vec<Counter>,
+}
+
+/// A pure, deterministic state machine over the batches of one partition.
+///
+/// The same inputs in the same order give the same effects in the same order: a new owner
+/// derives a step exactly as the first one did. No method fails or does IO; a bad record is a
+/// [`DeadLetter`]. A panic in [`Stage::apply`] or a repair is caught: the batch becomes a dead
+/// letter (`rule_panicked`), the stage is restored from its checkpoint and the log, and that
+/// batch is skipped.
+pub trait Stage: Send + 'static {
+    /// Version of stage and snapshot format. A checkpoint of another version is set aside and
+    /// the state is built from the log.
+    fn version(&self) -> u32;
+
+    /// Whether a batch with this `control_revision_max` can be taken. May take in control
+    /// records that have arrived meanwhile. Asked before each batch, cheap.
+    fn readiness(&mut self, control_revision: u64) -> Readiness;
+
+    /// Takes one batch.
+    fn apply(&mut self, input: &Input<'_>, effects: &mut Effects);
+
+    /// A repair starts: everything stored at `from` or later comes again through
+    /// [`Stage::load_output`] (past outputs first, of steps already published) and
+    /// [`Stage::repair_batch`] (the lanes one after the other, each in order, up to the current
+    /// positions), then [`Stage::repair_end`].
+    fn repair_begin(&mut self, from: Timestamp);
+
+    /// One batch read again. Effects are taken like those of [`Stage::apply`]; a further repair
+    /// asked for here is ignored.
+    fn repair_batch(&mut self, input: &Input<'_>, effects: &mut Effects);
+
+    /// The repair is complete: what it adds is emitted here.
+    fn repair_end(&mut self, effects: &mut Effects);
+
+    /// Earliest server time of past outputs that it needs to see at a start; `None`: all that
+    /// the checkpoint does not cover. Asked after restore or reset, before redo.
+    fn load_from(&self) -> Option<Timestamp>;
+
+    /// A past output of its own, in the order of the log. Steps that come before the redone
+    /// ones are shown before the redo, the redone ones after it (idempotent: the stage has just
+    /// derived them). Never emits.
+    fn load_output(&mut self, output: &PastOutput<'_>);
+
+    /// Server time from which a state without checkpoint is built; `None`: the whole log.
+    fn rebuild_from(&self) -> Option<Timestamp>;
+
+    /// The whole state, encoded (`balefire_store::encode`).
+    fn snapshot(&self) -> Vec<u8>;
+
+    /// Takes over a snapshot of the same version.
+    ///
+    /// # Errors
+    /// [`BadState`] for anything doubtful; the driver then resets and rebuilds.
+    fn restore(&mut self, state: &[u8]) -> Result<(), BadState>;
+
+    /// Empty, as new. Rule sets and configuration stay.
+    fn reset(&mut self);
+
+    /// Earliest wall-clock time at which a tick would let something happen; `None`: nothing is
+    /// open. The driver then publishes a tick to every source with a tick subject.
+    fn next_deadline(&self) -> Option<Timestamp>;
+
+    /// How it is, for status pages; asked at most once a second.
+    fn status(&self) -> StageStatus;
+}
