@@ -1,1 +1,27 @@
-//! balefire-wire
+//! The only crate that knows protobuf: the generated contract, and the way between its bytes and
+//! the vocabulary of `balefire-event`.
+//!
+//! - [`event_codec`]: an event's bytes, written in two parts and read without a copy.
+//! - [`batch`]: a log message, written from encoded records and read record by record.
+//! - [`record`]: one record of a batch.
+//! - `convert`: `From` and `TryFrom` between event types and generated types.
+//!
+//! Never panics on any bytes. Never reads a clock, never does IO.
+
+pub mod batch;
+mod bytes_reader;
+mod bytes_writer;
+mod convert;
+mod error;
+pub mod event_codec;
+mod generated;
+mod part_codec;
+pub mod record;
+
+pub use batch::{BatchView, BatchWriter, Header, RawRecord, event_record_len};
+pub use error::Error;
+pub use generated::{deadletter, delivery, escalation, event, ingest, join, log, rule, status};
+pub use record::{RecordRef, RecordView, encode_record};
+
+/// Descriptors of every message and service, for gRPC reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("generated/descriptor.bin");
