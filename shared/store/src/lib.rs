@@ -1,1 +1,22 @@
-//! balefire-store
+//! Disposable checkpoints: versioned, checksummed, on disk. The only crate that knows sled and
+//! bincode.
+//!
+//! A checkpoint saves time at a start and nothing else: whatever is in doubt is set aside and
+//! the caller builds its state from the log. So nothing here is ever fatal, a panic inside the
+//! database is an [`Error::Doubt`], and bytes that come out are exactly the bytes that went in.
+//!
+//! Layout of one tree: `<name>/m` holds the manifest (envelope, [`Meta`], digest of each page),
+//! `<name>/p<index>` a page of the state; `~<name>/…` is what was set aside last.
+
+mod aside;
+mod checkpoint;
+mod database;
+mod encoding;
+mod envelope;
+mod error;
+mod worker;
+
+pub use checkpoint::{Checkpoint, LaneRun, Meta, SourceMark, TargetMark};
+pub use encoding::{decode, encode};
+pub use error::Error;
+pub use worker::{Options, Store};

@@ -1,0 +1,51 @@
+//! Bytes of a state, by serde.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::error::Error;
+
+/// Encodes a state. Compact, not self-describing: put a version beside it.
+///
+/// # Errors
+/// [`Error::Encoding`] where serde refuses.
+pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
+    bincode::serde::encode_to_vec(value, bincode::config::standard()).map_err(|e| Error::Encoding {
+        doing: "encode",
+        reason: e.to_string(),
+    })
+}
+
+/// Decodes what [`encode`] wrote.
+///
+/// # Errors
+/// [`Error::Encoding`] for bytes of anything else, trailing bytes included.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    let failed = |reason: String| Error::Encoding {
+        doing: "decode",
+        reason,
+    };
+    let (value, read) = bincode::serde::decode_from_slice(bytes, bincode::config::standard())
+        .map_err(|e| failed(e.to_string()))?;
+    if read != bytes.len() {
+        return Err(failed(format!("{} bytes too many", bytes.len() - read)));
+    }
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decodes_what_it_encoded_and_nothing_else() {
+        let value = (7u64, "seven".to_owned(), vec![Some(-7i64), None]);
+        let mut bytes = encode(&value).unwrap();
+        assert_eq!(
+            decode::<(u64, String, Vec<Option<i64>>)>(&bytes).unwrap(),
+            value
+        );
+        bytes.push(0);
+        assert!(decode::<(u64, String, Vec<Option<i64>>)>(&bytes).is_err());
+        assert!(decode::<(u64, String, Vec<Option<i64>>)>(&bytes[..3]).is_err());
+    }
+}
