@@ -1,0 +1,156 @@
+//! [`Watermark`]: how far a partition has come, and the largest lateness in force (SEMANTICS §7).
+//!
+//! Decides what may leave memory, never what is true.
+
+use std::collections::BTreeMap;
+
+use balefire_event::{Lane, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// Most different lateness bounds remembered at once; beyond it the smallest is taken for the
+/// next larger one.
+pub const LATENESS_LEN_MAX: usize = 64;
+
+/// The low watermark of an EVENTS partition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watermark {
+    skew: i64,
+    lanes: [Option<Timestamp>; 3],
+    correlators: BTreeMap<u32, Timestamp>,
+    low: Option<Timestamp>,
+}
+
+impl Watermark {
+    /// Nothing seen; `skew` is S, nanoseconds.
+    #[must_use]
+    pub const fn new(skew: i64) -> Self {
+        Self {
+            skew,
+            lanes: [None; 3],
+            correlators: BTreeMap::new(),
+            low: None,
+        }
+    }
+
+    /// A record of a lane with this received_at was seen.
+    pub fn observe_lane(&mut self, lane: Lane, received_at: Timestamp) {
+        if let Some(highest) = self.lanes.get_mut(lane.index()) {
+            *highest = Some(highest.map_or(received_at, |high| high.max(received_at)));
+        }
+    }
+
+    /// The correlator of an INTAKE partition promised to emit nothing lower. A partition counts
+    /// from its first promise on.
+    pub fn observe_correlator(&mut self, partition: u32, promise: Timestamp) {
+        let known = self.correlators.entry(partition).or_insert(promise);
+        *known = (*known).max(promise);
+    }
+
+    /// Moves the low watermark to the least of all inputs minus S. It never goes back.
+    pub fn advance(&mut self) {
+        let mut least = Timestamp::MAX;
+        for lane in self.lanes {
+            let Some(highest) = lane else { return };
+            least = least.min(highest);
+        }
+        for promise in self.correlators.values() {
+            least = least.min(*promise);
+        }
+        let low = least.minus(self.skew);
+        self.low = Some(self.low.map_or(low, |before| before.max(low)));
+    }
+
+    /// The low watermark; `None` until every lane was seen.
+    #[must_use]
+    pub const fn low(&self) -> Option<Timestamp> {
+        self.low
+    }
+}
+
+/// The lateness bounds L in force, with when each was last seen.
+///
+/// Only those that no larger and later one covers are kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lateness {
+    last_seen: BTreeMap<i64, Timestamp>,
+}
+
+impl Lateness {
+    /// A batch said that L is `lateness` at `received_at`.
+    pub fn observe(&mut self, lateness: i64, received_at: Timestamp) {
+        let covered = |l: i64, at: Timestamp, by: (&i64, &Timestamp)| *by.0 >= l && *by.1 >= at;
+        if self
+            .last_seen
+            .range(lateness..)
+            .any(|by| covered(lateness, received_at, by))
+        {
+            return;
+        }
+        self.last_seen
+            .retain(|l, at| *l > lateness || *at > received_at);
+        self.last_seen.insert(lateness, received_at);
+        if self.last_seen.len() > LATENESS_LEN_MAX
+            && let Some((_, at)) = self.last_seen.pop_first()
+            && let Some(mut next) = self.last_seen.first_entry()
+        {
+            let later = at.max(*next.get());
+            next.insert(later);
+        }
+    }
+
+    /// The largest L seen in the last L + `window`, nanoseconds; what was seen longer ago than
+    /// that before `low` is forgotten. `None` where nothing is left.
+    pub fn largest(&mut self, low: Timestamp, window: i64) -> Option<i64> {
+        self.last_seen
+            .retain(|l, at| at.plus(*l).plus(window) > low);
+        self.last_seen.last_key_value().map(|(l, _)| *l)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slowest_input_holds_the_watermark_and_it_never_goes_back() {
+        let mut mark = Watermark::new(10);
+        mark.observe_lane(Lane::Urgent, Timestamp(100));
+        mark.observe_lane(Lane::Normal, Timestamp(200));
+        mark.advance();
+        assert_eq!(mark.low(), None);
+        mark.observe_lane(Lane::Bulk, Timestamp(300));
+        mark.observe_lane(Lane::Urgent, Timestamp(90));
+        mark.advance();
+        assert_eq!(mark.low(), Some(Timestamp(90)));
+        mark.observe_correlator(3, Timestamp(50));
+        mark.advance();
+        assert_eq!(mark.low(), Some(Timestamp(90)));
+        mark.observe_lane(Lane::Urgent, Timestamp(500));
+        mark.observe_correlator(3, Timestamp(150));
+        mark.advance();
+        assert_eq!(mark.low(), Some(Timestamp(140)));
+    }
+
+    #[test]
+    fn a_large_lateness_is_in_force_until_its_own_reach_has_passed() {
+        let mut lateness = Lateness::default();
+        lateness.observe(100, Timestamp(0));
+        lateness.observe(10, Timestamp(50));
+        assert_eq!(lateness.largest(Timestamp(104), 5), Some(100));
+        assert_eq!(lateness.largest(Timestamp(105), 5), None);
+        lateness.observe(10, Timestamp(100));
+        lateness.observe(20, Timestamp(100));
+        assert_eq!(lateness.largest(Timestamp(105), 5), Some(20));
+    }
+
+    #[test]
+    fn too_many_bounds_are_merged_upwards() {
+        let mut lateness = Lateness::default();
+        let count = i64::try_from(LATENESS_LEN_MAX).unwrap() + 10;
+        for l in 0..count {
+            lateness.observe(l, Timestamp(-l));
+        }
+        assert_eq!(lateness.last_seen.len(), LATENESS_LEN_MAX);
+        assert_eq!(lateness.largest(Timestamp(-count), 1), Some(count - 1));
+    }
+}

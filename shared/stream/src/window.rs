@@ -1,0 +1,365 @@
+//! [`Window`]: the entries of one key, and which of them are breach points (SEMANTICS §3).
+//!
+//! An entry is a breach point iff more than N entries have t in [t − W, t], itself and equal
+//! times included. Only entries whose answer an insertion can change are looked at: those with
+//! t in [t_new, t_new + W]. What is trimmed by count changes no answer; what is dropped by time
+//! is the caller's decision, who repairs what needs it again.
+
+use balefire_event::{DedupId, Timestamp};
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+use crate::Error;
+
+/// N, W and R of a rule generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct WindowSpec {
+    threshold: usize,
+    window: i64,
+    rearm: i64,
+}
+
+impl WindowSpec {
+    /// "More than `threshold` within `window`, slots of `rearm`"; both in nanoseconds.
+    ///
+    /// # Errors
+    /// A period of zero or less.
+    pub fn new(threshold: u64, window: i64, rearm: i64) -> Result<Self, Error> {
+        if window <= 0 {
+            return Err(Error::Window(window));
+        }
+        if rearm <= 0 {
+            return Err(Error::Rearm(rearm));
+        }
+        let threshold = usize::try_from(threshold).unwrap_or(usize::MAX);
+        Ok(Self {
+            threshold,
+            window,
+            rearm,
+        })
+    }
+
+    /// W, nanoseconds.
+    #[must_use]
+    pub const fn window(&self) -> i64 {
+        self.window
+    }
+
+    /// R, nanoseconds.
+    #[must_use]
+    pub const fn rearm(&self) -> i64 {
+        self.rearm
+    }
+
+    /// N.
+    #[must_use]
+    pub const fn threshold(&self) -> usize {
+        self.threshold
+    }
+
+    /// floor(t / R), right for times before 1970 too.
+    #[must_use]
+    pub const fn slot_of(&self, t: Timestamp) -> i64 {
+        t.0.div_euclid(self.rearm)
+    }
+
+    /// slot · R.
+    #[must_use]
+    pub const fn slot_start(&self, slot: i64) -> Timestamp {
+        Timestamp(slot.saturating_mul(self.rearm))
+    }
+
+    /// First and last time of the slot of `t`.
+    const fn slot_bounds(&self, t: Timestamp) -> (Timestamp, Timestamp) {
+        bounds(t, self.rearm)
+    }
+
+    /// First and last time of the part of the slot of `t` that lies in the same cell of W.
+    fn cell_bounds(&self, t: Timestamp) -> (Timestamp, Timestamp) {
+        let (slot_first, slot_last) = self.slot_bounds(t);
+        let (cell_first, cell_last) = bounds(t, self.window);
+        (slot_first.max(cell_first), slot_last.min(cell_last))
+    }
+}
+
+const fn bounds(t: Timestamp, period: i64) -> (Timestamp, Timestamp) {
+    let first = t.minus(t.0.rem_euclid(period));
+    // From t, not from `first`: that saturates below the earliest time.
+    (first, t.plus(period - 1 - t.0.rem_euclid(period)))
+}
+
+/// What an entry carries beside time and id.
+pub trait Payload {
+    /// Takes in what a copy of the same entry said.
+    fn absorb(&mut self, copy: Self);
+}
+
+impl Payload for () {
+    fn absorb(&mut self, _copy: Self) {}
+}
+
+/// One event of a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry<P> {
+    /// Effective time.
+    pub t: Timestamp,
+    /// Which detection.
+    pub dedup_id: DedupId,
+    /// One of its records carries a control revision of the generation.
+    pub may_breach: bool,
+    /// Records it stands for: itself and those trimmed beside it.
+    pub records: u32,
+    /// What the caller keeps of it.
+    pub payload: P,
+}
+
+impl<P> Entry<P> {
+    /// An entry that stands for itself.
+    pub const fn new(t: Timestamp, dedup_id: DedupId, may_breach: bool, payload: P) -> Self {
+        Self {
+            t,
+            dedup_id,
+            may_breach,
+            records: 1,
+            payload,
+        }
+    }
+
+    fn place(&self) -> (Timestamp, DedupId) {
+        (self.t, self.dedup_id)
+    }
+}
+
+/// A slot that an insertion breached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Breach {
+    /// floor(t / R).
+    pub slot: i64,
+    /// The earliest breach point of the slot found by this insertion.
+    pub at: Timestamp,
+}
+
+/// Slots one insertion breached, ascending.
+pub type Breaches = SmallVec<[Breach; 2]>;
+
+/// The entries of one key, sorted by (t, dedup_id).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Window<P> {
+    entries: SmallVec<[Entry<P>; 1]>,
+}
+
+impl<P> Default for Window<P> {
+    fn default() -> Self {
+        Self {
+            entries: SmallVec::new(),
+        }
+    }
+}
+
+impl<P: Payload> Window<P> {
+    /// From entries in any order, as a snapshot holds them.
+    #[must_use]
+    pub fn from_entries(mut entries: Vec<Entry<P>>) -> Self {
+        entries.sort_by_key(Entry::place);
+        Self {
+            entries: SmallVec::from_vec(entries),
+        }
+    }
+
+    /// Puts an entry in and finds the slots this breaches, but for those `emitted` says are
+    /// known. A copy adds no entry; it may allow its entry to breach.
+    ///
+    /// Nothing is trimmed: evidence can be read with [`Window::range`] first. Call
+    /// [`Window::trim`] for the entry's time and for each breach afterwards.
+    pub fn insert(
+        &mut self,
+        spec: &WindowSpec,
+        entry: Entry<P>,
+        emitted: impl Fn(i64) -> bool,
+    ) -> Breaches {
+        let place = entry.place();
+        let t = entry.t;
+        let at = match self.entries.last() {
+            Some(last) if last.place() >= place => {
+                self.entries.partition_point(|other| other.place() < place)
+            }
+            Some(_) | None => self.entries.len(),
+        };
+        if let Some(known) = self.entries.get_mut(at)
+            && known.place() == place
+        {
+            let allowed = entry.may_breach && !known.may_breach;
+            known.may_breach |= entry.may_breach;
+            known.payload.absorb(entry.payload);
+            if !allowed {
+                return Breaches::new();
+            }
+            return self.breaches(spec, at, t, &emitted);
+        }
+        self.entries.insert(at, entry);
+        self.breaches(spec, at, t.plus(spec.window), &emitted)
+    }
+
+    /// Breach points among the entries from the equals of the entry at `at` to those at `until`.
+    fn breaches(
+        &self,
+        spec: &WindowSpec,
+        at: usize,
+        until: Timestamp,
+        emitted: &impl Fn(i64) -> bool,
+    ) -> Breaches {
+        let mut found = Breaches::new();
+        let mut first = self.run_start(at);
+        while let Some(t) = self.entries.get(first).map(|entry| entry.t)
+            && t <= until
+        {
+            let (end, may_breach) = self.run(first, t);
+            let slot = spec.slot_of(t);
+            if may_breach
+                && found.last().is_none_or(|breach| breach.slot != slot)
+                && self.reaches(spec, end, t)
+                && !emitted(slot)
+            {
+                found.push(Breach { slot, at: t });
+            }
+            first = end;
+        }
+        found
+    }
+
+    /// Index of the first entry with the same time as the one at `at`.
+    fn run_start(&self, at: usize) -> usize {
+        let before = self.entries.get(..at).unwrap_or_default();
+        let t = self.entries.get(at).map(|entry| entry.t);
+        at - before
+            .iter()
+            .rev()
+            .take_while(|entry| Some(entry.t) == t)
+            .count()
+    }
+
+    /// End of the run of entries at `t` that starts at `first`, and whether one may breach.
+    fn run(&self, first: usize, t: Timestamp) -> (usize, bool) {
+        let mut may_breach = false;
+        let mut end = first;
+        while let Some(entry) = self.entries.get(end)
+            && entry.t == t
+        {
+            may_breach |= entry.may_breach;
+            end += 1;
+        }
+        (end, may_breach)
+    }
+
+    /// Whether more than N entries lie in [t − W, t], of which `end` is behind the last.
+    fn reaches(&self, spec: &WindowSpec, end: usize, t: Timestamp) -> bool {
+        end.checked_sub(1)
+            .and_then(|last| last.checked_sub(spec.threshold))
+            .and_then(|index| self.entries.get(index))
+            .is_some_and(|entry| entry.t >= t.minus(spec.window))
+    }
+
+    /// Trims by count where the entry at `t` lies: the newest N of an emitted slot; of a slot not
+    /// emitted the first N and the last N of its cell. Waits until N more have gathered, so that
+    /// it costs nothing on average; what is kept is never less than what SEMANTICS §3 asks.
+    pub fn trim(&mut self, spec: &WindowSpec, t: Timestamp, emitted: bool) {
+        let n = spec.threshold;
+        let (first, last) = if emitted {
+            spec.slot_bounds(t)
+        } else {
+            spec.cell_bounds(t)
+        };
+        let head = if emitted { 0 } else { n };
+        let kept = head.saturating_add(n);
+        if self.entries.len() <= kept.saturating_add(n) {
+            return;
+        }
+        let start = self.entries.partition_point(|entry| entry.t < first);
+        let end = self.entries.partition_point(|entry| entry.t <= last);
+        if end - start <= kept.saturating_add(n) {
+            return;
+        }
+        let (from, to) = (start + head, end - n);
+        let trimmed: u32 = self
+            .entries
+            .drain(from..to)
+            .fold(0, |sum, entry| sum.saturating_add(entry.records));
+        if n > 0
+            && let Some(next) = self.entries.get_mut(from)
+        {
+            next.records = next.records.saturating_add(trimmed);
+        }
+        self.shrink();
+    }
+
+    /// Drops the entries with t ≤ `cut`.
+    pub fn drop_until(&mut self, cut: Timestamp) {
+        if self.entries.first().is_none_or(|entry| entry.t > cut) {
+            return;
+        }
+        let gone = self.entries.partition_point(|entry| entry.t <= cut);
+        self.entries.drain(..gone);
+        self.shrink();
+    }
+
+    /// Gives memory back once three quarters of it are idle.
+    fn shrink(&mut self) {
+        if self.entries.spilled() && self.entries.len() * 4 <= self.entries.capacity() {
+            self.entries.shrink_to_fit();
+        }
+    }
+
+    /// The entries with t in [from, to].
+    #[must_use]
+    pub fn range(&self, from: Timestamp, to: Timestamp) -> &[Entry<P>] {
+        let start = self.entries.partition_point(|entry| entry.t < from);
+        let end = self.entries.partition_point(|entry| entry.t <= to);
+        self.entries.get(start..end).unwrap_or_default()
+    }
+
+    /// The entries that count for a state digest: those behind `cut`, reduced to what is kept
+    /// whatever the order of arrival was. A cell that `cut` goes through is reduced to its
+    /// last N, as its first N may be gone already.
+    pub fn canonical<'w>(
+        &'w self,
+        spec: &'w WindowSpec,
+        cut: Timestamp,
+        emitted: impl Fn(i64) -> bool + 'w,
+    ) -> impl Iterator<Item = &'w Entry<P>> {
+        self.entries
+            .iter()
+            .enumerate()
+            .filter(move |(_, e)| e.t > cut)
+            .filter(move |(index, entry)| {
+                let known = emitted(spec.slot_of(entry.t));
+                let (first, last) = if known {
+                    spec.slot_bounds(entry.t)
+                } else {
+                    spec.cell_bounds(entry.t)
+                };
+                let start = self.entries.partition_point(|e| e.t < first);
+                let end = self.entries.partition_point(|e| e.t <= last);
+                end - index <= spec.threshold
+                    || (!known && first > cut && index - start < spec.threshold)
+            })
+            .map(|(_, entry)| entry)
+    }
+
+    /// Every entry kept, in order.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry<P>] {
+        &self.entries
+    }
+
+    /// How many entries are kept.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
