@@ -1,0 +1,295 @@
+//! A connection of one role: [`Bus`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::{self, Context};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::credential::Credential;
+use crate::error::Error;
+use crate::message::{StreamInfo, timestamp};
+
+/// Oldest server that does what is needed.
+pub const SERVER_VERSION_MIN: (u32, u32) = (2, 14);
+const SERVER_VERSION_NEEDED: &str = "2.14";
+/// Smallest `max_payload` a server may have, bytes.
+pub const MAX_PAYLOAD_MIN: usize = 1024 * 1024;
+/// The first connection must be there within this time.
+pub const CONNECT_DEADLINE: Duration = Duration::from_secs(15);
+/// An unacknowledged publish or an unanswered request is unknown after this time.
+pub const ACK_TIMEOUT: Duration = Duration::from_secs(2);
+
+const CONNECT_ATTEMPT: Duration = Duration::from_secs(2);
+const PING_INTERVAL: Duration = Duration::from_secs(2);
+const RECONNECT_DELAY_MAX: Duration = Duration::from_millis(250);
+const RECONNECT_DELAY_FIRST_MS: u64 = 20;
+/// Publishes of this connection that may await their acknowledgement together.
+const ACKS_IN_FLIGHT_MAX: usize = 4096;
+
+/// A connected role. Cheap to clone; all clones share one connection.
+#[derive(Clone)]
+pub struct Bus {
+    pub(crate) context: Context,
+    client: Client,
+    connected: watch::Receiver<bool>,
+    name: Arc<str>,
+}
+
+impl std::fmt::Debug for Bus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bus")
+            .field("name", &self.name)
+            .field("connected", &self.is_connected())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Bus {
+    /// Connects to `urls` (separated by commas) and checks that the server is usable: version,
+    /// JetStream, `max_payload`. Later losses of the connection are mended without end, every
+    /// 250 ms at the latest.
+    ///
+    /// # Errors
+    /// [`Error::Connect`] after [`CONNECT_DEADLINE`], [`Error::Unauthorized`] at once, and the
+    /// reasons why a server is not usable.
+    pub async fn connect(urls: &str, credential: &Credential, name: &str) -> Result<Self, Error> {
+        Self::connect_within(urls, credential, name, CONNECT_DEADLINE).await
+    }
+
+    /// As [`Bus::connect`] with a deadline of its own.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn connect_within(
+        urls: &str,
+        credential: &Credential,
+        name: &str,
+        deadline: Duration,
+    ) -> Result<Self, Error> {
+        let addresses = parse_addresses(urls, name)?;
+        let (connected_tx, connected) = watch::channel(true);
+        let connected_tx = Arc::new(connected_tx);
+        let give_up = Instant::now() + deadline;
+        let client = loop {
+            let options = options(credential, name, Arc::clone(&connected_tx));
+            let failed = match options.connect(addresses.clone()).await {
+                Ok(client) => break client,
+                Err(failed) => failed,
+            };
+            if matches!(
+                failed.kind(),
+                ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation
+            ) {
+                return Err(Error::Unauthorized {
+                    name: name.to_owned(),
+                    source: failed.into(),
+                });
+            }
+            if Instant::now() >= give_up {
+                return Err(Error::Connect {
+                    urls: urls.to_owned(),
+                    name: name.to_owned(),
+                    source: failed.into(),
+                });
+            }
+            tokio::time::sleep(RECONNECT_DELAY_MAX).await;
+        };
+        let context = jetstream::ContextBuilder::new()
+            .timeout(ACK_TIMEOUT)
+            .ack_timeout(ACK_TIMEOUT)
+            .max_ack_inflight(ACKS_IN_FLIGHT_MAX)
+            .build(client.clone());
+        let bus = Self {
+            context,
+            client,
+            connected,
+            name: name.into(),
+        };
+        bus.check_server()?;
+        Ok(bus)
+    }
+
+    fn check_server(&self) -> Result<(), Error> {
+        let server = self.client.server_info();
+        let mut numbers = server.version.split('.').map(|n| n.parse().unwrap_or(0));
+        let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        if version < SERVER_VERSION_MIN {
+            return Err(Error::ServerTooOld {
+                found: server.version,
+                needed: SERVER_VERSION_NEEDED,
+            });
+        }
+        if server.max_payload < MAX_PAYLOAD_MIN {
+            return Err(Error::MaxPayload {
+                found: server.max_payload,
+                needed: MAX_PAYLOAD_MIN,
+            });
+        }
+        if !server.jetstream {
+            return Err(Error::NoJetStream {
+                server: server.server_name,
+            });
+        }
+        Ok(())
+    }
+
+    /// True while the connection is up.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        *self.connected.borrow()
+    }
+
+    /// Tells each change of [`Bus::is_connected`].
+    #[must_use]
+    pub fn connected(&self) -> watch::Receiver<bool> {
+        self.connected.clone()
+    }
+
+    /// The name given to [`Bus::connect`].
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Largest message the server takes, headers included, bytes.
+    #[must_use]
+    pub fn max_payload(&self) -> usize {
+        self.client.max_payload()
+    }
+
+    /// The id of the server this is connected to.
+    #[must_use]
+    pub fn server_id(&self) -> String {
+        self.client.server_info().server_id
+    }
+
+    /// The version of the server this is connected to.
+    #[must_use]
+    pub fn server_version(&self) -> String {
+        self.client.server_info().version
+    }
+
+    /// True where the server is one of several.
+    pub(crate) fn clustered(&self) -> bool {
+        self.client.server_info().cluster.is_some()
+    }
+
+    /// What `stream` holds now.
+    ///
+    /// # Errors
+    /// [`Error::StreamMissing`], [`Error::Unavailable`].
+    pub async fn stream_info(&self, stream: &str) -> Result<StreamInfo, Error> {
+        let info = self.raw_stream_info(stream).await?;
+        Ok(StreamInfo {
+            stream: stream.to_owned(),
+            first_sequence: info.state.first_sequence,
+            last_sequence: info.state.last_sequence,
+            created: timestamp(info.created.unix_timestamp_nanos()),
+            bytes: info.state.bytes,
+        })
+    }
+
+    pub(crate) async fn raw_stream_info(
+        &self,
+        stream: &str,
+    ) -> Result<jetstream::stream::Info, Error> {
+        use jetstream::response::Response;
+        let doing = || format!("asking about stream {stream}");
+        let answer: Response<jetstream::stream::Info> = self
+            .context
+            .request(format!("STREAM.INFO.{stream}"), &())
+            .await
+            .map_err(|e| Error::unavailable(doing(), e))?;
+        match answer {
+            Response::Ok(info) => Ok(info),
+            Response::Err { error }
+                if error.error_code() == jetstream::ErrorCode::STREAM_NOT_FOUND =>
+            {
+                Err(Error::StreamMissing {
+                    stream: stream.to_owned(),
+                })
+            }
+            Response::Err { error } if error.code() >= 500 => {
+                Err(Error::unavailable(doing(), error))
+            }
+            Response::Err { error } => Err(Error::Refused {
+                doing: doing(),
+                reason: error.to_string(),
+            }),
+        }
+    }
+
+    /// A name no other consumer has.
+    pub(crate) fn unique_name(&self) -> String {
+        let inbox = self.client.new_inbox();
+        let unique = inbox.rsplit('.').next().unwrap_or_default();
+        format!("r{unique}")
+    }
+
+    /// Sends what is buffered and closes the connection. Other clones are closed too.
+    pub async fn close(&self) {
+        if let Err(error) = self.client.drain().await {
+            tracing::debug!(name = %self.name, %error, "connection was already closed");
+        }
+    }
+}
+
+/// One address each: the client itself does not split them.
+fn parse_addresses(urls: &str, name: &str) -> Result<Vec<ServerAddr>, Error> {
+    urls.split(',')
+        .map(str::trim)
+        .filter(|url| !url.is_empty())
+        .map(|url| {
+            url.parse::<ServerAddr>().map_err(|e| Error::Connect {
+                urls: urls.to_owned(),
+                name: name.to_owned(),
+                source: e.into(),
+            })
+        })
+        .collect()
+}
+
+fn options(
+    credential: &Credential,
+    name: &str,
+    connected: Arc<watch::Sender<bool>>,
+) -> ConnectOptions {
+    let shown: Arc<str> = name.into();
+    credential
+        .apply(ConnectOptions::new())
+        .name(name)
+        .connection_timeout(CONNECT_ATTEMPT)
+        .request_timeout(Some(ACK_TIMEOUT))
+        .ping_interval(PING_INTERVAL)
+        .max_reconnects(None)
+        .reconnect_delay_callback(|attempts| {
+            let attempts = u64::try_from(attempts).unwrap_or(u64::MAX);
+            Duration::from_millis(RECONNECT_DELAY_FIRST_MS.saturating_mul(attempts))
+                .min(RECONNECT_DELAY_MAX)
+        })
+        .event_callback(move |event| {
+            let connected = Arc::clone(&connected);
+            let name = Arc::clone(&shown);
+            async move { note(&event, &name, &connected) }
+        })
+}
+
+fn note(event: &Event, name: &str, connected: &watch::Sender<bool>) {
+    match event {
+        Event::Connected => {
+            connected.send_replace(true);
+            tracing::info!(name, "connected to nats");
+        }
+        Event::Disconnected | Event::Closed => {
+            connected.send_replace(false);
+            tracing::warn!(name, %event, "nats connection lost");
+        }
+        Event::LameDuckMode | Event::Draining => tracing::info!(name, %event, "nats says"),
+        Event::SlowConsumer(_) | Event::ServerError(_) | Event::ClientError(_) => {
+            tracing::warn!(name, %event, "nats complains");
+        }
+    }
+}
