@@ -8,6 +8,7 @@ macro_rules! area {
             /// Version 1.
             #[allow(
                 clippy::all,
+                clippy::allow_attributes_without_reason,
                 clippy::wildcard_enum_match_arm,
                 clippy::unwrap_used,
                 clippy::indexing_slicing,

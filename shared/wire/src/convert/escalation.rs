@@ -8,8 +8,8 @@ use balefire_event::{
 };
 use bytes::Bytes;
 
+use crate::Error;
 use crate::escalation::v1;
-use crate::{Error, event};
 
 impl From<&RecommendedAction> for v1::RecommendedAction {
     fn from(action: &RecommendedAction) -> Self {
@@ -133,10 +133,9 @@ impl TryFrom<&v1::Escalation> for Escalation {
     type Error = Error;
 
     fn try_from(escalation: &v1::Escalation) -> Result<Self, Error> {
-        let assurance = match escalation.assurance() {
-            event::v1::Assurance::Unspecified if escalation.assurance == 0 => None,
-            word => Some(word.try_into()?),
-        };
+        let assurance = (escalation.assurance != 0)
+            .then(|| escalation.assurance().try_into())
+            .transpose()?;
         let trigger = escalation.trigger.as_ref().map(Event::try_from);
         Ok(Self {
             escalation_id: escalation_id(&escalation.escalation_id)?,
