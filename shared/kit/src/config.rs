@@ -1,7 +1,7 @@
 //! Flags that every service of its own has; each is also a `BALEFIRE_…` variable.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::caller::{Authenticator, Error};
 use crate::telemetry::LogFormat;
@@ -47,5 +47,47 @@ impl ServerArgs {
         authenticator.check_bind(self.grpc_addr, self.insecure_no_auth)?;
         authenticator.check_bind(self.http_addr, self.insecure_no_auth)?;
         Ok(authenticator)
+    }
+}
+
+/// How a service of its own reaches the broker. Every service's main flattens these.
+#[derive(Debug, Clone, clap::Args)]
+pub struct BrokerArgs {
+    /// Addresses of the nats-servers, separated by commas
+    #[arg(long, env = "BALEFIRE_NATS_URL", value_name = "URL[,URL]")]
+    pub nats_url: String,
+    /// Folder with the credential of each role (`ingest.nk` …); without it none is used
+    #[arg(long, env = "BALEFIRE_CREDENTIALS", value_name = "DIR")]
+    pub credentials: Option<PathBuf>,
+    /// Monitoring address of the nats-server, to see that it syncs before it acknowledges
+    #[arg(long, env = "BALEFIRE_NATS_MONITORING_URL", value_name = "URL")]
+    pub nats_monitoring_url: Option<String>,
+    /// Take the operator's word that the nats-server runs with `sync_interval: always`
+    #[arg(long, env = "BALEFIRE_NATS_SYNC_CONFIRMED")]
+    pub nats_sync_confirmed: bool,
+    /// Start on a log that may lose what it acknowledged
+    #[arg(long, env = "BALEFIRE_ALLOW_LOSSY")]
+    pub allow_lossy: bool,
+    /// Folder of local state; what lies in it can be rebuilt from the log
+    #[arg(
+        long,
+        env = "BALEFIRE_DATA_DIR",
+        default_value = "balefire-data",
+        value_name = "DIR"
+    )]
+    pub data_dir: PathBuf,
+}
+
+impl BrokerArgs {
+    /// Folder of a service's own state below the data dir.
+    #[must_use]
+    pub fn state_dir(&self, service: &str) -> PathBuf {
+        self.data_dir.join(service)
+    }
+
+    /// The credentials folder, where one is used.
+    #[must_use]
+    pub fn credentials(&self) -> Option<&Path> {
+        self.credentials.as_deref()
     }
 }
