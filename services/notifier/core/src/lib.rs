@@ -1,1 +1,26 @@
-//! balefire-notifier-core
+//! Who is told of an escalation, how and when again. Pure: time, randomness and answers of
+//! receivers arrive inside the input; nothing here sends, reads a clock or waits.
+//!
+//! [`state`] is the fold of one partition's ESCALATIONS and DELIVERIES. [`queue`] orders what is
+//! pending in one process. [`letters`] is the fold of DEADLETTERS.
+
+pub mod address;
+pub mod advice;
+pub mod backoff;
+pub mod body;
+pub mod classify;
+pub mod delivery;
+pub mod effect;
+pub mod input;
+pub mod letters;
+pub mod order;
+pub mod queue;
+pub mod record;
+pub mod route;
+pub mod state;
+
+pub use delivery::{Entry, Progress, Standing};
+pub use effect::{DeadDelivery, Effect, Ticket};
+pub use input::{Answer, Input};
+pub use record::{Attempt, Intent, Outcome, Requeue};
+pub use state::State;

@@ -1,0 +1,293 @@
+//! The JSON body of a generic webhook: an envelope in the shape of Standard Webhooks around the
+//! escalation, the event that completed it under the source document's own field names, and plain
+//! words. A function of the escalation record alone, so that every attempt sends the same bytes.
+
+use std::collections::BTreeMap;
+
+use balefire_event::time::{HOUR, MINUTE, SECOND};
+use balefire_event::{Escalation, EscalationKind, Event, IdentityKind, KeyKind, Timestamp};
+use serde::Serialize;
+
+use crate::advice::advice;
+
+/// Said in every body: nothing here carries an action out.
+pub const ENFORCEMENT: &str = "recommended, not enforced";
+
+/// The type of a body; `None` for kinds nobody is told of.
+#[must_use]
+pub const fn message_type(kind: EscalationKind) -> Option<&'static str> {
+    match kind {
+        EscalationKind::Raised => Some("escalation.raised"),
+        EscalationKind::Continued => Some("escalation.continued"),
+        EscalationKind::Closed | EscalationKind::Amended => None,
+    }
+}
+
+/// The body's bytes; `None` for kinds nobody is told of.
+#[must_use]
+pub fn body(escalation: &Escalation) -> Option<Vec<u8>> {
+    let envelope = Envelope {
+        r#type: message_type(escalation.kind)?,
+        timestamp: escalation.breach_at.to_string(),
+        data: data(escalation),
+    };
+    // A map with text keys and plain values always has a JSON form.
+    serde_json::to_vec(&envelope).ok()
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    r#type: &'static str,
+    timestamp: String,
+    data: Data<'a>,
+}
+
+#[derive(Serialize)]
+struct Data<'a> {
+    escalation_id: String,
+    episode_id: String,
+    kind: &'static str,
+    rule: &'a str,
+    rule_id: String,
+    title: &'a str,
+    tenant: &'a str,
+    severity: &'static str,
+    timing: &'static str,
+    assurance: Option<&'static str>,
+    key: BTreeMap<&'a str, &'a str>,
+    slot_start: String,
+    breach_at: String,
+    event_ids: Vec<&'a str>,
+    event_count: u64,
+    recommended_actions: Vec<Action<'a>>,
+    enforcement: &'static str,
+    audiences: &'a [String],
+    atlas: &'a [String],
+    owasp: &'a [String],
+    summary: Summary,
+    event: Option<Record<'a>>,
+}
+
+#[derive(Serialize)]
+struct Action<'a> {
+    name: &'a str,
+    class: &'a str,
+    target: &'a str,
+    max_duration_seconds: u64,
+    approval: &'static str,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    what_was_seen: String,
+    why_it_matters: &'static str,
+    what_to_do_first: &'static str,
+}
+
+/// The source document's record, field for field: the first sixteen are always there, null where
+/// the producer did not say; the others only where it did.
+#[derive(Serialize)]
+struct Record<'a> {
+    event_type: &'static str,
+    timestamp: String,
+    severity: &'static str,
+    category: &'static str,
+    request_id: Option<&'a str>,
+    user_id: Option<&'a str>,
+    model: Option<&'a str>,
+    judge_model: Option<&'a str>,
+    judge_score: Option<f64>,
+    judge_verdict: Option<&'a str>,
+    policy_violated: Option<&'a str>,
+    guardrail_result: Option<&'a str>,
+    tokens_in: Option<u64>,
+    tokens_out: Option<u64>,
+    endpoint: Option<&'a str>,
+    risk_tier: Option<u32>,
+    #[serde(flatten)]
+    optional: Optional<'a>,
+}
+
+#[derive(Serialize)]
+struct Optional<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    src_ip: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_key_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_principal: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_allowed: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attack_type: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<&'a str, &'a str>,
+}
+
+fn data(escalation: &Escalation) -> Data<'_> {
+    let words = advice(escalation.trigger.as_ref().map(|event| event.category));
+    Data {
+        escalation_id: escalation.escalation_id.to_string(),
+        episode_id: escalation.episode_id.to_string(),
+        kind: escalation.kind.as_str(),
+        rule: &escalation.rule_name,
+        rule_id: escalation.rule_id.to_uuid(),
+        title: &escalation.title,
+        tenant: &escalation.tenant,
+        severity: escalation.severity.as_str(),
+        timing: escalation.timing.as_str(),
+        assurance: escalation.assurance.map(|assurance| assurance.as_str()),
+        key: key(escalation),
+        slot_start: escalation.slot_start.to_string(),
+        breach_at: escalation.breach_at.to_string(),
+        event_ids: escalation
+            .evidence
+            .iter()
+            .map(|item| item.event_id.as_str())
+            .collect(),
+        event_count: escalation.event_count,
+        recommended_actions: escalation.recommended_actions.iter().map(action).collect(),
+        enforcement: ENFORCEMENT,
+        audiences: &escalation.audiences,
+        atlas: &escalation.atlas,
+        owasp: &escalation.owasp,
+        summary: Summary {
+            what_was_seen: seen(escalation, words.what),
+            why_it_matters: words.why,
+            what_to_do_first: words.first,
+        },
+        event: escalation.trigger.as_deref().map(record),
+    }
+}
+
+fn key(escalation: &Escalation) -> BTreeMap<&str, &str> {
+    escalation
+        .key
+        .iter()
+        .map(|part| (part.field.as_str(), part.readable.as_str()))
+        .collect()
+}
+
+fn action(action: &balefire_event::RecommendedAction) -> Action<'_> {
+    Action {
+        name: &action.name,
+        class: &action.class,
+        target: &action.target,
+        max_duration_seconds: action.max_duration_seconds,
+        approval: action.approval.as_str(),
+    }
+}
+
+/// "12 events (more than 10 in 5 minutes) for user_id jgill@example.com: a guardrail stopped …"
+fn seen(escalation: &Escalation, what: &str) -> String {
+    let mut text = match (escalation.window, escalation.event_count) {
+        (0, _) | (_, 0) => String::from("1 event"),
+        (window, count) => format!(
+            "{count} events (more than {} in {})",
+            escalation.threshold,
+            duration(window)
+        ),
+    };
+    let mut glue = " for ";
+    for part in &escalation.key {
+        text.push_str(glue);
+        text.push_str(&part.field);
+        text.push(' ');
+        text.push_str(&part.readable);
+        glue = ", ";
+    }
+    text.push_str(": ");
+    text.push_str(what);
+    text.push('.');
+    text
+}
+
+fn duration(nanos: i64) -> String {
+    let (count, unit) = match nanos {
+        n if n % HOUR == 0 => (n / HOUR, "hour"),
+        n if n % MINUTE == 0 => (n / MINUTE, "minute"),
+        n => (n / SECOND, "second"),
+    };
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {unit}{plural}")
+}
+
+fn said(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
+fn record<'a>(event: &'a Event<'_>) -> Record<'a> {
+    Record {
+        event_type: "ai_security",
+        timestamp: time(event),
+        severity: event.severity.as_str(),
+        category: event.category.as_str(),
+        request_id: event.key(KeyKind::Request),
+        user_id: named(event, IdentityKind::User),
+        model: said(&event.model),
+        judge_model: said(&event.judge_model),
+        judge_score: event.judge_score,
+        judge_verdict: said(&event.judge_verdict),
+        policy_violated: said(&event.policy_violated),
+        guardrail_result: said(&event.guardrail_result),
+        tokens_in: event.tokens_in,
+        tokens_out: event.tokens_out,
+        endpoint: said(&event.endpoint),
+        risk_tier: event.risk_tier,
+        optional: optional(event),
+    }
+}
+
+fn optional<'a>(event: &'a Event<'_>) -> Optional<'a> {
+    Optional {
+        event_id: said(&event.event_id),
+        trace_id: event.key(KeyKind::Trace),
+        session_id: named(event, IdentityKind::Session).or_else(|| event.key(KeyKind::Session)),
+        src_ip: said(&event.src_ip),
+        api_key_id: named(event, IdentityKind::ApiKey),
+        service_principal: named(event, IdentityKind::ServicePrincipal),
+        agent_id: named(event, IdentityKind::Agent),
+        tool: said(&event.tool),
+        tool_allowed: event.tool_allowed,
+        attack_type: said(&event.attack_type),
+        reason: said(&event.reason),
+        labels: event
+            .labels
+            .iter()
+            .map(|(name, value)| (name.as_ref(), value.as_ref()))
+            .collect(),
+    }
+}
+
+fn named<'a>(event: &'a Event<'_>, kind: IdentityKind) -> Option<&'a str> {
+    event
+        .identity(kind)
+        .and_then(|identity| identity.readable())
+}
+
+/// As short as it can be written, like the document's own "2026-02-11T14:30:00Z".
+fn time(event: &Event<'_>) -> String {
+    let Timestamp(nanos) = event.occurred_at;
+    let text = event.occurred_at.to_string();
+    if nanos % SECOND == 0 {
+        text.replace(".000000000Z", "Z")
+    } else {
+        text
+    }
+}
+
+#[cfg(test)]
+#[path = "body_tests.rs"]
+mod tests;

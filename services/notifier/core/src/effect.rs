@@ -1,0 +1,90 @@
+//! What shall be done about a partition's deliveries.
+
+use std::sync::Arc;
+
+use balefire_event::{EscalationId, Severity, Timestamp};
+
+use crate::record::{Attempt, Intent};
+
+/// Reason of a dead letter: a receiver refused for good.
+pub const REFUSED: &str = "delivery_refused";
+/// Reason of a dead letter: every attempt failed.
+pub const EXHAUSTED: &str = "delivery_exhausted";
+
+/// A delivery that may be tried from `due` on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ticket {
+    /// The escalation.
+    pub escalation_id: EscalationId,
+    /// The receiver.
+    pub receiver: Arc<str>,
+    /// Where the escalation lies.
+    pub sequence: u64,
+    /// More severe goes first.
+    pub severity: Severity,
+    /// Older goes first.
+    pub decided_at: Timestamp,
+    /// Not before.
+    pub due: Timestamp,
+    /// Number of the attempt.
+    pub number: u32,
+}
+
+/// What a dead letter of a delivery says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadDelivery {
+    /// The escalation.
+    pub escalation_id: EscalationId,
+    /// The receiver.
+    pub receiver: Arc<str>,
+    /// Tenant.
+    pub tenant: Arc<str>,
+    /// Where the escalation lies.
+    pub sequence: u64,
+    /// [`REFUSED`] or [`EXHAUSTED`].
+    pub reason: &'static str,
+    /// Attempts since it was decided or requeued.
+    pub attempts: u32,
+    /// How often it was requeued before.
+    pub round: u32,
+    /// First failure since then.
+    pub first_failed_at: Timestamp,
+    /// The failure that ended it.
+    pub last_failed_at: Timestamp,
+    /// Text of the first error.
+    pub first_error: String,
+    /// Text of the last error.
+    pub last_error: String,
+}
+
+/// What shall be done, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Append to DELIVERIES.
+    RecordIntents {
+        /// Sequence in ESCALATIONS that they cover.
+        sequence: u64,
+        /// Tenant of all of them.
+        tenant: Arc<str>,
+        /// The records; those of one escalation stand together.
+        intents: Vec<Intent>,
+    },
+    /// A place with this receiver is free again.
+    Release {
+        /// The escalation that had it.
+        escalation_id: EscalationId,
+        /// The receiver.
+        receiver: Arc<str>,
+    },
+    /// Try to deliver.
+    Deliver(Ticket),
+    /// Append to DEADLETTERS, before the attempt that follows.
+    DeadLetter(DeadDelivery),
+    /// Append to DELIVERIES.
+    RecordAttempt {
+        /// Its tenant.
+        tenant: Arc<str>,
+        /// The record.
+        attempt: Attempt,
+    },
+}

@@ -1,0 +1,276 @@
+//! The order in which one process delivers: for each receiver the more severe first, then the
+//! older; every 16th pick takes the least severe, so that it comes too. One that waits for its
+//! time occupies no place, and no receiver waits for another.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use balefire_event::{EscalationId, Severity, Timestamp};
+
+use crate::effect::Ticket;
+use crate::route::Receiver;
+
+/// Every so many picks the least severe goes first.
+pub const LOWEST_EVERY: u64 = 16;
+
+/// A delivery of a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// Partition whose state decided it.
+    pub partition: u32,
+    /// The delivery.
+    pub ticket: Ticket,
+}
+
+type JobId = (u32, EscalationId);
+type Rank = (Reverse<Severity>, Timestamp, JobId);
+
+#[derive(Debug, Default)]
+struct Line {
+    concurrency: usize,
+    picks: u64,
+    busy: BTreeSet<JobId>,
+    jobs: BTreeMap<JobId, Ticket>,
+    waiting: BTreeSet<(Timestamp, JobId)>,
+    ready: BTreeSet<Rank>,
+}
+
+/// What is pending, by receiver.
+#[derive(Debug)]
+pub struct Queue {
+    lines: BTreeMap<Arc<str>, Line>,
+}
+
+impl Queue {
+    /// A line for each receiver.
+    #[must_use]
+    pub fn new(receivers: &[Receiver]) -> Self {
+        let line = |receiver: &Receiver| {
+            let line = Line {
+                concurrency: receiver.concurrency,
+                ..Line::default()
+            };
+            (Arc::clone(&receiver.name), line)
+        };
+        Self {
+            lines: receivers.iter().map(line).collect(),
+        }
+    }
+
+    /// Adds a delivery; one that is in the queue or under way is left as it is. One for a receiver
+    /// that is no longer configured is parked: it comes back when the receiver does.
+    pub fn push(&mut self, partition: u32, ticket: Ticket) {
+        let id = (partition, ticket.escalation_id);
+        let line = self.lines.entry(Arc::clone(&ticket.receiver)).or_default();
+        if line.busy.contains(&id) || line.jobs.contains_key(&id) {
+            return;
+        }
+        line.waiting.insert((ticket.due, id));
+        line.jobs.insert(id, ticket);
+    }
+
+    /// Takes everything that may start now. Each holds a place with its receiver until
+    /// [`Queue::release`].
+    pub fn take(&mut self, now: Timestamp) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        for line in self.lines.values_mut() {
+            line.wake(now);
+            while let Some(job) = line.pick() {
+                jobs.push(job);
+            }
+        }
+        jobs
+    }
+
+    /// Frees the place that a delivery held.
+    pub fn release(&mut self, partition: u32, escalation_id: EscalationId, receiver: &str) {
+        if let Some(line) = self.lines.get_mut(receiver) {
+            line.busy.remove(&(partition, escalation_id));
+        }
+    }
+
+    /// Drops what is queued of a partition; what is under way stays.
+    pub fn forget(&mut self, partition: u32) {
+        for line in self.lines.values_mut() {
+            line.jobs.retain(|id, _| id.0 != partition);
+            line.waiting.retain(|(_, id)| id.0 != partition);
+            line.ready.retain(|(_, _, id)| id.0 != partition);
+        }
+    }
+
+    /// When [`Queue::take`] will next have something, as far as time decides it.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.lines
+            .values()
+            .filter(|line| line.busy.len() < line.concurrency)
+            .filter_map(|line| {
+                if line.ready.is_empty() {
+                    line.waiting.first().map(|(due, _)| *due)
+                } else {
+                    Some(Timestamp::MIN)
+                }
+            })
+            .min()
+    }
+
+    /// Deliveries under way.
+    #[must_use]
+    pub fn busy_len(&self) -> usize {
+        self.lines.values().map(|line| line.busy.len()).sum()
+    }
+
+    /// Deliveries for receivers that are not configured.
+    #[must_use]
+    pub fn parked_len(&self) -> usize {
+        self.lines
+            .values()
+            .filter(|line| line.concurrency == 0)
+            .map(|line| line.jobs.len())
+            .sum()
+    }
+}
+
+impl Line {
+    fn wake(&mut self, now: Timestamp) {
+        while let Some((due, id)) = self.waiting.first().copied() {
+            if due > now {
+                return;
+            }
+            self.waiting.pop_first();
+            if let Some(ticket) = self.jobs.get(&id) {
+                let rank = (Reverse(ticket.severity), ticket.decided_at, id);
+                self.ready.insert(rank);
+            }
+        }
+    }
+
+    fn pick(&mut self) -> Option<Job> {
+        if self.busy.len() >= self.concurrency {
+            return None;
+        }
+        let highest = *self.ready.first()?;
+        self.picks = self.picks.wrapping_add(1);
+        let rank = if self.picks.is_multiple_of(LOWEST_EVERY) {
+            self.oldest_lowest().unwrap_or(highest)
+        } else {
+            highest
+        };
+        self.ready.remove(&rank);
+        let id = rank.2;
+        let ticket = self.jobs.remove(&id)?;
+        self.busy.insert(id);
+        Some(Job {
+            partition: id.0,
+            ticket,
+        })
+    }
+
+    fn oldest_lowest(&self) -> Option<Rank> {
+        let (lowest, ..) = *self.ready.last()?;
+        let from = (lowest, Timestamp::MIN, (0, EscalationId([0; 16])));
+        self.ready.range(from..).next().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::route::{ReceiverEntry, Routes};
+
+    fn queue(concurrency: &[(&str, usize)]) -> Queue {
+        let entries: Vec<_> = concurrency
+            .iter()
+            .map(|(name, concurrency)| ReceiverEntry {
+                name: (*name).into(),
+                url: String::new(),
+                secret_file: None,
+                secret_env: None,
+                allow_loopback: false,
+                allow_networks: Vec::new(),
+                severity_min: None,
+                audiences: Vec::new(),
+                concurrency: Some(*concurrency),
+            })
+            .collect();
+        Queue::new(Routes::of(&entries).unwrap().receivers())
+    }
+
+    fn ticket(id: u8, receiver: &str, severity: Severity, age: i64, due: i64) -> Ticket {
+        Ticket {
+            escalation_id: EscalationId([id; 16]),
+            receiver: receiver.into(),
+            sequence: 1,
+            severity,
+            decided_at: Timestamp(age),
+            due: Timestamp(due),
+            number: 1,
+        }
+    }
+
+    fn ids(jobs: &[Job]) -> Vec<u8> {
+        jobs.iter().map(|j| j.ticket.escalation_id.0[0]).collect()
+    }
+
+    #[test]
+    fn the_more_severe_goes_first_then_the_older() {
+        let mut queue = queue(&[("soc", 9)]);
+        queue.push(0, ticket(1, "soc", Severity::Low, 1, 0));
+        queue.push(1, ticket(2, "soc", Severity::Critical, 9, 0));
+        queue.push(0, ticket(3, "soc", Severity::Critical, 5, 0));
+        assert_eq!(ids(&queue.take(Timestamp(0))), [3, 2, 1]);
+    }
+
+    #[test]
+    fn every_sixteenth_pick_takes_the_oldest_of_the_least_severe() {
+        let mut queue = queue(&[("soc", 1)]);
+        for id in 1..=40 {
+            queue.push(0, ticket(id, "soc", Severity::Critical, i64::from(id), 0));
+        }
+        queue.push(0, ticket(100, "soc", Severity::Low, 8, 0));
+        queue.push(0, ticket(101, "soc", Severity::Low, 7, 0));
+        let mut order = Vec::new();
+        while let Some(job) = queue.take(Timestamp(0)).pop() {
+            order.push(job.ticket.escalation_id.0[0]);
+            queue.release(0, job.ticket.escalation_id, "soc");
+        }
+        assert_eq!((order[15], order[31]), (101, 100));
+        assert_eq!(order.len(), 42);
+    }
+
+    #[test]
+    fn a_place_is_held_until_it_is_released() {
+        let mut queue = queue(&[("soc", 1), ("down", 1)]);
+        queue.push(0, ticket(1, "soc", Severity::Low, 1, 0));
+        queue.push(0, ticket(2, "soc", Severity::Low, 2, 0));
+        queue.push(0, ticket(3, "down", Severity::Low, 2, 0));
+        assert_eq!(queue.take(Timestamp(0)).len(), 2);
+        assert_eq!(queue.take(Timestamp(0)), []);
+        assert_eq!(queue.next_due(), None);
+        queue.push(0, ticket(1, "soc", Severity::Low, 1, 0));
+        queue.release(0, EscalationId([1; 16]), "soc");
+        assert_eq!(ids(&queue.take(Timestamp(0))), [2]);
+    }
+
+    #[test]
+    fn one_that_waits_for_its_time_lets_others_by() {
+        let mut queue = queue(&[("soc", 1)]);
+        queue.push(0, ticket(1, "soc", Severity::Critical, 1, 50));
+        queue.push(0, ticket(2, "soc", Severity::Low, 2, 0));
+        assert_eq!(ids(&queue.take(Timestamp(10))), [2]);
+        queue.release(0, EscalationId([2; 16]), "soc");
+        assert_eq!(queue.next_due(), Some(Timestamp(50)));
+        assert_eq!(ids(&queue.take(Timestamp(50))), [1]);
+    }
+
+    #[test]
+    fn a_receiver_that_is_gone_keeps_its_deliveries_and_stops_nobody() {
+        let mut queue = queue(&[("soc", 1)]);
+        queue.push(0, ticket(1, "gone", Severity::Critical, 1, 0));
+        assert_eq!(queue.take(Timestamp(9)), []);
+        assert_eq!((queue.parked_len(), queue.next_due()), (1, None));
+        queue.forget(0);
+        assert_eq!(queue.parked_len(), 0);
+    }
+}

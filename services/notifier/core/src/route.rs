@@ -1,0 +1,329 @@
+//! The routing table: which receivers are told of which escalations.
+
+use std::sync::Arc;
+
+use balefire_event::{Escalation, Severity};
+use serde::Deserialize;
+
+use crate::address::{AddressPolicy, Network};
+
+/// Most receivers of a table.
+pub const RECEIVERS_MAX: usize = 64;
+/// Longest name of a receiver, bytes.
+pub const NAME_BYTES_MAX: usize = 64;
+/// Most deliveries to one receiver at a time.
+pub const CONCURRENCY_MAX: usize = 64;
+
+/// A file of receivers: `[[receiver]]` tables. Where there is no condition everything is told.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReceiverFile {
+    /// The receivers.
+    #[serde(default, rename = "receiver")]
+    pub receivers: Vec<ReceiverEntry>,
+}
+
+/// One receiver as people write it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReceiverEntry {
+    /// Lower-case letters, digits, "-" and "_".
+    pub name: String,
+    /// Where to post.
+    pub url: String,
+    /// File with the signing secret ("whsec_…").
+    #[serde(default)]
+    pub secret_file: Option<String>,
+    /// Environment variable with the signing secret.
+    #[serde(default)]
+    pub secret_env: Option<String>,
+    /// This host may be called, without TLS too.
+    #[serde(default)]
+    pub allow_loopback: bool,
+    /// Private networks that may be called, in CIDR notation.
+    #[serde(default)]
+    pub allow_networks: Vec<String>,
+    /// Less severe escalations are not told: low, medium, high or critical.
+    #[serde(default)]
+    pub severity_min: Option<String>,
+    /// Only escalations for one of these. Empty: any.
+    #[serde(default)]
+    pub audiences: Vec<String>,
+    /// Deliveries at a time, default 1. More give up "at most one repeated by a kill".
+    #[serde(default)]
+    pub concurrency: Option<usize>,
+}
+
+/// What is wrong with a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// Too many receivers.
+    TooMany,
+    /// A name that is none.
+    Name(String),
+    /// Two receivers of one name.
+    Twice(String),
+    /// A network that is none.
+    Network {
+        /// The receiver.
+        receiver: String,
+        /// What was written.
+        network: String,
+    },
+    /// A concurrency of 0 or beyond the largest.
+    Concurrency(String),
+    /// A severity that is none.
+    Severity(String),
+    /// Both secret_file and secret_env.
+    TwoSecrets(String),
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::TooMany => write!(f, "more than {RECEIVERS_MAX} receivers"),
+            Self::Name(name) => write!(
+                f,
+                "receiver name {name:?}: expected 1 to {NAME_BYTES_MAX} of a-z, 0-9, - and _"
+            ),
+            Self::Twice(name) => write!(f, "two receivers are named {name:?}"),
+            Self::Network { receiver, network } => {
+                write!(f, "receiver {receiver:?}: {network:?} is no network")
+            }
+            Self::Concurrency(name) => write!(
+                f,
+                "receiver {name:?}: concurrency must be 1 to {CONCURRENCY_MAX}"
+            ),
+            Self::Severity(name) => write!(
+                f,
+                "receiver {name:?}: severity_min is low, medium, high or critical"
+            ),
+            Self::TwoSecrets(name) => {
+                write!(
+                    f,
+                    "receiver {name:?}: give secret_file or secret_env, not both"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// One receiver as it is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receiver {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Less severe escalations are not told.
+    pub severity_min: Severity,
+    /// Only escalations for one of these. Empty: any.
+    pub audiences: Vec<String>,
+    /// Deliveries at a time.
+    pub concurrency: usize,
+    /// Which addresses it may have.
+    pub addresses: AddressPolicy,
+}
+
+impl Receiver {
+    /// Checks an entry by itself.
+    ///
+    /// # Errors
+    /// The first fault.
+    pub fn of(entry: &ReceiverEntry) -> Result<Self, Fault> {
+        let named = (1..=NAME_BYTES_MAX).contains(&entry.name.len())
+            && entry
+                .name
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
+        if !named {
+            return Err(Fault::Name(entry.name.clone()));
+        }
+        let concurrency = entry.concurrency.unwrap_or(1);
+        if !(1..=CONCURRENCY_MAX).contains(&concurrency) {
+            return Err(Fault::Concurrency(entry.name.clone()));
+        }
+        if entry.secret_file.is_some() && entry.secret_env.is_some() {
+            return Err(Fault::TwoSecrets(entry.name.clone()));
+        }
+        let severity_min = entry
+            .severity_min
+            .as_deref()
+            .map_or(Ok(Severity::Low), |word| {
+                word.parse()
+                    .map_err(|_| Fault::Severity(entry.name.clone()))
+            })?;
+        let networks = entry
+            .allow_networks
+            .iter()
+            .map(|text| {
+                Network::parse(text).ok_or_else(|| Fault::Network {
+                    receiver: entry.name.clone(),
+                    network: text.clone(),
+                })
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            name: entry.name.as_str().into(),
+            severity_min,
+            audiences: entry.audiences.clone(),
+            concurrency,
+            addresses: AddressPolicy {
+                loopback: entry.allow_loopback,
+                networks,
+            },
+        })
+    }
+
+    /// Whether it is told of an escalation. One that names no audience is for everyone.
+    #[must_use]
+    pub fn wants(&self, escalation: &Escalation) -> bool {
+        escalation.severity >= self.severity_min
+            && (self.audiences.is_empty()
+                || escalation.audiences.is_empty()
+                || self
+                    .audiences
+                    .iter()
+                    .any(|audience| escalation.audiences.contains(audience)))
+    }
+
+    fn route(&self) -> &'static str {
+        if self.audiences.is_empty() && self.severity_min == Severity::Low {
+            "everything"
+        } else {
+            "matched"
+        }
+    }
+}
+
+/// The receivers in force.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Routes {
+    receivers: Vec<Receiver>,
+}
+
+impl Routes {
+    /// Checks and takes a table.
+    ///
+    /// # Errors
+    /// The first fault.
+    pub fn of(entries: &[ReceiverEntry]) -> Result<Self, Fault> {
+        if entries.len() > RECEIVERS_MAX {
+            return Err(Fault::TooMany);
+        }
+        let receivers = entries
+            .iter()
+            .map(Receiver::of)
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut names: Vec<_> = receivers.iter().map(|receiver| &receiver.name).collect();
+        names.sort_unstable();
+        if let Some(name) = names.windows(2).find_map(|pair| match pair {
+            [a, b] if a == b => Some(a.to_string()),
+            _ => None,
+        }) {
+            return Err(Fault::Twice(name));
+        }
+        Ok(Self { receivers })
+    }
+
+    /// The receivers.
+    #[must_use]
+    pub fn receivers(&self) -> &[Receiver] {
+        &self.receivers
+    }
+
+    /// Who is told of an escalation, with the name of the route.
+    pub fn of_escalation(
+        &self,
+        escalation: &Escalation,
+    ) -> impl Iterator<Item = (Arc<str>, &'static str)> {
+        self.receivers
+            .iter()
+            .filter(|receiver| receiver.wants(escalation))
+            .map(|receiver| (Arc::clone(&receiver.name), receiver.route()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &str) -> ReceiverEntry {
+        ReceiverEntry {
+            name: name.into(),
+            url: "https://soc.example/hook".into(),
+            secret_file: None,
+            secret_env: None,
+            allow_loopback: false,
+            allow_networks: Vec::new(),
+            severity_min: None,
+            audiences: Vec::new(),
+            concurrency: None,
+        }
+    }
+
+    fn told(routes: &Routes, severity: Severity, audiences: &[&str]) -> Vec<String> {
+        let escalation = crate::state::tests::escalation(1, severity, audiences);
+        routes
+            .of_escalation(&escalation)
+            .map(|(name, _)| name.to_string())
+            .collect()
+    }
+
+    #[test]
+    fn severity_and_audience_choose_receivers() {
+        let routes = Routes::of(&[
+            entry("all"),
+            ReceiverEntry {
+                severity_min: Some("high".into()),
+                ..entry("pager")
+            },
+            ReceiverEntry {
+                audiences: vec!["ai_team".into()],
+                ..entry("ai")
+            },
+        ])
+        .unwrap();
+        assert_eq!(told(&routes, Severity::Low, &["soc"]), ["all"]);
+        assert_eq!(told(&routes, Severity::High, &["soc"]), ["all", "pager"]);
+        assert_eq!(
+            told(&routes, Severity::Critical, &["soc", "ai_team"]),
+            ["all", "pager", "ai"]
+        );
+        assert_eq!(told(&routes, Severity::Low, &[]), ["all", "ai"]);
+    }
+
+    #[test]
+    fn a_table_says_what_is_wrong_with_it() {
+        let network = ReceiverEntry {
+            allow_networks: vec!["10.0.0.0/99".into()],
+            ..entry("a")
+        };
+        let concurrency = ReceiverEntry {
+            concurrency: Some(0),
+            ..entry("a")
+        };
+        let severity = ReceiverEntry {
+            severity_min: Some("awful".into()),
+            ..entry("a")
+        };
+        let secrets = ReceiverEntry {
+            secret_file: Some("a".into()),
+            secret_env: Some("b".into()),
+            ..entry("a")
+        };
+        for (entries, part) in [
+            (vec![entry("")], "receiver name"),
+            (vec![entry("A b")], "receiver name"),
+            (vec![entry("a"), entry("b"), entry("a")], "two receivers"),
+            (vec![network], "is no network"),
+            (vec![concurrency], "concurrency"),
+            (vec![severity], "severity_min"),
+            (vec![secrets], "not both"),
+            (vec![entry("a"); 65], "more than 64"),
+        ] {
+            let fault = Routes::of(&entries).unwrap_err().to_string();
+            assert!(fault.contains(part), "{fault}");
+        }
+    }
+}

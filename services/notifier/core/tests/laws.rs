@@ -1,0 +1,404 @@
+//! What must hold whatever the order, the answers and the crashes: the fold of the log is the live
+//! state, duplicates are nothing, and every intent ends delivered or dead-lettered.
+
+use std::sync::Arc;
+
+use balefire_event::time::SECOND;
+use balefire_event::{
+    Escalation, EscalationId, EscalationKind, RuleId, Severity, Timestamp, Timing,
+};
+use balefire_notifier_core::Standing;
+use balefire_notifier_core::backoff::Backoff;
+use balefire_notifier_core::classify::Verdict;
+use balefire_notifier_core::queue::{Job, Queue};
+use balefire_notifier_core::route::{ReceiverEntry, Routes};
+use balefire_notifier_core::{Answer, Attempt, Effect, Input, Intent, Outcome, Requeue, State};
+use proptest::prelude::*;
+
+#[derive(Debug, Clone)]
+enum Logged {
+    /// Those of one escalation: they always lie in one message.
+    Intents(Vec<Intent>),
+    Covered(u64),
+    Attempt(Attempt),
+    Requeue(Requeue),
+}
+
+fn routes() -> Arc<Routes> {
+    let entry = |name: &str, severity: Option<&str>| ReceiverEntry {
+        name: name.into(),
+        url: String::new(),
+        secret_file: None,
+        secret_env: None,
+        allow_loopback: false,
+        allow_networks: Vec::new(),
+        severity_min: severity.map(str::to_owned),
+        audiences: Vec::new(),
+        concurrency: None,
+    };
+    Arc::new(Routes::of(&[entry("soc", None), entry("pager", Some("high"))]).expect("a good table"))
+}
+
+fn escalation(id: u8, kind: EscalationKind, backfill: bool) -> Escalation {
+    let severity = if id.is_multiple_of(2) {
+        Severity::Critical
+    } else {
+        Severity::Low
+    };
+    Escalation {
+        escalation_id: EscalationId([id; 16]),
+        episode_id: EscalationId([id; 16]),
+        kind,
+        tenant: "default".into(),
+        rule_id: RuleId([9; 16]),
+        rule_name: String::new(),
+        title: String::new(),
+        key: Vec::new(),
+        slot_start: Timestamp(0),
+        rearm: 0,
+        breach_at: Timestamp(0),
+        severity,
+        timing: Timing::OnTime,
+        assurance: None,
+        evidence: Vec::new(),
+        event_count: 1,
+        recommended_actions: Vec::new(),
+        audiences: Vec::new(),
+        atlas: Vec::new(),
+        owasp: Vec::new(),
+        trigger: None,
+        received_at: Timestamp(0),
+        revision: 0,
+        backfill,
+        window: 0,
+        threshold: 0,
+    }
+}
+
+fn backoff() -> Backoff {
+    Backoff {
+        attempts_max: 3,
+        ..Backoff::default()
+    }
+}
+
+/// One process on the shared logs.
+struct Process<'a> {
+    state: State,
+    queue: Queue,
+    escalations: &'a [Vec<Escalation>],
+    read: u64,
+    log: Vec<Logged>,
+    /// Deliveries that reached a receiver which took them.
+    taken: Vec<(EscalationId, Arc<str>)>,
+    /// Records that may still be written before the process dies.
+    writes_left: usize,
+    now: Timestamp,
+}
+
+impl<'a> Process<'a> {
+    fn start(
+        escalations: &'a [Vec<Escalation>],
+        log: Vec<Logged>,
+        now: Timestamp,
+        writes_left: usize,
+    ) -> Self {
+        let state = fold(escalations, &log);
+        let mut queue = Queue::new(routes().receivers());
+        for ticket in state.tickets() {
+            queue.push(0, ticket);
+        }
+        let read = state.position();
+        Self {
+            state,
+            queue,
+            escalations,
+            read,
+            log,
+            taken: Vec::new(),
+            writes_left,
+            now,
+        }
+    }
+
+    /// False: the process died before the record was written.
+    fn write(&mut self, record: Logged) -> bool {
+        if self.writes_left == 0 {
+            return false;
+        }
+        self.writes_left -= 1;
+        self.log.push(record.clone());
+        let effects = apply_logged(&mut self.state, record);
+        effects.into_iter().all(|effect| self.act(effect))
+    }
+
+    fn act(&mut self, effect: Effect) -> bool {
+        match effect {
+            Effect::RecordIntents {
+                sequence, intents, ..
+            } => {
+                intents
+                    .chunk_by(|a, b| a.escalation_id == b.escalation_id)
+                    .all(|intents| self.write(Logged::Intents(intents.to_vec())))
+                    && self.write(Logged::Covered(sequence))
+            }
+            Effect::RecordAttempt { attempt, .. } => self.write(Logged::Attempt(attempt)),
+            Effect::Release {
+                escalation_id,
+                receiver,
+            } => {
+                self.queue.release(0, escalation_id, &receiver);
+                true
+            }
+            Effect::Deliver(ticket) => {
+                self.queue.push(0, ticket);
+                true
+            }
+            Effect::DeadLetter(_) => true,
+        }
+    }
+
+    fn read_one(&mut self) -> bool {
+        let escalations = self.escalations;
+        let Some(batch) = usize::try_from(self.read)
+            .ok()
+            .and_then(|index| escalations.get(index))
+        else {
+            return true;
+        };
+        self.read += 1;
+        let effects = self.state.apply(Input::Escalated {
+            sequence: self.read,
+            escalations: batch,
+            now: self.now,
+        });
+        effects.into_iter().all(|effect| self.act(effect))
+    }
+
+    fn deliver(&mut self, job: Job, verdict: Verdict) -> bool {
+        if verdict == Verdict::Delivered {
+            let receiver = Arc::clone(&job.ticket.receiver);
+            self.taken.push((job.ticket.escalation_id, receiver));
+        }
+        let effects = self.state.apply(Input::Answered(Answer {
+            escalation_id: job.ticket.escalation_id,
+            receiver: job.ticket.receiver,
+            number: job.ticket.number,
+            at: self.now,
+            took: 1,
+            verdict,
+            status: 0,
+            error: String::new(),
+            roll: 7,
+        }));
+        effects.into_iter().all(|effect| self.act(effect))
+    }
+
+    /// Runs until nothing is left to do, or it dies.
+    fn run(&mut self, verdicts: &mut impl Iterator<Item = Verdict>) -> bool {
+        loop {
+            self.now = self.now.plus(100 * SECOND);
+            if !self.read_one() {
+                return false;
+            }
+            let jobs = self.queue.take(self.now);
+            let all_read = self.read == self.escalations.len() as u64;
+            if jobs.is_empty() && all_read && self.queue.next_due().is_none() {
+                return true;
+            }
+            for job in jobs {
+                let verdict = verdicts.next().unwrap_or(Verdict::Delivered);
+                if !self.deliver(job, verdict) {
+                    return false;
+                }
+            }
+        }
+    }
+}
+
+fn apply_logged(state: &mut State, record: Logged) -> Vec<Effect> {
+    let input = match record {
+        Logged::Intents(intents) => {
+            let each = intents.into_iter().flat_map(|intent| {
+                state.apply(Input::IntentLogged {
+                    tenant: "default",
+                    intent,
+                })
+            });
+            return each.collect();
+        }
+        Logged::Covered(sequence) => Input::Covered { sequence },
+        Logged::Attempt(attempt) => Input::AttemptLogged(attempt),
+        Logged::Requeue(requeue) => Input::Requeued(requeue),
+    };
+    state.apply(input)
+}
+
+/// The state after a restart: DELIVERIES, then what ESCALATIONS holds up to the position.
+fn fold(escalations: &[Vec<Escalation>], log: &[Logged]) -> State {
+    let mut state = State::new(routes(), backoff());
+    for record in log {
+        apply_logged(&mut state, record.clone());
+    }
+    for (sequence, batch) in (1..=state.position()).zip(escalations) {
+        let effects = state.apply(Input::Escalated {
+            sequence,
+            escalations: batch,
+            now: Timestamp(0),
+        });
+        assert_eq!(effects, []);
+    }
+    state
+}
+
+/// The state after a restart that has read everything; it finds nothing left to decide.
+fn settled(escalations: &[Vec<Escalation>], log: &[Logged]) -> State {
+    let mut state = fold(escalations, log);
+    for (sequence, batch) in (1..).zip(escalations) {
+        let effects = state.apply(Input::Escalated {
+            sequence,
+            escalations: batch,
+            now: Timestamp(0),
+        });
+        assert_eq!(effects, []);
+    }
+    state
+}
+
+fn batches() -> impl Strategy<Value = Vec<Vec<Escalation>>> {
+    let kind = prop_oneof![
+        4 => Just(EscalationKind::Raised),
+        2 => Just(EscalationKind::Continued),
+        1 => Just(EscalationKind::Closed),
+    ];
+    let one = (0..12_u8, kind, prop::bool::weighted(0.1))
+        .prop_map(|(id, kind, backfill)| escalation(id, kind, backfill));
+    prop::collection::vec(prop::collection::vec(one, 1..4), 1..10)
+}
+
+fn verdict() -> impl Strategy<Value = Verdict> {
+    prop_oneof![
+        3 => Just(Verdict::Delivered),
+        4 => Just(Verdict::Retry { after: None }),
+        1 => Just(Verdict::Permanent),
+    ]
+}
+
+/// First tellings decide: an id is told iff its first RAISED or CONTINUED record is no history.
+fn expected(escalations: &[Vec<Escalation>]) -> Vec<(EscalationId, Arc<str>)> {
+    let mut seen = std::collections::BTreeMap::new();
+    for one in escalations.iter().flatten() {
+        if one.kind != EscalationKind::Closed {
+            seen.entry(one.escalation_id).or_insert(one);
+        }
+    }
+    let routes = routes();
+    seen.values()
+        .filter(|one| !one.backfill)
+        .flat_map(|one| {
+            let told = routes.of_escalation(one);
+            told.map(|(receiver, _)| (one.escalation_id, receiver))
+        })
+        .collect()
+}
+
+fn pairs(state: &State) -> Vec<(EscalationId, Arc<str>)> {
+    state
+        .entries(None)
+        .flat_map(|(id, entry)| {
+            let receivers = entry.deliveries.iter();
+            receivers.map(|delivery| (*id, Arc::clone(&delivery.receiver)))
+        })
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn whatever_crashes_every_intent_ends_and_nothing_else_is_told(
+        escalations in batches(),
+        verdicts in prop::collection::vec(verdict(), 0..200),
+        crashes in prop::collection::vec(0..12_usize, 0..8),
+    ) {
+        let mut verdicts = verdicts.into_iter();
+        let (mut log, mut now, mut taken) = (Vec::new(), Timestamp(0), Vec::new());
+        for writes in crashes {
+            let mut process = Process::start(&escalations, log, now, writes);
+            process.run(&mut verdicts);
+            taken.extend(process.taken);
+            (log, now) = (process.log, process.now);
+        }
+        let crashed = taken.len();
+        let mut last = Process::start(&escalations, log, now, usize::MAX);
+        prop_assert!(last.run(&mut verdicts));
+        let mut told = pairs(&last.state);
+        told.sort();
+        let mut wanted = expected(&escalations);
+        wanted.sort();
+        prop_assert_eq!(&told, &wanted);
+        prop_assert_eq!(last.state.pending_len(), 0);
+        for (id, entry) in last.state.entries(None) {
+            for delivery in &entry.deliveries {
+                let pair = (*id, Arc::clone(&delivery.receiver));
+                let count = taken.iter().chain(&last.taken).filter(|one| **one == pair).count();
+                match delivery.standing {
+                    Standing::Delivered => prop_assert!(count >= 1),
+                    Standing::DeadLettered => prop_assert!(count <= crashed),
+                    Standing::Pending { .. } => prop_assert!(false, "pending at the end"),
+                }
+            }
+        }
+        // In the process that did not crash nobody was told twice.
+        let mut unique = last.taken.clone();
+        unique.sort();
+        unique.dedup();
+        prop_assert_eq!(unique.len(), last.taken.len());
+        prop_assert_eq!(&settled(&escalations, &last.log), &last.state);
+    }
+
+    #[test]
+    fn a_log_with_every_record_twice_says_the_same(
+        escalations in batches(),
+        verdicts in prop::collection::vec(verdict(), 0..60),
+    ) {
+        let mut process = Process::start(&escalations, Vec::new(), Timestamp(0), usize::MAX);
+        prop_assert!(process.run(&mut verdicts.into_iter()));
+        // A repeat of a finished delivery's records changes nothing.
+        let mut doubled = process.log.clone();
+        doubled.extend(process.log.iter().cloned());
+        let folded = settled(&escalations, &doubled);
+        prop_assert_eq!(&folded, &process.state);
+    }
+
+    #[test]
+    fn however_often_it_is_requeued_a_letter_is_delivered_once(
+        requeues in 1..5_usize,
+        late_requeues in 0..5_usize,
+    ) {
+        let escalations = vec![vec![escalation(1, EscalationKind::Raised, false)]];
+        let mut process = Process::start(&escalations, Vec::new(), Timestamp(0), usize::MAX);
+        process.run(&mut std::iter::once(Verdict::Permanent));
+        prop_assert_eq!(process.state.dead_len(), 1);
+        let requeue = |at| Logged::Requeue(Requeue {
+            escalation_id: EscalationId([1; 16]),
+            receiver: "soc".into(),
+            actor: "someone".into(),
+            at,
+        });
+        for _ in 0..requeues {
+            process.write(requeue(process.now));
+        }
+        process.run(&mut std::iter::empty());
+        for _ in 0..late_requeues {
+            process.write(requeue(process.now));
+        }
+        process.run(&mut std::iter::empty());
+        prop_assert_eq!(process.taken.len(), 1);
+        let delivered = process.log.iter().filter(|record| {
+            matches!(record, Logged::Attempt(a) if a.outcome == Outcome::Delivered)
+        });
+        prop_assert_eq!(delivered.count(), 1);
+        prop_assert_eq!(&settled(&escalations, &process.log), &process.state);
+    }
+}
