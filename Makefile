@@ -25,7 +25,7 @@ contract: ## proto/ against buf's STANDARD rules
 	deploy/tools/buf.sh lint proto
 
 e2e: build ## the whole way, as users run it
-	deploy/tools/with-nats.sh python3 deploy/e2e/run.py --binary $(BALEFIRE)
+	deploy/tools/with-nats.sh "$$(deploy/tools/venv.sh e2e deploy/e2e/requirements.txt)/python" deploy/e2e/run.py --binary $(BALEFIRE)
 
 test: lint contract unit e2e ## everything
 	$(MAKE) demo ONCE=1
