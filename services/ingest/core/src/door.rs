@@ -1,0 +1,86 @@
+//! What ingest knows about a request before it looks at a record.
+
+use balefire_event::Assurance;
+use balefire_event::identity::TenantKey;
+use balefire_event::stamp::{ClockPolicy, JOIN_HORIZON};
+use balefire_event::time::HOUR;
+
+/// Longest span of a backfill, nanoseconds: ten years.
+pub const BACKFILL_SPAN_MAX: i64 = 10 * 366 * 24 * HOUR;
+
+/// What is declared about a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Its name.
+    pub name: String,
+    /// Its clock and lateness bound.
+    pub clock: ClockPolicy,
+    /// J: how far apart in arrival a record and an identity may lie, nanoseconds.
+    pub join_horizon: i64,
+    /// Higher wins the label people see.
+    pub authority: u32,
+    /// How far an identity it names can be trusted.
+    pub assurance: Assurance,
+}
+
+impl Source {
+    /// A source nobody declared: default clock and horizon, its identities are claims.
+    #[must_use]
+    pub fn undeclared(name: &str, clock: ClockPolicy) -> Self {
+        Self {
+            name: name.to_owned(),
+            clock,
+            join_horizon: JOIN_HORIZON,
+            authority: 0,
+            assurance: Assurance::Claimed,
+        }
+    }
+}
+
+/// The caller's side of a request: the same for each of its records.
+#[derive(Debug, Clone)]
+pub struct Door {
+    /// Tenant of the caller, never of the payload.
+    pub tenant: String,
+    /// Key that the tenant's subjects are hashed under.
+    pub key: TenantKey,
+    /// The source.
+    pub source: Source,
+    /// History: counts by its own time; nobody is told.
+    pub backfill: bool,
+    /// Partitions of INTAKE and EVENTS, a power of two.
+    pub partitions: u32,
+}
+
+impl Door {
+    /// For a caller's tenant under its default key.
+    #[must_use]
+    pub fn new(tenant: &str, source: Source, partitions: u32) -> Self {
+        Self {
+            tenant: tenant.to_owned(),
+            key: TenantKey::default_of(tenant),
+            source,
+            backfill: false,
+            partitions,
+        }
+    }
+
+    /// For history that spans `span` nanoseconds: the span, and an hour for the way here, is its
+    /// lateness bound where that is more than the source's own.
+    #[must_use]
+    pub fn backfilling(mut self, span: i64) -> Self {
+        let lateness = span.clamp(0, BACKFILL_SPAN_MAX);
+        self.backfill = true;
+        self.source.clock.lateness = self.source.clock.lateness.max(lateness);
+        self
+    }
+}
+
+/// Which of several identical records one is, where it has no id of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Provenance<'a> {
+    /// How many identical records came before it.
+    pub occurrence: u32,
+    /// An id given by the request (Idempotency-Key and index). Empty: none.
+    pub fallback_id: &'a str,
+}

@@ -1,0 +1,214 @@
+//! Reads one JSON record, borrowed from its bytes.
+//!
+//! Refuses what JSON leaves open: bytes that are not UTF-8, a field given twice, anything after
+//! the record, nesting deeper than [`NESTING_MAX`]. Numbers are never rounded on the way: what
+//! has no typed field is kept as the text it was.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use balefire_event::event::Text;
+use balefire_event::limits::{NESTING_MAX, REQUEST_BYTES_MAX};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::violation::{Reason, Violation};
+
+/// One member of an object: its name and the JSON text of its value.
+pub type Member<'a> = (Text<'a>, &'a str);
+
+/// The members of a record, in the record's order.
+///
+/// # Errors
+/// Where the bytes are no JSON object, or one that is too large or too deep, or says something
+/// twice.
+pub fn record(bytes: &[u8]) -> Result<Vec<Member<'_>>, Violation> {
+    if bytes.len() > REQUEST_BYTES_MAX {
+        return Err(Violation::new(
+            "",
+            Reason::TooLarge,
+            "a record with its bodies may have 4 MiB",
+        ));
+    }
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| Violation::new("", Reason::Malformed, "not UTF-8"))?;
+    if text.trim().is_empty() {
+        return Err(Violation::new(
+            "",
+            Reason::Malformed,
+            "empty; send one JSON object",
+        ));
+    }
+    if nesting(text) > NESTING_MAX {
+        return Err(Violation::new(
+            "",
+            Reason::TooLarge,
+            "nested deeper than 64 levels; flatten it",
+        ));
+    }
+    let members = members(text).map_err(|error| refused(&error))?;
+    match repeated(&members) {
+        Some(name) => Err(Violation::named(
+            name,
+            Reason::Conflict,
+            "given twice; send each field once",
+        )),
+        None => Ok(members),
+    }
+}
+
+fn refused(error: &serde_json::Error) -> Violation {
+    let description = match error.classify() {
+        serde_json::error::Category::Data => Cow::Borrowed("not an object; send one JSON object"),
+        serde_json::error::Category::Eof => Cow::Borrowed("JSON ends too early"),
+        serde_json::error::Category::Syntax | serde_json::error::Category::Io => {
+            Cow::Owned(format!("not JSON at column {}", error.column()))
+        }
+    };
+    Violation {
+        field: Cow::Borrowed(""),
+        reason: Reason::Malformed,
+        description,
+    }
+}
+
+/// How deep objects and arrays nest. Brackets within strings do not count.
+fn nesting(text: &str) -> usize {
+    let (mut depth, mut deepest, mut quoted, mut escaped) = (0_usize, 0, false, false);
+    for byte in text.bytes() {
+        if quoted {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => quoted = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => quoted = true,
+            b'{' | b'[' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// The members of a JSON object, in its order.
+///
+/// # Errors
+/// Where the text is no JSON object.
+pub fn members(text: &str) -> Result<Vec<Member<'_>>, serde_json::Error> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let members = reader.deserialize_map(Members)?;
+    reader.end()?;
+    Ok(members)
+}
+
+/// The first name that two members have.
+#[must_use]
+pub fn repeated<'m>(members: &'m [Member<'_>]) -> Option<&'m str> {
+    let mut names: Vec<&str> = members.iter().map(|(name, _)| name.as_ref()).collect();
+    names.sort_unstable();
+    names
+        .array_windows()
+        .find(|[one, next]| one == next)
+        .map(|[name, _]| *name)
+}
+
+/// Decodes a JSON string literal; `None` where the text is none, or holds half a surrogate pair.
+#[must_use]
+pub fn unquoted(json: &str) -> Option<Text<'_>> {
+    let inner = json.strip_prefix('"')?.strip_suffix('"')?;
+    if inner.contains('\\') {
+        return serde_json::from_str::<String>(json).ok().map(Cow::Owned);
+    }
+    Some(Cow::Borrowed(inner))
+}
+
+/// Encodes a JSON string literal.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+struct Name<'a>(Text<'a>);
+
+impl<'de> Deserialize<'de> for Name<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(NameVisitor)
+    }
+}
+
+struct NameVisitor;
+
+impl<'de> Visitor<'de> for NameVisitor {
+    type Value = Name<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a field name")
+    }
+
+    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Name<'de>, E> {
+        Ok(Name(Cow::Borrowed(name)))
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Name<'de>, E> {
+        Ok(Name(Cow::Owned(name.to_owned())))
+    }
+}
+
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Vec<Member<'de>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::with_capacity(24);
+        while let Some(Name(name)) = map.next_key()? {
+            let value: &'de RawValue = map.next_value()?;
+            members.push((name, value.get()));
+        }
+        Ok(members)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_values_are_borrowed() {
+        let members = record(br#" {"a": 1.50 ,"\u0062":"x\"y", "c":[1, {"d":2}]} "#).unwrap();
+        assert_eq!(
+            members,
+            vec![
+                (Cow::Borrowed("a"), "1.50"),
+                (Cow::Borrowed("b"), r#""x\"y""#),
+                (Cow::Borrowed("c"), r#"[1, {"d":2}]"#),
+            ]
+        );
+        assert!(matches!(members[0].0, Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn nesting_ignores_brackets_in_strings() {
+        assert_eq!(nesting(r#"{"a":"[[[\"[[","b":[[1]]}"#), 3);
+    }
+
+    #[test]
+    fn literals_are_decoded_and_encoded() {
+        assert_eq!(unquoted(r#""a\u0040b""#).as_deref(), Some("a@b"));
+        assert_eq!(unquoted(r#""\ud800""#), None);
+        assert_eq!(unquoted("12"), None);
+        assert_eq!(quoted("a\"\n"), r#""a\"\n""#);
+    }
+}

@@ -1,0 +1,121 @@
+//! Which fields of an event are masked, and how far.
+
+use std::borrow::Cow;
+
+use balefire_event::event::Text;
+use balefire_event::{Event, Extension, IdentityKind, Sealed};
+
+use super::sign::Signs;
+use super::{Depth, masked};
+use crate::flatten::map_strings;
+use crate::json::{quoted, unquoted};
+
+/// Masks an event in place.
+pub fn event(event: &mut Event<'_>) {
+    for name in [
+        &mut event.model,
+        &mut event.judge_model,
+        &mut event.judge_verdict,
+        &mut event.policy_violated,
+        &mut event.guardrail_result,
+        &mut event.endpoint,
+        &mut event.tool,
+        &mut event.attack_type,
+    ] {
+        text(name, Depth::Name);
+    }
+    text(&mut event.reason, Depth::Text);
+    api_key_label(event);
+    labels(&mut event.labels);
+    extensions(&mut event.extensions);
+}
+
+fn text(text: &mut Text<'_>, depth: Depth) {
+    if let Some(new) = masked(text, depth) {
+        *text = Cow::Owned(new);
+    }
+}
+
+/// A key sent where its id belongs: its subject is a hash and stays, what people see is masked.
+fn api_key_label(event: &mut Event<'_>) {
+    let api_keys = event
+        .actors
+        .iter_mut()
+        .filter(|actor| actor.kind == IdentityKind::ApiKey);
+    for actor in api_keys {
+        if let Some(new) = actor
+            .readable()
+            .and_then(|label| masked(label, Depth::Name))
+        {
+            actor.label = Some(Sealed::plain(Cow::Owned(new)));
+        }
+    }
+}
+
+fn labels(labels: &mut [(Text<'_>, Text<'_>)]) {
+    let mut renamed = false;
+    for (name, value) in labels.iter_mut() {
+        text(value, Depth::Text);
+        if let Some(new) = masked(name, Depth::Text) {
+            *name = Cow::Owned(new);
+            renamed = true;
+        }
+    }
+    if renamed {
+        labels.sort_by(|(one, _), (other, _)| one.cmp(other));
+        distinct(labels.iter_mut().map(|(name, _)| name));
+    }
+}
+
+fn extensions(extensions: &mut [Extension<'_>]) {
+    let mut renamed = false;
+    for extension in extensions.iter_mut() {
+        if let Some(json) = masked_json(&extension.json) {
+            extension.json = Cow::Owned(json);
+        }
+        if let Some(new) = masked(&extension.name, Depth::Text) {
+            extension.name = Cow::Owned(new);
+            renamed = true;
+        }
+    }
+    if renamed {
+        extensions.sort_by(|one, other| one.name.cmp(&other.name));
+        distinct(extensions.iter_mut().map(|extension| &mut extension.name));
+    }
+}
+
+/// Numbers names that masking made the same, in names sorted again, so that none is lost.
+fn distinct<'n, 'a: 'n>(names: impl Iterator<Item = &'n mut Text<'a>>) {
+    let (mut last, mut count) = (String::new(), 1);
+    for name in names {
+        if *name == last {
+            count += 1;
+            *name = Cow::Owned(format!("{last}#{count}"));
+        } else {
+            last = name.clone().into_owned();
+            count = 1;
+        }
+    }
+}
+
+/// Masks each string literal of JSON text; `None` where there is nothing to mask.
+fn masked_json(json: &str) -> Option<String> {
+    if !json.contains('"') || !Signs::of(json).any() {
+        return None;
+    }
+    if let Some(inner) = unquoted(json).filter(|_| json.starts_with('"')) {
+        return masked(&inner, Depth::Text).map(|new| quoted(&new));
+    }
+    let mut changed = false;
+    let new = map_strings(json, |literal, out| {
+        match masked(&unquoted(literal)?, Depth::Text) {
+            Some(new) => {
+                changed = true;
+                out.push_str(&quoted(&new));
+            }
+            None => out.push_str(literal),
+        }
+        Some(())
+    })?;
+    changed.then_some(new)
+}
