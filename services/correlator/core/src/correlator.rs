@@ -1,0 +1,601 @@
+//! [`Correlator`]: the joins of one INTAKE partition, as a fold over its records.
+
+use std::collections::BTreeSet;
+
+use balefire_event::stamp;
+use balefire_event::time::SECOND;
+use balefire_event::{
+    BarrierId, DedupId, Event, Hint, IdentityKind, Join, Lane, Stub, Timestamp, partition,
+};
+
+use crate::barrier::Barriers;
+use crate::claim::{Claims, Range};
+use crate::coverage::Coverage;
+use crate::entry::{Entries, Kept};
+use crate::key::{KeyHash, typed_keys};
+use crate::repair::{Repair, Straggler, Stragglers};
+use crate::settle::{Desk, pass_partial, settle};
+use crate::stub::Stubs;
+
+/// What holds for every partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    /// This INTAKE partition.
+    pub partition: u32,
+    /// How many partitions EVENTS has, a power of two.
+    pub partitions: u32,
+    /// H of the normal and the bulk lane, nanoseconds.
+    pub hold: i64,
+    /// H of the urgent lane, nanoseconds.
+    pub hold_urgent: i64,
+    /// J for which events are kept before any hint was seen, nanoseconds.
+    pub join_horizon: i64,
+    /// S, nanoseconds.
+    pub skew: i64,
+}
+
+impl Config {
+    /// The defaults of SEMANTICS for a partition.
+    #[must_use]
+    pub const fn new(partition: u32, partitions: u32) -> Self {
+        Self {
+            partition,
+            partitions,
+            hold: stamp::HOLD,
+            hold_urgent: stamp::HOLD_URGENT,
+            join_horizon: stamp::JOIN_HORIZON,
+            skew: stamp::SKEW,
+        }
+    }
+
+    fn hold_of(&self, lane: Lane) -> i64 {
+        match lane {
+            Lane::Urgent => self.hold_urgent,
+            Lane::Normal | Lane::Bulk => self.hold,
+        }
+    }
+}
+
+/// One record of INTAKE.
+#[derive(Debug, Clone, Copy)]
+pub enum Record<'r> {
+    /// An event; without a user, or it goes straight through.
+    Event(&'r Event<'r>),
+    /// An identity and the keys that lead to it.
+    Hint(&'r Hint),
+    /// A key of an event that lies in another partition.
+    Stub(&'r Stub),
+    /// The owner's clock.
+    Tick(Timestamp),
+    /// A barrier, and when it was placed.
+    Barrier(BarrierId, Timestamp),
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Pass a record on to EVENTS.
+    Emit {
+        /// Its tenant.
+        tenant: String,
+        /// Lane of EVENTS; the one the event came in.
+        lane: Lane,
+        /// Partition of EVENTS: of the user, or of the event while nobody is known.
+        partition: u32,
+        /// The record: its join says what was done.
+        event: Box<Event<'static>>,
+    },
+    /// Show a hint to another INTAKE partition, where an event lies that carries its key.
+    Forward {
+        /// Its tenant.
+        tenant: String,
+        /// Partition of INTAKE.
+        partition: u32,
+        /// The hint, with the stub's key.
+        hint: Box<Hint>,
+    },
+    /// A barrier came out: to every lane of every EVENTS partition, behind what was emitted.
+    BarrierOut {
+        /// Which.
+        id: BarrierId,
+        /// When it was placed.
+        at: Timestamp,
+    },
+    /// Tell every EVENTS partition: nothing received earlier will be emitted (but for repairs).
+    Watermark {
+        /// Lowest received_at to come.
+        at: Timestamp,
+    },
+    /// Read this partition again from a server time, through [`Correlator::repair_begin`].
+    Repair {
+        /// Server time.
+        from: Timestamp,
+    },
+}
+
+/// Everything a checkpoint holds.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct State {
+    /// Highest received_at of each lane.
+    clocks: [Option<Timestamp>; 3],
+    /// Largest J in use.
+    join_horizon_max: i64,
+    claims: Claims,
+    entries: Entries,
+    stubs: Stubs,
+    barriers: Barriers,
+    stragglers: Stragglers,
+    promised: Option<Timestamp>,
+    promise_told: Option<Timestamp>,
+}
+
+impl State {
+    fn new(config: &Config) -> Self {
+        Self {
+            clocks: [None; 3],
+            join_horizon_max: config.join_horizon,
+            claims: Claims::new(),
+            entries: Entries::new(),
+            stubs: Stubs::new(),
+            barriers: Barriers::default(),
+            stragglers: Stragglers::default(),
+            promised: None,
+            promise_told: None,
+        }
+    }
+}
+
+/// A checkpoint whose bytes are not what this correlator wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a kept event of the state cannot be read")]
+pub struct Damaged;
+
+/// How full the state is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Events held now.
+    pub held: usize,
+    /// Events kept, the held ones included.
+    pub events: usize,
+    /// Bytes of their packed forms.
+    pub event_bytes: usize,
+    /// Claims kept.
+    pub claims: usize,
+    /// Stubs kept.
+    pub stubs: usize,
+    /// What was dropped or left out because a named limit was reached, since the start.
+    pub alarms: u64,
+    /// Hints of something else than a user, left alone.
+    pub hints_ignored: u64,
+}
+
+/// The joins of one INTAKE partition.
+#[derive(Debug)]
+pub struct Correlator {
+    config: Config,
+    state: State,
+    repair: Option<Repair>,
+    coverage: Coverage,
+    alarms: u64,
+    hints_ignored: u64,
+}
+
+impl Correlator {
+    /// Empty.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            state: State::new(&config),
+            repair: None,
+            coverage: Coverage::default(),
+            alarms: 0,
+            hints_ignored: 0,
+        }
+    }
+
+    /// What a checkpoint must hold.
+    #[must_use]
+    pub const fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Goes on from a checkpoint's state.
+    ///
+    /// # Errors
+    /// [`Damaged`] where a kept event cannot be read; the state stays as it was.
+    pub fn restore(&mut self, state: State) -> Result<(), Damaged> {
+        if state.entries.all().any(|e| e.packed.open().is_none()) {
+            return Err(Damaged);
+        }
+        self.state = state;
+        self.repair = None;
+        Ok(())
+    }
+
+    /// Empty again; the counters stay.
+    pub fn reset(&mut self) {
+        self.state = State::new(&self.config);
+        self.repair = None;
+    }
+
+    /// How well joining works since the start.
+    #[must_use]
+    pub const fn coverage(&self) -> &Coverage {
+        &self.coverage
+    }
+
+    /// How full it is.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        Usage {
+            held: self.state.entries.held(),
+            events: self.state.entries.len(),
+            event_bytes: self.state.entries.bytes(),
+            claims: self.state.claims.len(),
+            stubs: self.state.stubs.len(),
+            alarms: self.alarms,
+            hints_ignored: self.hints_ignored,
+        }
+    }
+
+    /// When the next hold ends: a tick of that time lets something happen.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.state.entries.next_end()
+    }
+
+    /// The promise: lowest received_at it may still emit, amendments by hints of a J met so far
+    /// included. `None` until every lane was heard of.
+    #[must_use]
+    pub const fn watermark(&self) -> Option<Timestamp> {
+        self.state.promised
+    }
+
+    /// Takes a record in. Effects are appended in order.
+    pub fn apply(
+        &mut self,
+        lane: Lane,
+        tenant: &str,
+        record: Record<'_>,
+        effects: &mut Vec<Effect>,
+    ) {
+        match record {
+            Record::Event(event) => {
+                self.advance(lane, event.received_at);
+                self.event(lane, tenant, event, effects);
+            }
+            Record::Hint(hint) => {
+                self.advance(lane, hint.received_at);
+                self.hint(tenant, hint, effects);
+            }
+            Record::Stub(stub) => {
+                self.advance(lane, stub.received_at);
+                self.stub(tenant, stub, effects);
+            }
+            Record::Tick(at) => self.advance(lane, at),
+            Record::Barrier(id, at) => {
+                self.advance(lane, at);
+                self.barrier(lane, id, at, effects);
+            }
+        }
+        self.release_due(lane, effects);
+        self.trim(effects);
+        self.promise();
+        if matches!(record, Record::Tick(_)) {
+            self.tell_promise(effects);
+        }
+    }
+
+    fn advance(&mut self, lane: Lane, at: Timestamp) {
+        if let Some(clock) = self.state.clocks.get_mut(lane.index()) {
+            *clock = (*clock).max(Some(at));
+        }
+    }
+
+    fn desk<'a>(
+        &'a mut self,
+        effects: &'a mut Vec<Effect>,
+    ) -> (&'a mut Entries, &'a Claims, Desk<'a>) {
+        let desk = Desk {
+            partitions: self.config.partitions,
+            coverage: &mut self.coverage,
+            alarms: &mut self.alarms,
+            effects,
+        };
+        (&mut self.state.entries, &self.state.claims, desk)
+    }
+
+    fn event(&mut self, lane: Lane, tenant: &str, event: &Event<'_>, effects: &mut Vec<Effect>) {
+        if event.user.is_some() || event.keys.is_empty() {
+            self.pass_through(lane, tenant, event, effects);
+            return;
+        }
+        if event.received_at <= self.state.claims.horizon() {
+            let from = event.received_at.minus(self.state.join_horizon_max);
+            self.straggle(Straggler::Event(event.dedup_id), from, effects);
+        }
+        let kept = self.state.entries.learn(tenant, lane, event);
+        match kept {
+            Kept::Known => return,
+            Kept::New => self.coverage.of(&event.source).events += 1,
+            Kept::Copy => {}
+        }
+        if self.settle(event.dedup_id, effects) {
+            return;
+        }
+        let held = |entry: &mut crate::entry::Entry| entry.held_until.is_some();
+        let entry = self.state.entries.get_mut(&event.dedup_id);
+        if kept == Kept::New {
+            let end = event.received_at.plus(self.config.hold_of(lane));
+            self.state.entries.hold(event.dedup_id, end);
+        } else if !entry.is_some_and(held) {
+            self.partial(event.dedup_id, effects);
+        }
+    }
+
+    /// Nothing to join: it names its user, or has nothing to be joined by.
+    fn pass_through(
+        &mut self,
+        lane: Lane,
+        tenant: &str,
+        event: &Event<'_>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let mut event = event.clone().into_owned();
+        let counts = self.coverage.of(&event.source);
+        counts.events += 1;
+        let partitions = self.config.partitions;
+        let partition = match &event.user {
+            Some(user) => partition::of_subject(tenant, &user.subject_ref, partitions),
+            None => {
+                counts.partial += 1;
+                event.join = Some(Join {
+                    partial: true,
+                    ..Join::default()
+                });
+                partition::of_event(tenant, &event.dedup_id, partitions)
+            }
+        };
+        effects.push(Effect::Emit {
+            tenant: tenant.to_owned(),
+            lane,
+            partition,
+            event: Box::new(event),
+        });
+    }
+
+    /// Says what is new of an event. Returns whether anybody is named.
+    fn settle(&mut self, id: DedupId, effects: &mut Vec<Effect>) -> bool {
+        let (entries, claims, mut desk) = self.desk(effects);
+        let Some(entry) = entries.get_mut(&id) else {
+            return false;
+        };
+        let named = settle(entry, claims, &mut desk);
+        if named {
+            entries.release(id);
+        }
+        named
+    }
+
+    fn partial(&mut self, id: DedupId, effects: &mut Vec<Effect>) {
+        let (entries, _, mut desk) = self.desk(effects);
+        if let Some(entry) = entries.get_mut(&id) {
+            pass_partial(entry, &mut desk);
+        }
+    }
+
+    fn hint(&mut self, tenant: &str, hint: &Hint, effects: &mut Vec<Effect>) {
+        if hint.identity.kind != IdentityKind::User {
+            self.hints_ignored += 1;
+            return;
+        }
+        let j = Claims::horizon_of(hint);
+        self.state.join_horizon_max = self.state.join_horizon_max.max(j);
+        let keys: Vec<KeyHash> = typed_keys(tenant, &hint.keys)
+            .into_iter()
+            .map(|key| key.hash)
+            .collect();
+        let reach: Range = (hint.received_at.minus(j), hint.received_at.plus(j));
+        if reach.0 <= self.state.entries.horizon().max(self.state.stubs.horizon()) {
+            self.straggle(Straggler::Hint(keys.clone(), reach), reach.0, effects);
+        }
+        let mut concerned = BTreeSet::new();
+        let mut asked = Vec::new();
+        for key in keys {
+            if let Some(range) = self.state.claims.learn(key, hint) {
+                concerned.extend(self.state.entries.within(key, range));
+                asked.push((key, range));
+            }
+            self.alarms += self.state.claims.enforce(key);
+        }
+        for id in concerned {
+            self.settle(id, effects);
+        }
+        for (key, range) in asked {
+            let State { claims, stubs, .. } = &mut self.state;
+            answer(claims, stubs, key, range, effects);
+        }
+    }
+
+    fn stub(&mut self, tenant: &str, stub: &Stub, effects: &mut Vec<Effect>) {
+        // The event lies here, with all its keys.
+        if stub.partition == self.config.partition {
+            return;
+        }
+        let key = KeyHash::of(tenant, &stub.key);
+        let at = stub.received_at;
+        if at <= self.state.claims.horizon() {
+            let from = at.minus(self.state.join_horizon_max);
+            self.straggle(Straggler::Stub(key, at), from, effects);
+        }
+        let State { claims, stubs, .. } = &mut self.state;
+        stubs.learn(tenant, key, stub);
+        self.alarms += stubs.enforce();
+        answer(claims, stubs, key, (at, at), effects);
+    }
+
+    fn barrier(&mut self, lane: Lane, id: BarrierId, at: Timestamp, effects: &mut Vec<Effect>) {
+        if !self.state.barriers.meet(id, at, lane) {
+            return;
+        }
+        for lane in Lane::ALL {
+            while let Some(held) = self.state.entries.release_due(*lane, Timestamp::MAX) {
+                self.partial(held, effects);
+            }
+        }
+        effects.push(Effect::BarrierOut { id, at });
+    }
+
+    /// A hold is measured by its own lane's clock, so that a flood in another does not prolong
+    /// it.
+    fn release_due(&mut self, lane: Lane, effects: &mut Vec<Effect>) {
+        let clock = self.state.clocks.get(lane.index()).copied().flatten();
+        let clock = clock.unwrap_or(Timestamp::MIN);
+        while let Some(id) = self.state.entries.release_due(lane, clock) {
+            self.partial(id, effects);
+        }
+    }
+
+    fn low_watermark(&self) -> Option<Timestamp> {
+        let [a, b, c] = self.state.clocks;
+        Some(a?.min(b?).min(c?).minus(self.config.skew))
+    }
+
+    fn trim(&mut self, effects: &mut Vec<Effect>) {
+        while let Some(mut entry) = self.state.entries.drop_excess() {
+            self.alarms += 1;
+            self.pass_dropped(&mut entry, effects);
+        }
+        let Some(low_watermark) = self.low_watermark() else {
+            return;
+        };
+        let bound = low_watermark.minus(self.state.join_horizon_max);
+        while let Some(mut entry) = self.state.entries.drop_older(bound) {
+            self.pass_dropped(&mut entry, effects);
+        }
+        self.state.claims.trim(low_watermark);
+        self.state.stubs.trim(bound);
+        self.state.barriers.trim(low_watermark);
+    }
+
+    /// Lets go of an event; one that is still held is passed on first.
+    fn pass_dropped(&mut self, entry: &mut crate::entry::Entry, effects: &mut Vec<Effect>) {
+        if entry.held_until.take().is_some() {
+            let (_, _, mut desk) = self.desk(effects);
+            pass_partial(entry, &mut desk);
+        }
+    }
+
+    fn promise(&mut self) {
+        let Some(low_watermark) = self.low_watermark() else {
+            return;
+        };
+        let amendable = low_watermark.minus(self.state.join_horizon_max);
+        let held = self.state.entries.earliest_held();
+        let lowest = held.map_or(amendable, |held| held.min(amendable));
+        self.state.promised = self.state.promised.max(Some(lowest));
+    }
+
+    fn tell_promise(&mut self, effects: &mut Vec<Effect>) {
+        let Some(at) = self.state.promised else {
+            return;
+        };
+        let due = |told: Timestamp| at >= told.plus(SECOND);
+        if self.state.promise_told.is_none_or(due) {
+            self.state.promise_told = Some(at);
+            effects.push(Effect::Watermark { at });
+        }
+    }
+
+    fn straggle(&mut self, straggler: Straggler, reach: Timestamp, effects: &mut Vec<Effect>) {
+        let from = reach.minus(self.config.skew);
+        if self.state.stragglers.add(straggler, from) {
+            effects.push(Effect::Repair { from });
+        } else {
+            self.alarms += 1;
+        }
+    }
+
+    /// Where the log must be read again from; `None`: no straggler waits. After a restore the
+    /// owner asks.
+    #[must_use]
+    pub fn repair_wanted(&self) -> Option<Timestamp> {
+        self.state.stragglers.from()
+    }
+
+    /// A repair starts: every record from [`Effect::Repair`]'s time on follows through
+    /// [`Correlator::repair_record`].
+    pub fn repair_begin(&mut self) {
+        self.repair = Some(Repair::new());
+    }
+
+    /// A record read again.
+    pub fn repair_record(&mut self, lane: Lane, tenant: &str, record: Record<'_>) {
+        let Some(repair) = &mut self.repair else {
+            return;
+        };
+        match record {
+            Record::Event(event) => {
+                if event.user.is_none() {
+                    repair.entries.learn(tenant, lane, event);
+                }
+            }
+            Record::Hint(hint) => {
+                if hint.identity.kind == IdentityKind::User {
+                    for key in typed_keys(tenant, &hint.keys) {
+                        repair.claims.learn(key.hash, hint);
+                    }
+                }
+            }
+            Record::Stub(stub) => {
+                if stub.partition != self.config.partition {
+                    let key = KeyHash::of(tenant, &stub.key);
+                    repair.stubs.learn(tenant, key, stub);
+                }
+            }
+            Record::Tick(_) | Record::Barrier(..) => {}
+        }
+    }
+
+    /// The repair is complete: the stragglers' joins are emitted, as amendments.
+    pub fn repair_end(&mut self, effects: &mut Vec<Effect>) {
+        let Some(mut repair) = self.repair.take() else {
+            return;
+        };
+        let stragglers = self.state.stragglers.take();
+        for id in repair.concerned(&stragglers) {
+            let Some(entry) = repair.entries.get_mut(&id) else {
+                continue;
+            };
+            for copy in &mut entry.copies {
+                copy.passed = true;
+            }
+            let (_, _, mut desk) = self.desk(effects);
+            settle(entry, &repair.claims, &mut desk);
+        }
+        for (key, range) in repair.answers(&stragglers) {
+            answer(&mut repair.claims, &repair.stubs, key, range, effects);
+        }
+    }
+}
+
+/// Forwards what is claimed for a key to where the stubs of a range say the events lie.
+fn answer(
+    claims: &mut Claims,
+    stubs: &Stubs,
+    key: KeyHash,
+    range: Range,
+    effects: &mut Vec<Effect>,
+) {
+    for (at, place) in stubs.within(key, range) {
+        for mut hint in claims.forward(key, at, place.partition) {
+            hint.keys = vec![place.key()];
+            effects.push(Effect::Forward {
+                tenant: place.tenant.as_ref().to_owned(),
+                partition: place.partition,
+                hint: Box::new(hint),
+            });
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! [`Repair`]: what a straggler missed, found by reading the log again (SEMANTICS §7).
+//!
+//! The records read again are only indexed, nothing is trimmed; at the end each straggler is
+//! settled against them. Everything it says counts as an amendment; repeated facts are harmless.
+
+use std::collections::BTreeSet;
+
+use balefire_event::{DedupId, Timestamp};
+
+use crate::claim::{Claims, Range};
+use crate::entry::Entries;
+use crate::key::KeyHash;
+use crate::limits::STRAGGLERS_MAX;
+use crate::stub::Stubs;
+
+/// A record that came after what it may belong to was dropped.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) enum Straggler {
+    /// An event without a user.
+    Event(DedupId),
+    /// A hint: its keys and the moments it reaches.
+    Hint(Vec<KeyHash>, Range),
+    /// A stub: its key and its moment.
+    Stub(KeyHash, Timestamp),
+}
+
+/// Stragglers, and where the log must be read from for all of them.
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Stragglers {
+    waiting: Vec<Straggler>,
+    from: Option<Timestamp>,
+}
+
+impl Stragglers {
+    /// Adds one. Returns whether there was room.
+    pub(crate) fn add(&mut self, straggler: Straggler, from: Timestamp) -> bool {
+        if self.waiting.len() >= STRAGGLERS_MAX {
+            return false;
+        }
+        self.waiting.push(straggler);
+        self.from = Some(self.from.map_or(from, |before| before.min(from)));
+        true
+    }
+
+    /// Where to read from, while some wait.
+    pub(crate) fn from(&self) -> Option<Timestamp> {
+        self.from
+    }
+
+    pub(crate) fn take(&mut self) -> Vec<Straggler> {
+        self.from = None;
+        std::mem::take(&mut self.waiting)
+    }
+}
+
+/// The part of the log that is read again.
+#[derive(Debug)]
+pub(crate) struct Repair {
+    pub(crate) claims: Claims,
+    pub(crate) entries: Entries,
+    pub(crate) stubs: Stubs,
+}
+
+impl Repair {
+    pub(crate) fn new() -> Self {
+        Self {
+            claims: Claims::new(),
+            entries: Entries::new(),
+            stubs: Stubs::new(),
+        }
+    }
+
+    /// Events that the stragglers concern.
+    pub(crate) fn concerned(&self, stragglers: &[Straggler]) -> BTreeSet<DedupId> {
+        let mut ids = BTreeSet::new();
+        for straggler in stragglers {
+            match straggler {
+                Straggler::Event(id) => {
+                    ids.insert(*id);
+                }
+                Straggler::Hint(keys, range) => {
+                    for key in keys {
+                        ids.extend(self.entries.within(*key, *range));
+                    }
+                }
+                Straggler::Stub(..) => {}
+            }
+        }
+        ids
+    }
+
+    /// Moments of keys for which stubs must be answered.
+    pub(crate) fn answers(&self, stragglers: &[Straggler]) -> Vec<(KeyHash, Range)> {
+        let mut answers = Vec::new();
+        for straggler in stragglers {
+            match straggler {
+                Straggler::Event(_) => {}
+                Straggler::Hint(keys, range) => {
+                    answers.extend(keys.iter().map(|key| (*key, *range)));
+                }
+                Straggler::Stub(key, at) => answers.push((*key, (*at, *at))),
+            }
+        }
+        answers
+    }
+}

@@ -1,0 +1,261 @@
+//! Settling an event: every user that the claims name for it, and the records this makes.
+//!
+//! Association is a union over keys, hints and copies. Only the label shown, the way it was
+//! found and the assurance are chosen: by authority, then by the nearest received_at.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use balefire_event::digest::FieldHasher;
+use balefire_event::{Assurance, Event, Join, SubjectRef, partition};
+
+use crate::claim::{Claims, FILLABLE, Fact, FactId};
+use crate::correlator::Effect;
+use crate::coverage::Coverage;
+use crate::entry::{Copy, Entry, Fill, Told};
+use crate::limits::TOLD_PER_EVENT_MAX;
+
+/// Where a settled record goes.
+pub(crate) struct Desk<'a> {
+    /// EVENTS partitions.
+    pub(crate) partitions: u32,
+    pub(crate) coverage: &'a mut Coverage,
+    pub(crate) alarms: &'a mut u64,
+    pub(crate) effects: &'a mut Vec<Effect>,
+}
+
+/// A fact that reaches an event.
+struct Match<'c> {
+    id: FactId,
+    fact: &'c Fact,
+    /// Place of the best key among the event's.
+    rank: usize,
+    distance: i64,
+}
+
+impl Match<'_> {
+    fn strength(&self) -> (u32, Reverse<i64>, Reverse<usize>, FactId) {
+        (
+            self.fact.authority,
+            Reverse(self.distance),
+            Reverse(self.rank),
+            self.id,
+        )
+    }
+}
+
+fn matches<'c>(entry: &Entry, claims: &'c Claims) -> Vec<Match<'c>> {
+    let mut best: BTreeMap<FactId, Match<'c>> = BTreeMap::new();
+    for (rank, key) in entry.keys.iter().enumerate() {
+        for copy in &entry.copies {
+            for reach in claims.reaching(key.hash, copy.received_at) {
+                let found = best.entry(reach.id).or_insert(Match {
+                    id: reach.id,
+                    fact: reach.fact,
+                    rank,
+                    distance: reach.distance,
+                });
+                found.distance = found.distance.min(reach.distance);
+            }
+        }
+    }
+    best.into_values().collect()
+}
+
+fn fill_of(entry: &Entry, fact: &Fact) -> Fill {
+    let mut fill = [0; 3];
+    for ((slot, lacks), value) in fill.iter_mut().zip(entry.lacks).zip(&fact.fills) {
+        if lacks && !value.is_empty() {
+            let [a, b, c, d, e, f, g, h, ..] = FieldHasher::new("balefire correlator fill v1")
+                .field(value.as_bytes())
+                .id();
+            *slot = u64::from_le_bytes([a, b, c, d, e, f, g, h]).max(1);
+        }
+    }
+    fill
+}
+
+/// Whether a record with `wide` says all that one with `narrow` would.
+fn covers(wide: &Fill, narrow: &Fill) -> bool {
+    wide.iter().zip(narrow).all(|(w, n)| *n == 0 || w == n)
+}
+
+/// One user of an event.
+struct Named<'c, 'm> {
+    /// Gives the label.
+    best: &'m Match<'c>,
+    assurance: Assurance,
+    /// What its facts fill, the fullest first.
+    fills: Vec<(Fill, &'c Fact)>,
+}
+
+fn named<'c, 'm>(entry: &Entry, matches: &'m [Match<'c>]) -> BTreeMap<SubjectRef, Named<'c, 'm>> {
+    let top = matches.iter().map(|found| found.fact.authority).max();
+    let at_top: BTreeSet<SubjectRef> = matches
+        .iter()
+        .filter(|found| Some(found.fact.authority) == top)
+        .map(|found| found.fact.subject)
+        .collect();
+    let mut users: BTreeMap<SubjectRef, Named<'c, 'm>> = BTreeMap::new();
+    for found in matches {
+        let user = found.fact.subject;
+        let fill = (fill_of(entry, found.fact), found.fact);
+        let named = users.entry(user).or_insert_with(|| Named {
+            best: found,
+            assurance: Assurance::Joined,
+            fills: Vec::new(),
+        });
+        if found.strength() > named.best.strength() {
+            named.best = found;
+        }
+        named.fills.push(fill);
+    }
+    for (user, named) in &mut users {
+        named.assurance = if at_top.len() > 1 && at_top.contains(user) {
+            Assurance::Conflicting
+        } else {
+            named.best.fact.joined()
+        };
+        let empties = |fill: &Fill| fill.iter().filter(|slot| **slot == 0).count();
+        named.fills.sort_by_key(|(fill, _)| (empties(fill), *fill));
+        named.fills.dedup_by_key(|(fill, _)| *fill);
+    }
+    users
+}
+
+/// Emits what the claims say of an event and was not said before. Returns whether anybody is
+/// named.
+pub(crate) fn settle(entry: &mut Entry, claims: &Claims, desk: &mut Desk<'_>) -> bool {
+    let matches = matches(entry, claims);
+    let users = named(entry, &matches);
+    for copy in 0..entry.copies.len() {
+        for (user, named) in &users {
+            for (fill, fact) in &named.fills {
+                let told = Told {
+                    copy,
+                    user: *user,
+                    fill: *fill,
+                    assurance: named.assurance,
+                };
+                if is_new(entry, &told, desk) {
+                    tell(entry, told, named, fact, desk);
+                }
+            }
+        }
+    }
+    !users.is_empty()
+}
+
+fn is_new(entry: &Entry, told: &Told, desk: &mut Desk<'_>) -> bool {
+    if entry
+        .copies
+        .get(told.copy)
+        .is_none_or(|copy| copy.stood_for)
+    {
+        return false;
+    }
+    let before = || {
+        let of_user = entry.told.iter().filter(|t| t.copy == told.copy);
+        of_user.filter(|t| t.user == told.user)
+    };
+    let content = before().any(|t| covers(&t.fill, &told.fill));
+    let assurance = before().any(|t| t.assurance == told.assurance);
+    if content && assurance {
+        return false;
+    }
+    if entry.told.len() >= TOLD_PER_EVENT_MAX {
+        *desk.alarms += 1;
+        return false;
+    }
+    true
+}
+
+fn tell(entry: &mut Entry, told: Told, named: &Named<'_, '_>, fact: &Fact, desk: &mut Desk<'_>) {
+    let Some((tenant, event)) = entry.packed.open() else {
+        *desk.alarms += 1;
+        return;
+    };
+    let Some(copy) = entry.copies.get_mut(told.copy) else {
+        return;
+    };
+    let (tenant, mut event) = (tenant.to_owned(), event.into_owned());
+    stamp(&mut event, copy);
+    let counts = desk.coverage.of(&event.source);
+    if copy.passed {
+        counts.amended += 1;
+    } else {
+        counts.joined += 1;
+    }
+    let conflicting = |told: &Told| told.assurance == Assurance::Conflicting;
+    if conflicting(&told) && !entry.told.iter().any(conflicting) {
+        counts.conflicting += 1;
+    }
+    let kind = entry.keys.get(named.best.rank).map(|key| key.kind);
+    let via = format!(
+        "join:{}:{}",
+        kind.map_or("", |kind| kind.as_str()),
+        named.best.fact.source
+    );
+    event.user = Some(named.best.fact.identity(told.assurance, via));
+    let mut filled = vec!["user_id".to_owned()];
+    let slots = [&mut event.model, &mut event.endpoint, &mut event.src_ip];
+    for (((slot, name), digest), value) in slots
+        .into_iter()
+        .zip(FILLABLE)
+        .zip(told.fill)
+        .zip(&fact.fills)
+    {
+        if digest != 0 {
+            *slot = value.as_ref().to_owned().into();
+            filled.push(name.to_owned());
+        }
+    }
+    event.join = Some(Join {
+        partial: false,
+        amendment: copy.passed,
+        filled,
+    });
+    copy.passed = true;
+    entry.told.push(told);
+    desk.effects.push(Effect::Emit {
+        lane: entry.lane,
+        partition: partition::of_subject(&tenant, &told.user, desk.partitions),
+        tenant,
+        event: Box::new(event),
+    });
+}
+
+/// Passes an event on without a user, in every copy that was not passed on yet.
+pub(crate) fn pass_partial(entry: &mut Entry, desk: &mut Desk<'_>) {
+    let Some((tenant, event)) = entry.packed.open() else {
+        *desk.alarms += 1;
+        return;
+    };
+    for copy in entry.copies.iter_mut() {
+        if copy.stood_for || copy.passed {
+            continue;
+        }
+        copy.passed = true;
+        let mut event = event.clone().into_owned();
+        stamp(&mut event, copy);
+        event.join = Some(Join {
+            partial: true,
+            amendment: false,
+            filled: Vec::new(),
+        });
+        desk.coverage.of(&event.source).partial += 1;
+        desk.effects.push(Effect::Emit {
+            lane: entry.lane,
+            partition: partition::of_event(tenant, &event.dedup_id, desk.partitions),
+            tenant: tenant.to_owned(),
+            event: Box::new(event),
+        });
+    }
+}
+
+fn stamp(event: &mut Event<'_>, copy: &Copy) {
+    event.received_at = copy.received_at;
+    event.t = copy.t;
+    event.timing = copy.timing;
+    event.control_revision = copy.control_revision;
+}
