@@ -1,5 +1,6 @@
 //! The gRPC and HTTP servers of a process, made of the services it runs.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,8 @@ use crate::status::{StatusSource, Statuses};
 pub const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// Deadline of a call that names none.
 pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(600);
+/// How often readiness is looked at until it is there.
+const READY_POLL: Duration = Duration::from_millis(5);
 /// Most HTTP/2 streams of one connection.
 const STREAMS_MAX: u32 = 1024;
 /// HTTP/2 flow-control windows, bytes.
@@ -132,8 +135,29 @@ fn http_routes(
         .route("/metrics", get(render))
 }
 
+/// Prints the one line that says that a process can serve, on standard output:
+/// `ready grpc=ADDR http=ADDR nats=URL`.
+async fn announce(
+    line: String,
+    statuses: Statuses,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let mut pace = tokio::time::interval(READY_POLL);
+    while !statuses.ready() {
+        tokio::select! {
+            _ = pace.tick() => {}
+            () = shutdown.cancelled() => return Ok(()),
+        }
+    }
+    let mut out = std::io::stdout();
+    // Who started us may have closed the pipe: serving goes on.
+    let _closed = writeln!(out, "{line}").and_then(|()| out.flush());
+    Ok(())
+}
+
 /// Serves until `shutdown` is cancelled, then drains under [`DRAIN_MAX`]. Ends early, cancelling
-/// `shutdown` itself, when a service's task fails.
+/// `shutdown` itself, when a service's task fails. Once every service is ready, says so on
+/// standard output: `ready grpc=ADDR http=ADDR nats=URL`; `nats_url` is only shown.
 ///
 /// # Errors
 /// The first failure of a server or a task.
@@ -142,6 +166,7 @@ pub async fn serve(
     services: Vec<Service>,
     authenticator: Authenticator,
     metrics: Option<PrometheusHandle>,
+    nats_url: &str,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     let statuses = Statuses::default();
@@ -169,6 +194,14 @@ pub async fn serve(
     {
         routes.add_service(reflection);
     }
+    let address = |listener: &TcpListener| listener.local_addr().map(|a| a.to_string());
+    let (grpc_addr, http_addr) = (address(&listeners.grpc), address(&listeners.http));
+    let line = format!(
+        "ready grpc={} http={} nats={nats_url}",
+        grpc_addr.unwrap_or_default(),
+        http_addr.unwrap_or_default()
+    );
+    tasks.spawn(announce(line, statuses.clone(), shutdown.clone()));
     let layer = CallerLayer { authenticator };
     let grpc = tonic::transport::Server::builder()
         .timeout(DEADLINE_DEFAULT)
