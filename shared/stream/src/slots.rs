@@ -86,12 +86,11 @@ impl Slots {
         }
     }
 
-    /// Forgets the slots with (slot + 1) · R ≤ `cut`.
-    pub fn drop_until(&mut self, cut: Timestamp, rearm: i64) {
-        let gone = self.emitted.partition_point(|known| {
-            known.slot.saturating_add(1).saturating_mul(rearm) <= cut.0
-        });
-        self.emitted.drain(..gone);
+    /// Forgets the slots with (slot + 1) · R ≤ `cut`. Returns the end of the latest of them.
+    pub fn drop_until(&mut self, cut: Timestamp, rearm: i64) -> Option<Timestamp> {
+        let end = |known: &Emitted| Timestamp(known.slot.saturating_add(1).saturating_mul(rearm));
+        let gone = self.emitted.partition_point(|known| end(known) <= cut);
+        self.emitted.drain(..gone).next_back().as_ref().map(end)
     }
 
     /// Every known slot, ascending.
@@ -150,7 +149,8 @@ mod tests {
         for slot in [-2, -1, 0, 1] {
             slots.load(slot, id(9));
         }
-        slots.drop_until(Timestamp(0), 10);
+        assert_eq!(slots.drop_until(Timestamp(0), 10), Some(Timestamp(0)));
+        assert_eq!(slots.drop_until(Timestamp(0), 10), None);
         let left: Vec<i64> = slots.emitted().iter().map(|known| known.slot).collect();
         assert_eq!(left, [0, 1]);
     }

@@ -60,6 +60,13 @@ impl Watermark {
         self.low = Some(self.low.map_or(low, |before| before.max(low)));
     }
 
+    /// The least of the lanes' highest received_at; `None` until every lane was seen. A tick below
+    /// it moves nothing.
+    #[must_use]
+    pub fn least_lane(&self) -> Option<Timestamp> {
+        self.lanes.iter().copied().min().flatten()
+    }
+
     /// The low watermark; `None` until every lane was seen.
     #[must_use]
     pub const fn low(&self) -> Option<Timestamp> {

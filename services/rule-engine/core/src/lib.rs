@@ -1,1 +1,40 @@
-//! balefire-rule-engine-core
+//! The rule engine's core: which windows are breached, and which escalations that makes.
+//!
+//! Pure: one [`Engine`] for one EVENTS partition takes events in the order of the log and yields
+//! [`Effect`]s. It never reads a clock, the log or a setting to decide about an event; the set of
+//! escalation ids is a function of what was put in (SEMANTICS).
+//!
+//! # How a shell drives it
+//! - New owner: [`Engine::restore`] (or a new engine and the log from [`Engine::rebuild_from`] on,
+//!   told by [`Engine::loaded_from`]), then ESCALATIONS from [`Engine::load_from`] on through
+//!   [`Engine::load_escalation`].
+//! - Each batch: where [`Engine::needs`] says so, wait for the control log; then
+//!   [`Engine::batch_start`], each record in order, [`Engine::batch_end`].
+//! - [`Effect::Repair`]: [`Engine::repair_begin`], ESCALATIONS, then every event read again through
+//!   [`Engine::repair_event`], then [`Engine::repair_end`], all before the next batch.
+
+mod book;
+mod copies;
+mod counters;
+mod decide;
+mod effect;
+mod engine;
+mod escalate;
+mod generation;
+mod key;
+mod recent;
+mod repair;
+mod replay;
+mod spec;
+mod state;
+mod sweep;
+
+pub use counters::{Counters, RuleCounters};
+pub use effect::{
+    BatchHeader, Effect, EngineConfig, RECENT_LEN_MAX, RULE_PANICKED, RepairRequest,
+};
+pub use engine::{Engine, Error};
+pub use generation::Contribution;
+pub use replay::{Replay, replay};
+pub use spec::{Matcher, RuleSpec};
+pub use state::{EngineState, STATE_VERSION};

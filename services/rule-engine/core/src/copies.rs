@@ -1,0 +1,95 @@
+//! [`Copies`]: which records of an untrusted clock were seen, as copies of those have other
+//! times and do not meet in a window (SEMANTICS §2).
+
+use std::collections::BTreeMap;
+
+use balefire_event::{DedupId, Event, Lane, Timestamp};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Seen {
+    /// Arrival of the newest record.
+    last: Timestamp,
+    /// t of the newest record that counts.
+    counted: Timestamp,
+}
+
+/// Ids of records whose t is their arrival, by stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Copies {
+    seen: BTreeMap<(Lane, DedupId), Seen>,
+}
+
+impl Copies {
+    /// Whether a record counts in windows: not where another record of the same id lies before it
+    /// in its stream within `memory` (D). The same record again, as an amendment, counts.
+    pub(crate) fn admit(&mut self, lane: Lane, event: &Event<'_>, memory: i64) -> bool {
+        if event.t != event.received_at {
+            return true;
+        }
+        let own = Seen {
+            last: event.received_at,
+            counted: event.t,
+        };
+        // An untrusted clock that says exactly the time of arrival looks like a trusted one;
+        // it is remembered, as the copies after it will differ.
+        let untrusted = event.t != event.occurred_at;
+        let Some(seen) = self.seen.get_mut(&(lane, event.dedup_id)) else {
+            self.seen.insert((lane, event.dedup_id), own);
+            return true;
+        };
+        if seen.counted == event.t {
+            return true;
+        }
+        let copy = untrusted && event.received_at.since(seen.last).abs() <= memory;
+        if copy {
+            seen.last = seen.last.max(event.received_at);
+        } else {
+            *seen = own;
+        }
+        !copy
+    }
+
+    /// Forgets what no record at or behind `low` can be a copy of.
+    pub(crate) fn forget(&mut self, low: Timestamp, memory: i64) {
+        self.seen.retain(|_, seen| seen.last.plus(memory) >= low);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.seen.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(time: i64) -> Event<'static> {
+        Event {
+            occurred_at: Timestamp(-1),
+            received_at: Timestamp(time),
+            t: Timestamp(time),
+            ..Event::default()
+        }
+    }
+
+    #[test]
+    fn a_copy_within_d_counts_not_and_one_behind_it_does() {
+        let mut copies = Copies::default();
+        let mut admit = |time| copies.admit(Lane::Normal, &at(time), 10);
+        assert!(admit(0));
+        assert!(!admit(10));
+        assert!(admit(0), "the first record itself again");
+        assert!(!admit(20), "ten behind a copy that does not count");
+        assert!(admit(31));
+    }
+
+    #[test]
+    fn streams_are_apart_and_old_ids_are_forgotten() {
+        let mut copies = Copies::default();
+        assert!(copies.admit(Lane::Normal, &at(0), 10));
+        assert!(copies.admit(Lane::Urgent, &at(5), 10));
+        copies.forget(Timestamp(11), 10);
+        assert_eq!(copies.seen.len(), 1);
+    }
+}

@@ -1,0 +1,211 @@
+//! What one event does: which rules match it, which slots that breaches.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use balefire_event::{Event, Field, Lane, Timing};
+use balefire_stream::Entry;
+
+use crate::effect::{Effect, RULE_PANICKED};
+use crate::engine::Engine;
+use crate::escalate::{Found, single, windowed};
+use crate::key::write_key;
+
+impl Engine {
+    /// Takes an event of the current batch in.
+    pub(crate) fn take_in(&mut self, index: u32, event: &Event<'_>, effects: &mut Vec<Effect>) {
+        self.counters.events += 1;
+        match event.timing {
+            Timing::OnTime => {}
+            Timing::Late => self.counters.late += 1,
+            Timing::Future => self.counters.future += 1,
+        }
+        self.untrusted |= event.t != event.occurred_at;
+        // Every matcher runs before anything changes: a panic leaves the state as it was.
+        let mut matched = std::mem::take(&mut self.matched);
+        matched.clear();
+        self.match_all(index, event, &mut matched, effects);
+        let on_time = event.timing == Timing::OnTime;
+        let lane = self.current.lane;
+        let counts = on_time && self.admit(lane, event);
+        for place in &matched {
+            self.apply_match(*place, event, counts, effects);
+        }
+        self.matched = matched;
+    }
+
+    fn admit(&mut self, lane: Lane, event: &Event<'_>) -> bool {
+        let memory = self.config.untrusted_memory;
+        let counts = self.copies.admit(lane, event, memory);
+        if !counts {
+            self.counters.copies += 1;
+        }
+        counts
+    }
+
+    /// Places of the generations whose rule matches.
+    fn match_all(
+        &mut self,
+        index: u32,
+        event: &Event<'_>,
+        matched: &mut Vec<usize>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let filled = filled_fields(event);
+        for place in self.candidates(event.category) {
+            let Some(generation) = self.generations.get(*place) else {
+                continue;
+            };
+            if let Some(filled) = &filled
+                && !generation.reads_any(filled)
+            {
+                continue;
+            }
+            let spec = generation.spec();
+            match catch_unwind(AssertUnwindSafe(|| spec.matcher.matches(event))) {
+                Ok(true) => matched.push(*place),
+                Ok(false) => {}
+                Err(panic) => effects.push(Effect::DeadLetter {
+                    index,
+                    reason: RULE_PANICKED,
+                    detail: format!("rule {}: {}", spec.name, said(panic.as_ref())),
+                }),
+            }
+        }
+        let panicked = |effect: &&Effect| {
+            matches!(effect, Effect::DeadLetter { index: of, .. } if *of == index)
+        };
+        let panics = effects.iter().rev().take_while(panicked).count();
+        self.counters.panics = self.counters.panics.saturating_add(panics as u64);
+    }
+
+    /// A rule matched: a windowless one escalates, a windowed one counts.
+    fn apply_match(
+        &mut self,
+        place: usize,
+        event: &Event<'_>,
+        counts: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(generation) = self.generations.get(place) else {
+            return;
+        };
+        let rule = generation.spec().id;
+        let covered = generation.covers(event.control_revision);
+        if generation.counting.is_none() {
+            if covered {
+                self.counters.rule(rule).matched += 1;
+                self.escalate_single(place, event, effects);
+            }
+            return;
+        }
+        self.counters.rule(rule).matched += 1;
+        let mut key = std::mem::take(&mut self.key);
+        let fields = generation.counting.as_ref().map(|c| c.group_by.as_slice());
+        if !write_key(&mut key, fields.unwrap_or_default(), event) {
+            self.counters.rule(rule).ungrouped += 1;
+        } else if counts {
+            self.count(place, &key, event, effects);
+        }
+        self.key = key;
+    }
+
+    fn escalate_single(&mut self, place: usize, event: &Event<'_>, effects: &mut Vec<Effect>) {
+        let Some(generation) = self.generations.get(place) else {
+            return;
+        };
+        let spec = generation.version(event.control_revision);
+        let escalation = single(spec, &self.current.tenant, event);
+        if self.recent.insert(escalation.escalation_id) {
+            self.counters.escalations += 1;
+            effects.push(Effect::Escalate(Box::new(escalation)));
+        }
+    }
+
+    /// Puts an event into its window and emits the slots this breaches.
+    fn count(&mut self, place: usize, key: &[u8], event: &Event<'_>, effects: &mut Vec<Effect>) {
+        let tenant = Arc::clone(&self.current.tenant);
+        let Some(generation) = self.generations.get_mut(place) else {
+            return;
+        };
+        let contribution = generation.contribution(event);
+        let may_breach = generation.covers(event.control_revision);
+        let Some(counting) = generation.counting.as_mut() else {
+            return;
+        };
+        let window_spec = counting.window;
+        let in_memory = counting.horizon.is_none_or(|horizon| event.t > horizon);
+        let straggler = counting.is_straggler(event.t);
+        let mut found = Vec::new();
+        if in_memory {
+            counting.note(event.t);
+            let book = self.books.get(counting.book);
+            let known = book.and_then(|book| book.keys.get(&tenant, key));
+            let emitted = |slot| known.is_some_and(|slots| slots.contains(slot));
+            let entry = Entry::new(event.t, event.dedup_id, may_breach, contribution);
+            found = counting.keys.with(&tenant, key, |window| {
+                let breaches = window.insert(&window_spec, entry, emitted);
+                let found = Found::all(window, &window_spec, &breaches);
+                for breach in &breaches {
+                    window.trim(&window_spec, breach.at, true);
+                }
+                let slot = window_spec.slot_of(event.t);
+                let now_emitted = breaches.iter().any(|breach| breach.slot == slot);
+                window.trim(&window_spec, event.t, now_emitted || emitted(slot));
+                found
+            });
+        }
+        if straggler {
+            self.counters.stragglers += 1;
+            self.ask_for_repair(place, key, event);
+        }
+        self.emit(place, key, event, &found, effects);
+    }
+
+    /// Emits slots found breached, in ascending order, those known left out.
+    pub(crate) fn emit(
+        &mut self,
+        place: usize,
+        key: &[u8],
+        event: &Event<'_>,
+        found: &[Found],
+        effects: &mut Vec<Effect>,
+    ) {
+        let tenant = Arc::clone(&self.current.tenant);
+        let Some(generation) = self.generations.get(place) else {
+            return;
+        };
+        let Some(counting) = &generation.counting else {
+            return;
+        };
+        let spec = generation.version(event.control_revision);
+        for found in found {
+            let mut escalation = windowed(spec, &counting.window, &tenant, key, event, found);
+            let id = escalation.escalation_id;
+            let book = self.books.get_mut(counting.book);
+            let episode = book.and_then(|book| book.emit(&tenant, key, found.breach.slot, id));
+            if let Some(episode) = episode {
+                escalation.kind = episode.kind;
+                escalation.episode_id = episode.episode_id;
+                self.counters.escalations += 1;
+                effects.push(Effect::Escalate(Box::new(escalation)));
+            }
+        }
+    }
+}
+
+/// The fields that an amendment filled; `None`: it is no amendment, every rule looks at it.
+pub(crate) fn filled_fields(event: &Event<'_>) -> Option<Vec<Field>> {
+    let join = event.join.as_ref().filter(|join| join.amendment)?;
+    Some(join.filled.iter().map(|name| Field::parse(name)).collect())
+}
+
+/// What a panic said, where it was text.
+fn said(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("panicked")
+}

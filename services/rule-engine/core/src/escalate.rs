@@ -1,0 +1,163 @@
+//! Escalations as they are logged: everything a person needs, from the window and the event.
+
+use std::sync::Arc;
+
+use balefire_event::limits::EVIDENCE_ITEMS;
+use balefire_event::{
+    Approval, Assurance, Escalation, EscalationId, EscalationKind, Event, EvidenceItem,
+    RecommendedAction, Timing, stamp,
+};
+use balefire_stream::{Breach, Entry, Window, WindowSpec};
+
+use crate::generation::{Contribution, weakest};
+use crate::key::key_parts;
+use crate::spec::RuleSpec;
+
+/// A breached slot with what its window held then.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub(crate) breach: Breach,
+    evidence: Vec<EvidenceItem>,
+    records: u64,
+    assurance: Option<Assurance>,
+    backfill: bool,
+}
+
+impl Found {
+    /// Reads the evidence of each breach, before anything is trimmed.
+    pub(crate) fn all(
+        window: &Window<Contribution>,
+        spec: &WindowSpec,
+        breaches: &[Breach],
+    ) -> Vec<Self> {
+        breaches
+            .iter()
+            .map(|breach| {
+                let from = breach.at.minus(spec.window());
+                Self::of(*breach, window.range(from, breach.at))
+            })
+            .collect()
+    }
+
+    fn of(breach: Breach, entries: &[Entry<Contribution>]) -> Self {
+        let head = entries.iter().take(EVIDENCE_ITEMS);
+        let rest = entries.get(EVIDENCE_ITEMS..).unwrap_or_default();
+        let tail = rest.iter().skip(rest.len().saturating_sub(EVIDENCE_ITEMS));
+        Self {
+            breach,
+            evidence: head.chain(tail).map(item).collect(),
+            records: entries.iter().map(|entry| u64::from(entry.records)).sum(),
+            assurance: entries
+                .iter()
+                .fold(None, |sum, entry| weakest(sum, entry.payload.assurance)),
+            backfill: entries.iter().all(|entry| entry.payload.backfill),
+        }
+    }
+}
+
+fn item(entry: &Entry<Contribution>) -> EvidenceItem {
+    EvidenceItem {
+        event_id: entry.payload.event_id.to_string(),
+        dedup_id: entry.dedup_id,
+        t: entry.t,
+    }
+}
+
+/// Of a breached slot. Kind and episode are the fold's to say.
+pub(crate) fn windowed(
+    spec: &RuleSpec,
+    window: &WindowSpec,
+    tenant: &Arc<str>,
+    key: &[u8],
+    event: &Event<'_>,
+    found: &Found,
+) -> Escalation {
+    let slot_start = window.slot_start(found.breach.slot);
+    let id = EscalationId::windowed(tenant, &spec.id, key, window.rearm(), slot_start);
+    let late = event.received_at.since(found.breach.at) > stamp::LATE_ESCALATION;
+    let timing = if late { Timing::Late } else { Timing::OnTime };
+    Escalation {
+        slot_start,
+        rearm: window.rearm(),
+        breach_at: found.breach.at,
+        evidence: found.evidence.clone(),
+        event_count: found.records,
+        backfill: found.backfill,
+        window: window.window(),
+        threshold: u64::try_from(window.threshold()).unwrap_or(u64::MAX),
+        ..base(spec, tenant, event, id, timing, found.assurance)
+    }
+}
+
+/// Of one event under a windowless rule.
+pub(crate) fn single(spec: &RuleSpec, tenant: &Arc<str>, event: &Event<'_>) -> Escalation {
+    let id = EscalationId::single(tenant, &spec.id, &event.dedup_id);
+    let old = event.received_at.since(event.t) > stamp::LATE_ESCALATION;
+    let timing = match event.timing {
+        Timing::OnTime if old => Timing::Late,
+        timing @ (Timing::OnTime | Timing::Late | Timing::Future) => timing,
+    };
+    base(spec, tenant, event, id, timing, spec.assurance(event))
+}
+
+/// What both have in common; the window's part is that of a single event.
+fn base(
+    spec: &RuleSpec,
+    tenant: &Arc<str>,
+    event: &Event<'_>,
+    id: EscalationId,
+    timing: Timing,
+    assurance: Option<Assurance>,
+) -> Escalation {
+    let doubt = timing != Timing::OnTime
+        || matches!(
+            assurance,
+            Some(Assurance::Claimed | Assurance::Conflicting)
+        );
+    Escalation {
+        escalation_id: id,
+        episode_id: id,
+        kind: EscalationKind::Raised,
+        tenant: tenant.to_string(),
+        rule_id: spec.id,
+        rule_name: spec.name.clone(),
+        title: spec.title.clone(),
+        key: key_parts(&spec.key_fields, event),
+        slot_start: event.t,
+        rearm: 0,
+        breach_at: event.t,
+        severity: spec.severity,
+        timing,
+        assurance,
+        evidence: vec![EvidenceItem {
+            event_id: event.event_id.to_string(),
+            dedup_id: event.dedup_id,
+            t: event.t,
+        }],
+        event_count: 1,
+        recommended_actions: actions(&spec.actions, doubt),
+        audiences: spec.audiences.clone(),
+        atlas: spec.atlas.clone(),
+        owasp: spec.owasp.clone(),
+        trigger: Some(Box::new(event.clone().into_owned())),
+        received_at: event.received_at,
+        revision: 0,
+        backfill: event.backfill,
+        window: 0,
+        threshold: 0,
+    }
+}
+
+/// The rule's actions; in doubt those that affect a user wait for a human.
+fn actions(actions: &[RecommendedAction], doubt: bool) -> Vec<RecommendedAction> {
+    actions
+        .iter()
+        .cloned()
+        .map(|mut action| {
+            if doubt && action.affects_user() {
+                action.approval = Approval::HumanDoubt;
+            }
+            action
+        })
+        .collect()
+}

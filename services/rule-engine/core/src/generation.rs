@@ -1,0 +1,204 @@
+//! [`Generation`]: a rule with one match, grouping, N, W and R, valid for control revisions
+//! [first, end) (SEMANTICS §6).
+
+use std::sync::Arc;
+
+use balefire_event::{Assurance, Event, Field, Timestamp};
+use balefire_rule::RuleKind;
+use balefire_stream::{Payload, Window, WindowSpec};
+use serde::{Deserialize, Serialize};
+
+use crate::engine::Error;
+use crate::key::Keyed;
+use crate::spec::RuleSpec;
+
+/// What a window keeps of an event for evidence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contribution {
+    /// The producer's id.
+    pub event_id: Box<str>,
+    /// Weakest assurance it came with.
+    pub assurance: Option<Assurance>,
+    /// All its records were history.
+    pub backfill: bool,
+}
+
+impl Payload for Contribution {
+    fn absorb(&mut self, copy: Self) {
+        self.assurance = weakest(self.assurance, copy.assurance);
+        self.backfill &= copy.backfill;
+    }
+}
+
+pub(crate) fn weakest(a: Option<Assurance>, b: Option<Assurance>) -> Option<Assurance> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.weakest(b)),
+        (one, None) | (None, one) => one,
+    }
+}
+
+/// State of a windowed generation.
+#[derive(Debug, Clone)]
+pub(crate) struct Counting {
+    pub(crate) window: WindowSpec,
+    pub(crate) group_by: Vec<Field>,
+    /// Which of the engine's books holds its emitted slots.
+    pub(crate) book: usize,
+    pub(crate) keys: Keyed<Window<Contribution>>,
+    /// X: the largest t at or below which entries were dropped or never loaded.
+    pub(crate) horizon: Option<Timestamp>,
+    /// No entry kept is older.
+    pub(crate) oldest: Option<Timestamp>,
+}
+
+impl Counting {
+    pub(crate) fn new(window: WindowSpec, group_by: Vec<Field>, book: usize) -> Self {
+        Self {
+            window,
+            group_by,
+            book,
+            keys: Keyed::default(),
+            horizon: None,
+            oldest: None,
+        }
+    }
+
+    /// Whether the window of an entry at `t` reaches into what is not in memory.
+    pub(crate) fn is_straggler(&self, t: Timestamp) -> bool {
+        self.horizon
+            .is_some_and(|horizon| t.minus(self.window.window()) <= horizon)
+    }
+
+    pub(crate) fn raise_horizon(&mut self, to: Timestamp) {
+        self.horizon = Some(self.horizon.map_or(to, |horizon| horizon.max(to)));
+    }
+
+    pub(crate) fn note(&mut self, t: Timestamp) {
+        self.oldest = Some(self.oldest.map_or(t, |oldest| oldest.min(t)));
+    }
+
+    /// Drops the entries with t ≤ `cut`; the horizon rises to the newest of them.
+    pub(crate) fn drop_until(&mut self, cut: Timestamp) {
+        let mut dropped: Option<Timestamp> = None;
+        let mut oldest: Option<Timestamp> = None;
+        self.keys.retain(|window| {
+            if let Some(last) = window.range(Timestamp::MIN, cut).last() {
+                dropped = dropped.max(Some(last.t));
+                window.drop_until(cut);
+            }
+            if let Some(first) = window.entries().first() {
+                oldest = Some(oldest.map_or(first.t, |other| other.min(first.t)));
+            }
+            !window.is_empty()
+        });
+        self.oldest = oldest;
+        if let Some(dropped) = dropped {
+            self.raise_horizon(dropped);
+        }
+    }
+}
+
+/// A rule over the revisions in which it decides alike.
+#[derive(Debug, Clone)]
+pub(crate) struct Generation {
+    /// First revision, and the rule as it told people from then on; ascending, never empty.
+    versions: Vec<(u64, Arc<RuleSpec>)>,
+    newest: Arc<RuleSpec>,
+    pub(crate) first: u64,
+    end: Option<u64>,
+    /// `None`: windowless.
+    pub(crate) counting: Option<Counting>,
+}
+
+impl Generation {
+    fn new(first: u64, end: Option<u64>, spec: Arc<RuleSpec>) -> Self {
+        Self {
+            versions: vec![(first, Arc::clone(&spec))],
+            newest: spec,
+            first,
+            end,
+            counting: None,
+        }
+    }
+
+    /// Its rule, for what does not differ between its versions.
+    pub(crate) fn spec(&self) -> &Arc<RuleSpec> {
+        &self.newest
+    }
+
+    /// The rule as it was at a revision.
+    pub(crate) fn version(&self, revision: u64) -> &Arc<RuleSpec> {
+        self.versions
+            .iter()
+            .rev()
+            .find(|(first, _)| *first <= revision)
+            .or_else(|| self.versions.first())
+            .map_or(&self.newest, |(_, spec)| spec)
+    }
+
+    /// Whether a record stamped under the revision may breach.
+    pub(crate) fn covers(&self, revision: u64) -> bool {
+        self.first <= revision && self.end.is_none_or(|end| revision < end)
+    }
+
+    /// Whether an amendment that filled these fields changes what the rule decides.
+    pub(crate) fn reads_any(&self, filled: &[Field]) -> bool {
+        filled.iter().any(|field| {
+            self.newest.matcher.reads(field)
+                || self
+                    .counting
+                    .as_ref()
+                    .is_some_and(|counting| counting.group_by.contains(field))
+        })
+    }
+
+    /// Evidence of an event.
+    pub(crate) fn contribution(&self, event: &Event<'_>) -> Contribution {
+        Contribution {
+            event_id: event.event_id.as_ref().into(),
+            assurance: self.newest.assurance(event),
+            backfill: event.backfill,
+        }
+    }
+}
+
+/// The generations of rule sets, each in force from its revision to the next one's; in the order
+/// in which they began, and within a revision by name.
+pub(crate) fn generations(sets: &[(u64, Vec<RuleSpec>)]) -> Vec<Generation> {
+    let mut found: Vec<Generation> = Vec::new();
+    for (index, (first, specs)) in sets.iter().enumerate() {
+        let end = sets.get(index + 1).map(|(next, _)| *next);
+        for spec in specs {
+            let spec = Arc::new(spec.clone());
+            let before = found.iter_mut().find(|generation| {
+                generation.end == Some(*first)
+                    && generation.newest.id == spec.id
+                    && generation.newest.signature == spec.signature
+            });
+            match before {
+                Some(generation) => {
+                    generation.end = end;
+                    generation.versions.push((*first, Arc::clone(&spec)));
+                    generation.newest = spec;
+                }
+                None => found.push(Generation::new(*first, end, spec)),
+            }
+        }
+    }
+    found
+}
+
+/// N, W and R of a rule, and what it groups by; `None`: windowless.
+pub(crate) fn window_of(spec: &RuleSpec) -> Result<Option<(WindowSpec, Vec<Field>)>, Error> {
+    match &spec.kind {
+        RuleKind::Single => Ok(None),
+        RuleKind::Threshold(threshold) => {
+            let window = WindowSpec::new(threshold.n, threshold.window, threshold.rearm);
+            let window = window.map_err(|source| Error::Rule {
+                rule: spec.name.clone(),
+                source,
+            })?;
+            Ok(Some((window, threshold.group_by.clone())))
+        }
+    }
+}

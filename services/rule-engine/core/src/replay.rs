@@ -1,0 +1,64 @@
+//! Offline: the engine alone over stamped events (SEMANTICS §11). The same set as live.
+//!
+//! Nothing leaves memory by time, as there is no log to repair from: any order of events does.
+//! What is kept is bounded by count alone (SEMANTICS §3).
+
+use balefire_event::{Escalation, Event, Lane};
+
+use crate::effect::{BatchHeader, Effect};
+use crate::engine::Engine;
+
+/// An engine that is fed events and nothing else.
+#[derive(Debug)]
+pub struct Replay {
+    engine: Engine,
+    effects: Vec<Effect>,
+}
+
+impl Replay {
+    /// Over an engine that has seen nothing.
+    #[must_use]
+    pub const fn new(engine: Engine) -> Self {
+        Self {
+            engine,
+            effects: Vec::new(),
+        }
+    }
+
+    /// Takes an event of a tenant; what it escalates, in order. A rule that panics on it has no
+    /// part in that, and is counted.
+    pub fn push(&mut self, tenant: &str, event: &Event<'_>) -> Vec<Escalation> {
+        let header = BatchHeader {
+            tenant,
+            lateness_max: event.lateness,
+            received_at_max: event.received_at,
+        };
+        // One lane only: the watermark never moves, so nothing is dropped.
+        self.engine.batch_start(Lane::Normal, &header);
+        self.engine.event(0, event, &mut self.effects);
+        self.engine.batch_end(&mut self.effects);
+        let escalations = self.effects.drain(..).filter_map(|effect| match effect {
+            Effect::Escalate(escalation) => Some(*escalation),
+            Effect::BarrierOut { .. } | Effect::DeadLetter { .. } | Effect::Repair(_) => None,
+        });
+        escalations.collect()
+    }
+
+    /// The engine, for its counters.
+    #[must_use]
+    pub const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+/// Every escalation of the events of one tenant, in the order in which they are decided.
+pub fn replay<'e>(
+    engine: Engine,
+    tenant: &'e str,
+    events: impl IntoIterator<Item = Event<'e>> + 'e,
+) -> impl Iterator<Item = Escalation> + 'e {
+    let mut replay = Replay::new(engine);
+    events
+        .into_iter()
+        .flat_map(move |event| replay.push(tenant, &event))
+}

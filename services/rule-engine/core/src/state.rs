@@ -1,0 +1,241 @@
+//! [`EngineState`]: everything a checkpoint holds, as plain data, and the state digest.
+
+use std::sync::Arc;
+
+use balefire_event::digest::FieldHasher;
+use balefire_event::{Digest, EscalationId, RuleId, Timestamp};
+use balefire_stream::slots::Emitted;
+use balefire_stream::{Barriers, Entry, Lateness, Slots, Watermark, Window};
+use serde::{Deserialize, Serialize};
+
+use crate::copies::Copies;
+use crate::counters::Counters;
+use crate::engine::{Engine, Error};
+use crate::generation::Contribution;
+use crate::recent::Recent;
+
+/// Version of [`EngineState`]. Another one is not read: the state is built from the log.
+pub const STATE_VERSION: u32 = 1;
+
+/// A snapshot of an engine between two batches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineState {
+    version: u32,
+    partition: u32,
+    known_revision: u64,
+    watermark: Watermark,
+    lateness: Lateness,
+    swept: Option<i64>,
+    barriers: Barriers,
+    recent: Vec<EscalationId>,
+    copies: Copies,
+    untrusted: bool,
+    counters: Counters,
+    generations: Vec<GenerationState>,
+    books: Vec<BookState>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct GenerationState {
+    rule: RuleId,
+    signature: Digest,
+    first: u64,
+    horizon: Option<Timestamp>,
+    oldest: Option<Timestamp>,
+    keys: Vec<KeyState<Entry<Contribution>>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct BookState {
+    rule: RuleId,
+    rearm: i64,
+    keys: Vec<KeyState<Emitted>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct KeyState<T> {
+    tenant: String,
+    key: Box<[u8]>,
+    values: Vec<T>,
+}
+
+impl Engine {
+    /// The whole state. Taken between batches, with no repair open.
+    #[must_use]
+    pub fn snapshot(&self) -> EngineState {
+        EngineState {
+            version: STATE_VERSION,
+            partition: self.partition,
+            known_revision: self.known_revision,
+            watermark: self.watermark.clone(),
+            lateness: self.lateness.clone(),
+            swept: self.swept,
+            barriers: self.barriers.clone(),
+            recent: self.recent.ids().copied().collect(),
+            copies: self.copies.clone(),
+            untrusted: self.untrusted,
+            counters: self.counters.clone(),
+            generations: self.generation_states(),
+            books: self.book_states(),
+        }
+    }
+
+    fn generation_states(&self) -> Vec<GenerationState> {
+        let states = self.generations.iter().map(|generation| {
+            let counting = generation.counting.as_ref();
+            let keys = counting.map(|counting| counting.keys.sorted());
+            let keys = keys.unwrap_or_default().into_iter();
+            GenerationState {
+                rule: generation.spec().id,
+                signature: generation.spec().signature,
+                first: generation.first,
+                horizon: counting.and_then(|counting| counting.horizon),
+                oldest: counting.and_then(|counting| counting.oldest),
+                keys: keys
+                    .map(|(tenant, key, window)| KeyState {
+                        tenant: tenant.to_string(),
+                        key: key.into(),
+                        values: window.entries().to_vec(),
+                    })
+                    .collect(),
+            }
+        });
+        states.collect()
+    }
+
+    fn book_states(&self) -> Vec<BookState> {
+        let states = self.books.iter().map(|book| BookState {
+            rule: book.rule,
+            rearm: book.rearm,
+            keys: book
+                .keys
+                .sorted()
+                .into_iter()
+                .map(|(tenant, key, slots)| KeyState {
+                    tenant: tenant.to_string(),
+                    key: key.into(),
+                    values: slots.emitted().to_vec(),
+                })
+                .collect(),
+        });
+        states.collect()
+    }
+
+    /// Takes over a snapshot.
+    ///
+    /// # Errors
+    /// Another version or partition; rules that the snapshot was not taken under. The engine is
+    /// then of no use: make a new one and build it from the log.
+    pub fn restore(&mut self, state: EngineState) -> Result<(), Error> {
+        if state.version != STATE_VERSION {
+            return Err(Error::Version {
+                found: state.version,
+                expected: STATE_VERSION,
+            });
+        }
+        if state.partition != self.partition {
+            return Err(Error::Partition {
+                found: state.partition,
+                expected: self.partition,
+            });
+        }
+        self.restore_generations(state.generations)?;
+        self.restore_books(state.books)?;
+        self.known_revision = self.known_revision.max(state.known_revision);
+        self.watermark = state.watermark;
+        self.lateness = state.lateness;
+        self.swept = state.swept;
+        self.barriers = state.barriers;
+        self.recent = Recent::default();
+        for id in state.recent {
+            self.recent.insert(id);
+        }
+        self.copies = state.copies;
+        self.untrusted = state.untrusted;
+        self.counters = state.counters;
+        Ok(())
+    }
+
+    fn restore_generations(&mut self, states: Vec<GenerationState>) -> Result<(), Error> {
+        if states.len() != self.generations.len() {
+            return Err(Error::Rules);
+        }
+        for (generation, state) in self.generations.iter_mut().zip(states) {
+            let same = generation.spec().id == state.rule
+                && generation.spec().signature == state.signature
+                && generation.first == state.first;
+            if !same {
+                return Err(Error::Rules);
+            }
+            let Some(counting) = &mut generation.counting else {
+                continue;
+            };
+            counting.horizon = state.horizon;
+            counting.oldest = state.oldest;
+            for key in state.keys {
+                let tenant = Arc::from(key.tenant);
+                counting.keys.with(&tenant, &key.key, |window| {
+                    *window = Window::from_entries(key.values);
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn restore_books(&mut self, states: Vec<BookState>) -> Result<(), Error> {
+        if states.len() != self.books.len() {
+            return Err(Error::Rules);
+        }
+        for (book, state) in self.books.iter_mut().zip(states) {
+            if book.rule != state.rule || book.rearm != state.rearm {
+                return Err(Error::Rules);
+            }
+            for key in state.keys {
+                let tenant = Arc::from(key.tenant);
+                book.keys.with(&tenant, &key.key, |slots| {
+                    *slots = Slots::from_emitted(key.values);
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Digest of the entries with t > low watermark − L − W, as far as they are kept whatever the
+    /// order of arrival was: equal for a live and a rebuilt state at the same positions.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let mut hasher = FieldHasher::new("balefire engine state v1");
+        let low = self.watermark.low();
+        let lateness = self.lateness_now();
+        for generation in &self.generations {
+            let Some(counting) = &generation.counting else {
+                continue;
+            };
+            let spec = &counting.window;
+            let cut = low.map_or(Timestamp::MIN, |low| {
+                low.minus(lateness).minus(spec.window())
+            });
+            hasher
+                .field(b"generation")
+                .field(&generation.spec().id.0)
+                .field(&generation.spec().signature.0)
+                .field(&generation.first.to_le_bytes());
+            for (tenant, key, window) in counting.keys.sorted() {
+                let book = self.books.get(counting.book);
+                let known = book.and_then(|book| book.keys.get(tenant, key));
+                let emitted = |slot| known.is_some_and(|slots| slots.contains(slot));
+                let mut entries = window.canonical(spec, cut, emitted).peekable();
+                if entries.peek().is_some() {
+                    hasher.field(b"key").field(tenant.as_bytes()).field(key);
+                }
+                for entry in entries {
+                    hasher
+                        .number(entry.t.0)
+                        .field(&entry.dedup_id.0)
+                        .field(&[u8::from(entry.may_breach)]);
+                }
+            }
+        }
+        Digest(hasher.digest())
+    }
+}
