@@ -1,0 +1,256 @@
+//! Owns a rule set while it is read: every document's parts, every fault found, and the links from
+//! correlations to the rules they count.
+
+use std::collections::BTreeMap;
+
+use balefire_event::RuleId;
+
+use crate::correlation::REFERENCES_MAX;
+use crate::detection;
+use crate::diagnostic::{Code, Diagnostic, Finding};
+use crate::document::Document;
+use crate::expression::Expression;
+use crate::rule::{Rule, RuleKind};
+use crate::sheet::{Body, Sheet};
+
+/// Largest rule file, bytes.
+pub const FILE_BYTES_MAX: usize = 1024 * 1024;
+/// Most documents of a set.
+pub const DOCUMENTS_MAX: usize = 4_096;
+
+/// Documents that parsed, and what was found wrong so far.
+#[derive(Debug, Default)]
+pub(crate) struct Draft {
+    sheets: Vec<Sheet>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+/// What correlations say about a rule they name.
+#[derive(Debug, Clone, Copy, Default)]
+struct Mention {
+    counted: bool,
+    generate: bool,
+}
+
+impl Draft {
+    /// Reads every document of every file.
+    ///
+    /// # Errors
+    /// Everything found wrong, once the documents were also compared with each other.
+    pub(crate) fn read<N: AsRef<str>, Y: AsRef<str>>(
+        files: &[(N, Y)],
+    ) -> Result<Self, Vec<Diagnostic>> {
+        let mut draft = Self::default();
+        let mut count = 0;
+        for (name, yaml) in files {
+            for document in draft.split(name.as_ref(), yaml.as_ref()) {
+                count += 1;
+                if count == DOCUMENTS_MAX + 1 {
+                    let message = format!("more than {DOCUMENTS_MAX} documents");
+                    let help = "remove rules that are not used";
+                    draft.report(&document, Finding::new(Code::TooLarge, "", message, help));
+                }
+                if count <= DOCUMENTS_MAX {
+                    draft.document(document);
+                }
+            }
+        }
+        draft.refuse_duplicates();
+        if draft.diagnostics.is_empty() {
+            Ok(draft)
+        } else {
+            Err(draft.sorted())
+        }
+    }
+
+    fn sorted(mut self) -> Vec<Diagnostic> {
+        self.diagnostics
+            .sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+        self.diagnostics
+    }
+
+    fn report(&mut self, document: &Document, finding: Finding) {
+        self.diagnostics.push(document.diagnose(finding));
+    }
+
+    fn split(&mut self, name: &str, yaml: &str) -> Vec<Document> {
+        if yaml.len() > FILE_BYTES_MAX {
+            self.diagnostics.push(Diagnostic {
+                code: Code::TooLarge,
+                file: name.to_owned(),
+                rule: None,
+                path: String::new(),
+                line: None,
+                message: format!(
+                    "the file has {} bytes, at most {FILE_BYTES_MAX}",
+                    yaml.len()
+                ),
+                help: "split it".to_owned(),
+            });
+            return Vec::new();
+        }
+        let (documents, diagnostics) = Document::split(name, yaml);
+        self.diagnostics.extend(diagnostics);
+        documents
+    }
+
+    fn document(&mut self, document: Document) {
+        match Sheet::read(document.clone()) {
+            Ok(sheet) => self.sheets.push(sheet),
+            Err(findings) => findings.into_iter().for_each(|f| self.report(&document, f)),
+        }
+    }
+
+    fn refuse_duplicates(&mut self) {
+        let mut ids = BTreeMap::new();
+        let mut names = BTreeMap::new();
+        let mut found = Vec::new();
+        for sheet in &self.sheets {
+            let place = || sheet.document.place();
+            if let Some(first) = other(ids.entry(sheet.id).or_insert_with(place), sheet) {
+                found.push(sheet.document.diagnose(duplicate("id", &first)));
+            }
+            let name = sheet.name.as_deref();
+            let first = name.and_then(|n| other(names.entry(n).or_insert_with(place), sheet));
+            if let Some(first) = first {
+                found.push(sheet.document.diagnose(duplicate("name", &first)));
+            }
+        }
+        self.diagnostics.extend(found);
+    }
+
+    /// Links correlations to the rules they count, and makes the rules that escalate.
+    ///
+    /// # Errors
+    /// Everything found wrong.
+    pub(crate) fn link(mut self) -> Result<Vec<Rule>, Vec<Diagnostic>> {
+        let mentions = self.mentions();
+        let mut rules = Vec::new();
+        let mut found = Vec::new();
+        for (index, sheet) in self.sheets.iter().enumerate() {
+            let mention = mentions.get(&index).copied().unwrap_or_default();
+            match self.rule(sheet, mention) {
+                Ok(rule) => rules.extend(rule),
+                Err(findings) => {
+                    found.extend(findings.into_iter().map(|f| sheet.document.diagnose(f)));
+                }
+            }
+        }
+        self.diagnostics.extend(found);
+        if self.diagnostics.is_empty() {
+            Ok(rules)
+        } else {
+            Err(self.sorted())
+        }
+    }
+
+    /// By place in `sheets`: what correlations say about each rule.
+    fn mentions(&self) -> BTreeMap<usize, Mention> {
+        let mut mentions: BTreeMap<usize, Mention> = BTreeMap::new();
+        for sheet in &self.sheets {
+            if let Body::Correlation {
+                rules, generate, ..
+            } = &sheet.body
+            {
+                for (index, _) in rules.iter().filter_map(|reference| self.find(reference)) {
+                    let mention = mentions.entry(index).or_default();
+                    mention.counted = true;
+                    mention.generate |= generate;
+                }
+            }
+        }
+        mentions
+    }
+
+    /// A rule by its name, or its id in any spelling.
+    fn find(&self, reference: &str) -> Option<(usize, &Sheet)> {
+        let id = RuleId::from_uuid(reference).ok();
+        self.sheets
+            .iter()
+            .enumerate()
+            .find(|(_, sheet)| sheet.name.as_deref() == Some(reference) || id == Some(sheet.id))
+    }
+
+    /// The rule of a sheet, if it escalates.
+    fn rule(&self, sheet: &Sheet, mention: Mention) -> Result<Option<Rule>, Vec<Finding>> {
+        let (kind, expression, escalates) = match &sheet.body {
+            Body::Rule(expression) => (
+                RuleKind::Single,
+                expression.clone(),
+                !mention.counted || mention.generate,
+            ),
+            Body::Correlation {
+                rules, threshold, ..
+            } => (
+                RuleKind::Threshold(threshold.clone()),
+                self.counted(rules)?,
+                true,
+            ),
+        };
+        if !sheet.extension.escalate.unwrap_or(escalates) {
+            return Ok(None);
+        }
+        let (id, name, severity) = sheet.escalating()?;
+        let extension = &sheet.extension;
+        Ok(Some(Rule {
+            id,
+            name,
+            title: sheet.title.clone(),
+            description: sheet.description.clone(),
+            severity,
+            kind,
+            shows: sheet.shows.clone(),
+            actions: extension.actions.clone(),
+            audiences: extension.audiences.clone(),
+            atlas: extension.atlas.clone(),
+            owasp: extension.owasp.clone(),
+            summary: extension.summary.clone(),
+            first_steps: extension.first_steps.clone(),
+            expression,
+        }))
+    }
+
+    /// An event counts when any of the named rules matches it; it counts once.
+    fn counted(&self, references: &[String]) -> Result<Expression, Vec<Finding>> {
+        const PATH: &str = "correlation.rules";
+        let refuse = |code, message: String, help: &str| Finding::new(code, PATH, message, help);
+        if references.is_empty() || references.len() > REFERENCES_MAX {
+            let message = format!("{} rules named, 1 to {REFERENCES_MAX}", references.len());
+            return Err(vec![refuse(
+                Code::Reference,
+                message,
+                "list names or ids of rules",
+            )]);
+        }
+        detection::gather(references.iter().map(|reference| {
+            match self.find(reference).map(|(_, sheet)| &sheet.body) {
+                Some(Body::Rule(expression)) => Ok(expression.clone()),
+                Some(Body::Correlation { .. }) => Err(vec![refuse(
+                    Code::Reference,
+                    format!("`{reference}` is a correlation itself"),
+                    "name the rules it counts; chains are not carried out yet",
+                )]),
+                None => Err(vec![refuse(
+                    Code::Reference,
+                    format!("there is no rule `{reference}` in the set"),
+                    "name a rule by its `name` or `id`, and hand its file in too",
+                )]),
+            }
+        }))
+        .map(Expression::any)
+    }
+}
+
+/// The place of the first holder, unless that is this sheet.
+fn other(first: &mut String, sheet: &Sheet) -> Option<String> {
+    (*first != sheet.document.place()).then(|| first.clone())
+}
+
+fn duplicate(field: &str, first: &str) -> Finding {
+    Finding::new(
+        Code::Duplicate,
+        field,
+        format!("the {field} is that of the rule at {first}"),
+        format!("give each rule its own {field}"),
+    )
+}

@@ -1,0 +1,317 @@
+//! Owns one document that parsed: a rule with its compiled detection, or a correlation with what
+//! it counts. Knows no other document.
+
+use std::collections::BTreeSet;
+
+use balefire_event::{Field, IdentityKind, RuleId, Severity};
+use rsigma_parser::{CorrelationRule, Level, SigmaRule, parse_sigma_yaml};
+use yaml_serde::Value;
+
+use crate::correlation;
+use crate::detection;
+use crate::diagnostic::{Code, Finding};
+use crate::document::Document;
+use crate::expression::Expression;
+use crate::extension::{Extension, is_word};
+use crate::field::readable;
+use crate::rule::Threshold;
+
+/// One document that parsed.
+#[derive(Debug)]
+pub(crate) struct Sheet {
+    pub(crate) document: Document,
+    pub(crate) id: RuleId,
+    pub(crate) name: Option<String>,
+    pub(crate) title: String,
+    pub(crate) description: String,
+    pub(crate) level: Option<Level>,
+    pub(crate) shows: Vec<Field>,
+    pub(crate) extension: Extension,
+    pub(crate) body: Body,
+}
+
+#[derive(Debug)]
+pub(crate) enum Body {
+    Rule(Expression),
+    Correlation {
+        rules: Vec<String>,
+        generate: bool,
+        threshold: Threshold,
+    },
+}
+
+/// Sigma constructs that would be passed over in silence.
+fn unsupported(document: &Value) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut refuse = |path: &str, message: &str, help: &str| {
+        findings.push(Finding::new(Code::Unsupported, path, message, help));
+    };
+    if document.get("action").is_some() {
+        let message = "collections (`action: global`, `repeat`) are not carried out";
+        refuse("action", message, "write every rule in full");
+    }
+    if document.get("filter").is_some() {
+        let message = "Sigma filters are not carried out";
+        refuse(
+            "filter",
+            message,
+            "write the exception into the rule's condition",
+        );
+    }
+    let correlation = document.get("correlation").is_some();
+    if !correlation && document.get("generate").is_some() {
+        let message = "`generate` belongs to a correlation";
+        refuse(
+            "generate",
+            message,
+            "write balefire.escalate: true in the rule",
+        );
+    }
+    let keys = document
+        .as_mapping()
+        .into_iter()
+        .flat_map(|mapping| mapping.keys());
+    for key in keys
+        .filter_map(Value::as_str)
+        .filter(|key| key.starts_with("rsigma."))
+    {
+        refuse(
+            key,
+            "extensions of another engine are not carried out",
+            "use the balefire block",
+        );
+    }
+    findings
+}
+
+enum Sigma {
+    Rule(Box<SigmaRule>),
+    Correlation(Box<CorrelationRule>),
+}
+
+fn parsed(document: &Document) -> Result<Sigma, Vec<Finding>> {
+    const HELP: &str = "see the Sigma specification 2.1 for what stands there";
+    let finding = |message: String| {
+        let code = if message.starts_with("invalid level") {
+            Code::Level
+        } else {
+            Code::Sigma
+        };
+        let path = if code == Code::Level {
+            "level"
+        } else {
+            path_of(&message)
+        };
+        Finding::new(code, path, message, HELP)
+    };
+    let mut collection =
+        parse_sigma_yaml(&document.text).map_err(|error| vec![finding(error.to_string())])?;
+    if collection.has_errors() {
+        return Err(collection.errors.into_iter().map(finding).collect());
+    }
+    match (collection.rules.pop(), collection.correlations.pop()) {
+        (Some(rule), None) => Ok(Sigma::Rule(Box::new(rule))),
+        (None, Some(rule)) => Ok(Sigma::Correlation(Box::new(rule))),
+        (_, _) => Err(vec![finding("neither a rule nor a correlation".to_owned())]),
+    }
+}
+
+/// Where the parser's message points; it gives no path itself.
+fn path_of(message: &str) -> &'static str {
+    let places = [
+        ("Condition parse error", "detection.condition"),
+        ("'condition'", "detection.condition"),
+        ("orrelation condition", "correlation.condition"),
+        ("requires a condition", "correlation.condition"),
+        ("timeframe", "correlation.timespan"),
+        ("timespan", "correlation.timespan"),
+        ("status", "status"),
+        ("related", "related"),
+        ("etection", "detection"),
+        ("odifier", "detection"),
+        ("orrelation", "correlation"),
+    ];
+    places
+        .iter()
+        .find(|(sign, _)| message.contains(sign))
+        .map_or("", |(_, path)| *path)
+}
+
+impl Sigma {
+    fn sheet(self, document: Document) -> Result<Sheet, Vec<Finding>> {
+        let mut findings = Vec::new();
+        let extension = Extension::read(&document.value)
+            .map_err(|found| findings.extend(found))
+            .unwrap_or_default();
+        let id = id(&document.value)
+            .map_err(|finding| findings.push(finding))
+            .ok();
+        let name = name(&document.value)
+            .map_err(|finding| findings.push(finding))
+            .ok()
+            .flatten();
+        let (title, description, level, fields) = match &self {
+            Self::Rule(rule) => (&rule.title, &rule.description, rule.level, &rule.fields),
+            Self::Correlation(rule) => (&rule.title, &rule.description, rule.level, &rule.fields),
+        };
+        let (title, description) = (title.clone(), description.clone().unwrap_or_default());
+        let shows = shows(fields)
+            .map_err(|found| findings.extend(found))
+            .unwrap_or_default();
+        let body = self
+            .body(&extension)
+            .map_err(|found| findings.extend(found))
+            .ok();
+        let (Some(id), Some(body), true) = (id, body, findings.is_empty()) else {
+            return Err(findings);
+        };
+        Ok(Sheet {
+            document,
+            id,
+            name,
+            title,
+            description,
+            level,
+            shows,
+            extension,
+            body,
+        })
+    }
+
+    fn body(&self, extension: &Extension) -> Result<Body, Vec<Finding>> {
+        match self {
+            Self::Rule(rule) => {
+                let expression = detection::compile(&rule.detection)?;
+                if extension.rearm.is_some() {
+                    return Err(vec![Finding::new(
+                        Code::Rearm,
+                        "balefire.rearm",
+                        "a rule without a window has no re-arm period",
+                        "leave it out, or put it on the correlation",
+                    )]);
+                }
+                check_monotone(&expression)?;
+                Ok(Body::Rule(expression))
+            }
+            Self::Correlation(rule) => Ok(Body::Correlation {
+                rules: rule.rules.clone(),
+                generate: rule.generate,
+                threshold: correlation::threshold(rule, extension.rearm)?,
+            }),
+        }
+    }
+}
+
+/// Refuses what a later record could take back (SEMANTICS §3): a field that a join may still fill,
+/// under a negation. Windowless rules too: whether a partial event or its amendment comes first
+/// would otherwise decide.
+fn check_monotone(expression: &Expression) -> Result<(), Vec<Finding>> {
+    let names = expression.retractable();
+    if names.is_empty() {
+        return Ok(());
+    }
+    Err(vec![Finding::new(
+        Code::NotMonotone,
+        "detection.condition",
+        format!(
+            "`not`, null or `exists: false` over {}: a join may fill it later and take the match back",
+            names.join(", ")
+        ),
+        "name what it should be instead of what it should not be, or negate fields of the record's own",
+    )])
+}
+
+fn id(document: &Value) -> Result<RuleId, Finding> {
+    let refuse = |message: &str| {
+        let help = "write one that stays for ever, as `uuidgen` makes it: it is part of every escalation id";
+        Err(Finding::new(Code::Id, "id", message, help))
+    };
+    match document.get("id") {
+        None => refuse("`id` is missing"),
+        Some(value) => match value.as_str().map(RuleId::from_uuid) {
+            Some(Ok(id)) => Ok(id),
+            Some(Err(_)) | None => refuse("`id` is no UUID"),
+        },
+    }
+}
+
+fn name(document: &Value) -> Result<Option<String>, Finding> {
+    let Some(value) = document.get("name") else {
+        return Ok(None);
+    };
+    match value.as_str() {
+        Some(name) if is_word(name) => Ok(Some(name.to_owned())),
+        Some(_) | None => Err(Finding::new(
+            Code::Name,
+            "name",
+            "`name` is not snake_case of at most 64 bytes",
+            "write lower-case letters, digits and underscores, a letter first",
+        )),
+    }
+}
+
+/// The fields to show; the user where none are named.
+fn shows(names: &[String]) -> Result<Vec<Field>, Vec<Finding>> {
+    if names.is_empty() {
+        return Ok(vec![Field::Identity(IdentityKind::User)]);
+    }
+    let mut fields = Vec::new();
+    let mut findings = Vec::new();
+    for name in names.iter().collect::<BTreeSet<_>>() {
+        match readable("fields", name) {
+            Ok(field) => fields.push(field),
+            Err(finding) => findings.push(finding),
+        }
+    }
+    fields.sort_by_key(|field| names.iter().position(|name| name.as_str() == field.name()));
+    if findings.is_empty() {
+        Ok(fields)
+    } else {
+        Err(findings)
+    }
+}
+
+impl Sheet {
+    /// Parses, checks and compiles a document.
+    ///
+    /// # Errors
+    /// Every finding in it.
+    pub(crate) fn read(document: Document) -> Result<Self, Vec<Finding>> {
+        let mut findings = unsupported(&document.value);
+        if document.value.get("correlation").is_some() {
+            findings.extend(correlation::check_written(&document.value));
+        }
+        if !findings.is_empty() {
+            return Err(findings);
+        }
+        parsed(&document)?.sheet(document)
+    }
+
+    /// What a rule must have to escalate.
+    pub(crate) fn escalating(&self) -> Result<(RuleId, String, Severity), Vec<Finding>> {
+        let severity = match self.level {
+            Some(Level::Low) => Some(Severity::Low),
+            Some(Level::Medium) => Some(Severity::Medium),
+            Some(Level::High) => Some(Severity::High),
+            Some(Level::Critical) => Some(Severity::Critical),
+            Some(Level::Informational) | None => None,
+        };
+        if let (Some(name), Some(severity)) = (&self.name, severity) {
+            return Ok((self.id, name.clone(), severity));
+        }
+        let mut findings = Vec::new();
+        if self.name.is_none() {
+            let help = "write `name:` in snake_case; it may change later, the id may not";
+            findings.push(Finding::new(Code::Name, "name", "`name` is missing", help));
+        }
+        if severity.is_none() {
+            let message = match self.level {
+                Some(_) => "an informational rule does not escalate",
+                None => "`level` is missing: it is the severity of the escalations",
+            };
+            let help = "write low, medium, high or critical, or balefire.escalate: false";
+            findings.push(Finding::new(Code::Level, "level", message, help));
+        }
+        Err(findings)
+    }
+}
