@@ -73,13 +73,19 @@ impl LaneReader {
     /// such an error. Nothing else: all else is mended.
     pub async fn next(&mut self) -> Result<(usize, Message), Error> {
         let from_lowest = self.picks % MINIMUM_SHARE == MINIMUM_SHARE - 1;
+        // A lane just drained may hold more that its task had no turn to hand over: before a
+        // lower lane is taken, every task gets a turn.
+        let mut gave_turn = from_lowest;
         let picked = std::future::poll_fn(|cx| {
-            let count = self.lanes.len();
-            for step in 0..count {
-                let index = if from_lowest { count - 1 - step } else { step };
+            for index in pick_order(self.lanes.len(), from_lowest) {
                 let Some(lane) = self.lanes.get_mut(index) else {
                     continue;
                 };
+                if index > 0 && !gave_turn && !lane.pump.messages.is_empty() {
+                    gave_turn = true;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 if let Poll::Ready(received) = lane.pump.messages.poll_recv(cx) {
                     return Poll::Ready((index, received));
                 }
@@ -153,4 +159,13 @@ impl LaneReader {
     pub async fn info(&self, lane: usize) -> Result<StreamInfo, Error> {
         self.bus.stream_info(self.stream(lane)).await
     }
+}
+
+/// The lanes in the order in which a pick looks at them.
+fn pick_order(lanes: usize, from_lowest: bool) -> impl Iterator<Item = usize> {
+    (0..lanes).map(
+        move |step| {
+            if from_lowest { lanes - 1 - step } else { step }
+        },
+    )
 }
