@@ -43,3 +43,4 @@ pub use extension::LIST_MAX;
 pub use item::{REGEX_BYTES_MAX, VALUES_MAX};
 pub use rule::{Rule, RuleKind, Threshold};
 pub use set::RuleSet;
+pub use sheet::CONDITION_BYTES_MAX;

@@ -1,4 +1,4 @@
-//! Owns one text pattern of a rule: literal, contained, at an end, wildcards or CIDR-free glob.
+//! Owns one text pattern of a rule: a literal and where it stands, or wildcards.
 //!
 //! Case is folded character by character (each to its single lower-case character where it has
 //! one), so `?` is one character and nothing is allocated while matching.

@@ -40,6 +40,40 @@ pub(crate) enum Body {
     },
 }
 
+/// Longest condition, bytes: the parser goes one call deeper with every `not` in it.
+pub const CONDITION_BYTES_MAX: usize = 2_048;
+
+/// Conditions anywhere in the document that are too long for the parser. The YAML crate bounds how
+/// deep a document can be.
+fn check_conditions(path: &str, value: &Value, findings: &mut Vec<Finding>) {
+    let fields = value.as_mapping().into_iter().flatten();
+    for (key, value) in fields.filter_map(|(key, value)| Some((key.as_str()?, value))) {
+        let path = if path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{path}.{key}")
+        };
+        let alone = std::slice::from_ref(value);
+        let texts = value.as_sequence().map_or(alone, Vec::as_slice);
+        let length = texts
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::len)
+            .sum::<usize>();
+        if key == "condition" && length > CONDITION_BYTES_MAX {
+            findings.push(Finding::new(
+                Code::TooLarge,
+                path.as_str(),
+                format!("the condition has {length} bytes, at most {CONDITION_BYTES_MAX}"),
+                "use `1 of name*` and `all of name*`, or split the rule",
+            ));
+        }
+        for value in texts {
+            check_conditions(&path, value, findings);
+        }
+    }
+}
+
 /// Sigma constructs that would be passed over in silence.
 fn unsupported(document: &Value) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -278,6 +312,7 @@ impl Sheet {
     /// Every finding in it.
     pub(crate) fn read(document: Document) -> Result<Self, Vec<Finding>> {
         let mut findings = unsupported(&document.value);
+        check_conditions("", &document.value, &mut findings);
         if document.value.get("correlation").is_some() {
             findings.extend(correlation::check_written(&document.value));
         }

@@ -481,6 +481,36 @@ fn faults_of_every_file_are_told_at_once_in_order() {
 }
 
 #[test]
+fn files_made_to_break_a_parser_are_refused_and_break_nothing() {
+    let nots = |count: usize| format!("{}s", "not ".repeat(count));
+    assert_eq!(condition(&nots(16_000)).0, Code::TooLarge);
+    assert_eq!(
+        condition(&format!("[{}, {}]", nots(300), nots(300))).0,
+        Code::TooLarge
+    );
+    assert_eq!(
+        but("condition", &format!("condition: {}", nots(16_000))).0,
+        Code::TooLarge
+    );
+    let longest = nots(balefire_rule::CONDITION_BYTES_MAX / 4 - 2);
+    let yaml = format!("{HEAD}{BODY}").replace("condition: s", &format!("condition: {longest}"));
+    assert!(
+        RuleSet::parse(&[("f.yml", yaml)]).is_ok(),
+        "the longest that is allowed is read"
+    );
+    let parens = format!("{}s{}", "(".repeat(1_000), ")".repeat(1_000));
+    assert_eq!(condition(&parens).0, Code::Sigma);
+    let deep = format!("a: {}{}\n", "[".repeat(5_000), "]".repeat(5_000));
+    assert_eq!(fault(&deep).0, Code::Yaml);
+    let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n".to_owned();
+    for level in 1..9 {
+        let members = format!("*a{},", level - 1).repeat(9);
+        bomb.push_str(&format!("a{level}: &a{level} [{members}]\n"));
+    }
+    assert_eq!(fault(&bomb).0, Code::Yaml);
+}
+
+#[test]
 fn limits_hold() {
     let large = format!(
         "{HEAD}{BODY}# {}\n",
