@@ -15,7 +15,7 @@ fn json() -> impl Strategy<Value = serde_json::Value> {
         Just(serde_json::Value::Null),
         any::<bool>().prop_map(Into::into),
         any::<i64>().prop_map(Into::into),
-        any::<f64>().prop_map(|n| serde_json::Value::from(n)),
+        any::<f64>().prop_map(serde_json::Value::from),
         ".{0,20}".prop_map(Into::into),
         "[a-z@.:0-9 +-]{0,30}".prop_map(Into::into),
     ];
