@@ -10,8 +10,28 @@
 //! lists of the steps behind the checkpoint → redo in exactly that order with its outputs kept
 //! back, except what a target lacks → past outputs shown to the stage → live.
 
-pub mod stage;
+mod error;
+pub mod ledger;
+mod letter;
+pub mod limit;
+mod live;
+mod mark;
+mod outlog;
+mod part;
+mod partition;
+mod plan;
+mod report;
+mod session;
+mod stage;
+mod start;
+mod step;
+mod tick;
 
+pub use error::Error;
+pub use letter::{MALFORMED_RECORD, RULE_PANICKED, UNKNOWN_SCHEMA};
+pub use partition::Partition;
+pub use plan::{Plan, Settings, Source, Target};
+pub use report::{Phase, Report};
 pub use stage::{
     BadState, Counter, DeadLetter, Effects, Input, Output, PastOutput, Readiness, Stage,
     StageStatus,

@@ -160,8 +160,9 @@ pub trait Stage: Send + 'static {
     /// The repair is complete: what it adds is emitted here.
     fn repair_end(&mut self, effects: &mut Effects);
 
-    /// Earliest server time of past outputs that it needs to see at a start; `None`: all that
-    /// the checkpoint does not cover. Asked after restore or reset, before redo.
+    /// Earliest server time of past outputs that it needs to see at a start without checkpoint;
+    /// `None`: all. [`Timestamp::MAX`]: none ever, not those of redone steps either.
+    /// Asked after restore or reset, before redo.
     fn load_from(&self) -> Option<Timestamp>;
 
     /// A past output of its own, in the order of the log. Steps that come before the redone

@@ -1,0 +1,98 @@
+//! Why a partition ended.
+
+use balefire_bus::Error as BusError;
+
+use crate::ledger::{Misfit, OutOfOrder};
+
+/// Why a session of a partition ended. Only the first two stay with the caller; the driver
+/// mends the others by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The log is shorter than, or another than, what was read before. Nothing was touched.
+    #[error("log regression on {stream}: {found}")]
+    LogRegression {
+        /// The stream.
+        stream: String,
+        /// What is wrong with it.
+        found: String,
+    },
+    /// A plan that cannot work, or a stage that panics wherever it is asked.
+    #[error("partition cannot run: {reason}")]
+    Unusable {
+        /// Why.
+        reason: String,
+    },
+    /// Another owner has claimed the partition.
+    #[error("another owner has the partition")]
+    Fenced {
+        /// Where it showed.
+        source: BusError,
+    },
+    /// The log does not answer.
+    #[error("log does not answer")]
+    Unavailable {
+        /// What it said.
+        source: BusError,
+    },
+    /// The stage panicked on a batch.
+    #[error("stage panicked on {sequence} of source {source_index}: {said}")]
+    Panicked {
+        /// Index of the source.
+        source_index: usize,
+        /// Sequence of the batch.
+        sequence: u64,
+        /// The panic's words.
+        said: String,
+    },
+    /// State in doubt: build it from the log.
+    #[error("state in doubt: {reason}")]
+    Doubt {
+        /// Why.
+        reason: String,
+    },
+    /// Asked to stop.
+    #[error("stopped")]
+    Stopped,
+}
+
+impl From<BusError> for Error {
+    fn from(error: BusError) -> Self {
+        match error {
+            BusError::Fenced { .. } => Self::Fenced { source: error },
+            BusError::LogRegression { ref stream, .. } | BusError::Gap { ref stream, .. } => {
+                Self::LogRegression {
+                    stream: stream.clone(),
+                    found: error.to_string(),
+                }
+            }
+            other => Self::Unavailable { source: other },
+        }
+    }
+}
+
+impl From<OutOfOrder> for Error {
+    fn from(error: OutOfOrder) -> Self {
+        Self::LogRegression {
+            stream: format!("source {}", error.source_index),
+            found: error.to_string(),
+        }
+    }
+}
+
+impl From<Misfit> for Error {
+    fn from(error: Misfit) -> Self {
+        match error {
+            Misfit::Tail { .. } => Self::Doubt {
+                reason: error.to_string(),
+            },
+            Misfit::Missing { .. } => Self::LogRegression {
+                stream: "output log".into(),
+                found: error.to_string(),
+            },
+            Misfit::Order { source, .. } => Self::LogRegression {
+                stream: format!("source {}", source.source_index),
+                found: format!("{error}: {source}"),
+            },
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! The live loop: read, apply, publish, tick, checkpoint.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use balefire_bus::Fence;
+use balefire_kit::clock;
+use tokio::task::JoinError;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::error::Error;
+use crate::limit::{
+    DRAIN_MAX, LIST_RUNS_MAX, PENDING_BYTES_MAX, PENDING_INPUTS_MAX, REPORT_INTERVAL, TICK_POLL,
+};
+use crate::part;
+use crate::report::Phase;
+use crate::session::{Context, Repair, Session, Way, guard, unusable};
+use crate::stage::Stage;
+use crate::step::{Sent, publish_all};
+use crate::tick::Ticker;
+
+type Publishing = AbortOnDropHandle<(Vec<Fence>, Result<Sent, Error>)>;
+type Saving = AbortOnDropHandle<Result<u64, balefire_store::Error>>;
+
+/// What the loop keeps beside the session.
+struct Live {
+    publishing: Option<Publishing>,
+    saving: Option<Saving>,
+    repair: Option<Repair>,
+    ticker: Ticker,
+    next_checkpoint: Instant,
+    next_report: Instant,
+    /// Inputs consumed when the newest checkpoint was taken.
+    covered: u64,
+    /// Asked to stop: reads nothing more; ends when all is published and saved, or here.
+    drain_until: Option<Instant>,
+    lag: Lag,
+}
+
+impl Live {
+    fn new<S: Stage>(session: &Session<'_, S>) -> Self {
+        let now = Instant::now();
+        let settings = &session.context.settings;
+        Self {
+            publishing: None,
+            saving: None,
+            repair: None,
+            ticker: Ticker::new(&session.context.plan),
+            next_checkpoint: now + settings.checkpoint_interval,
+            next_report: now,
+            covered: 0,
+            drain_until: None,
+            lag: Lag::watch(session.context),
+        }
+    }
+
+    const fn draining(&self) -> bool {
+        self.drain_until.is_some()
+    }
+}
+
+/// Waits for a task that may not be there.
+async fn finished<T>(task: &mut Option<AbortOnDropHandle<T>>) -> Result<T, JoinError> {
+    match task {
+        Some(running) => {
+            let result = running.await;
+            *task = None;
+            result
+        }
+        None => std::future::pending().await,
+    }
+}
+
+impl<S: Stage> Session<'_, S> {
+    /// Drives the partition until it fails or, asked to stop, has published and saved what it
+    /// had.
+    pub(crate) async fn live(mut self) -> Result<(), Error> {
+        let context = self.context;
+        context.reporter.phase(Phase::Running);
+        let mut live = Live::new(&self);
+        let mut timer = tokio::time::interval(TICK_POLL);
+        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            self.advance(&mut live).await?;
+            if live.draining() && self.drained(&live) {
+                return Ok(());
+            }
+            let reading = self.may_read(&live);
+            tokio::select! {
+                biased;
+                done = finished(&mut live.publishing) => self.published(done)?,
+                saved = finished(&mut live.saving) => self.saved(saved),
+                () = context.shutdown.cancelled(), if !live.draining() => {
+                    live.drain_until = Some(Instant::now() + DRAIN_MAX);
+                }
+                _ = timer.tick() => self.timer(&mut live)?,
+                read = self.reader.next(), if reading => {
+                    let (source, message) = read?;
+                    live.ticker.noticed(source, &message);
+                    live.repair = self.take(source, &message, Way::Live).await?;
+                }
+            }
+        }
+    }
+
+    /// Whatever can be done without waiting for an input.
+    async fn advance(&mut self, live: &mut Live) -> Result<(), Error> {
+        if live.publishing.is_some() {
+            return Ok(());
+        }
+        // The repair belongs to the step that is being formed, so nothing is cut before it.
+        if let Some(repair) = live.repair.take() {
+            self.repair(repair).await?;
+        }
+        let long = self.ledger.list().runs().len() >= LIST_RUNS_MAX;
+        if !self.outputs.is_empty() || long {
+            live.publishing = self.publish();
+        } else if self.checkpoint_due(live) {
+            self.save(live)?;
+        }
+        Ok(())
+    }
+
+    /// Reading stops while a step is awaited and enough is pending, while a repair waits for
+    /// the step, and before a checkpoint.
+    fn may_read(&self, live: &Live) -> bool {
+        let full = live.publishing.is_some()
+            && (self.output_bytes >= PENDING_BYTES_MAX
+                || self.ledger.list().inputs() >= PENDING_INPUTS_MAX as u64);
+        !full && live.repair.is_none() && !live.draining() && !self.checkpoint_due(live)
+    }
+
+    fn checkpoint_due(&self, live: &Live) -> bool {
+        let changed = self.consumed > live.covered;
+        let due = live.draining() || Instant::now() >= live.next_checkpoint;
+        changed && due && live.saving.is_none() && self.context.store.keeps()
+    }
+
+    fn drained(&self, live: &Live) -> bool {
+        let idle = live.publishing.is_none() && live.saving.is_none() && self.outputs.is_empty();
+        let late = live
+            .drain_until
+            .is_some_and(|until| Instant::now() >= until);
+        (idle && live.repair.is_none() && !self.checkpoint_due(live)) || late
+    }
+
+    /// Cuts the next step and publishes it beside the loop.
+    fn publish(&mut self) -> Option<Publishing> {
+        let (number, list) = self.ledger.cut()?;
+        let outputs = self.take_outputs();
+        let parts = part::cut(&self.context.plan, number, &list, &outputs);
+        let fences = std::mem::take(&mut self.fences);
+        let stage = self.context.plan.stage;
+        metrics::counter!("balefire_steps_total", "stage" => stage).increment(1);
+        Some(AbortOnDropHandle::new(tokio::spawn(publish_all(
+            fences, parts, stage,
+        ))))
+    }
+
+    fn published(
+        &mut self,
+        done: Result<(Vec<Fence>, Result<Sent, Error>), JoinError>,
+    ) -> Result<(), Error> {
+        let (fences, sent) = done.map_err(|error| Error::Unusable {
+            reason: format!("publishing ended: {error}"),
+        })?;
+        self.fences = fences;
+        for (known, sequence) in self.target_sequences.iter_mut().zip(sent?) {
+            *known = sequence.unwrap_or(*known);
+        }
+        self.ledger.acknowledged();
+        Ok(())
+    }
+
+    /// Takes the checkpoint now, writes it beside the loop.
+    fn save(&mut self, live: &mut Live) -> Result<(), Error> {
+        let checkpoint = guard(|| self.checkpoint(clock::now().0)).map_err(unusable)?;
+        live.covered = self.consumed;
+        live.next_checkpoint = Instant::now() + self.context.settings.checkpoint_interval;
+        let store = self.context.store.clone();
+        let name = self.context.plan.checkpoint_name();
+        live.saving = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            let step = checkpoint.meta.step;
+            store.save(&name, checkpoint).await.map(|()| step)
+        })));
+        Ok(())
+    }
+
+    fn saved(&self, saved: Result<Result<u64, balefire_store::Error>, JoinError>) {
+        let Context { plan, reporter, .. } = self.context;
+        let failed = match saved {
+            Ok(Ok(step)) => return reporter.update(|report| report.checkpoint_step = step),
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        metrics::counter!("balefire_checkpoint_failures_total", "stage" => plan.stage).increment(1);
+        tracing::warn!(
+            stage = plan.stage,
+            partition = plan.partition,
+            failed,
+            "no checkpoint"
+        );
+    }
+
+    fn timer(&mut self, live: &mut Live) -> Result<(), Error> {
+        let now = Instant::now();
+        if !live.draining() {
+            let deadline = guard(|| self.stage.next_deadline()).map_err(unusable)?;
+            live.ticker.drive(self.context, deadline, now);
+        }
+        if now < live.next_report {
+            return Ok(());
+        }
+        live.next_report = now + REPORT_INTERVAL;
+        let stage = guard(|| self.stage.status()).map_err(unusable)?;
+        let lag = live.lag.behind(self.ledger.positions());
+        let Context { plan, reporter, .. } = self.context;
+        let labels = [
+            ("stage", plan.stage.to_owned()),
+            ("partition", plan.partition.to_string()),
+        ];
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        metrics::gauge!("balefire_partition_lag", &labels).set(lag as f64);
+        reporter.update(|report| {
+            report.step = self.ledger.step();
+            report.lag = lag;
+            report.consumed = self.consumed;
+            report.stage = stage;
+        });
+        Ok(())
+    }
+}
+
+/// Ends of the sources, looked up beside the loop.
+struct Lag {
+    lasts: Arc<[AtomicU64]>,
+    _watching: AbortOnDropHandle<()>,
+}
+
+impl Lag {
+    fn watch(context: &Context) -> Self {
+        let streams: Vec<String> = context
+            .plan
+            .sources
+            .iter()
+            .map(|s| s.stream.clone())
+            .collect();
+        let lasts: Arc<[AtomicU64]> = streams.iter().map(|_| AtomicU64::new(0)).collect();
+        let bus = context.bus.clone();
+        let shared = Arc::clone(&lasts);
+        let watching = tokio::spawn(async move {
+            loop {
+                for (stream, last) in streams.iter().zip(shared.iter()) {
+                    // Away for the moment: the old figure stays.
+                    if let Ok(info) = bus.stream_info(stream).await {
+                        last.store(info.last_sequence, Ordering::Relaxed);
+                    }
+                }
+                tokio::time::sleep(Duration::from(REPORT_INTERVAL)).await;
+            }
+        });
+        Self {
+            lasts,
+            _watching: AbortOnDropHandle::new(watching),
+        }
+    }
+
+    fn behind(&self, positions: &[u64]) -> u64 {
+        self.lasts
+            .iter()
+            .zip(positions)
+            .map(|(last, position)| last.load(Ordering::Relaxed).saturating_sub(*position))
+            .sum()
+    }
+}

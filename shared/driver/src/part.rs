@@ -1,0 +1,307 @@
+//! Cuts the outputs of a step into messages: by target, tenant and size. Pure and
+//! deterministic: a new owner cuts the same step into the same parts.
+
+use std::sync::Arc;
+
+use balefire_event::Timestamp;
+use balefire_wire::batch::record_len;
+use balefire_wire::log::v1::{InputRun, Step};
+use balefire_wire::{BatchWriter, Header};
+use bytes::Bytes;
+
+use crate::ledger::{Run, RunList};
+use crate::limit::{PART_BYTES_MAX, PART_RECORDS_MAX};
+use crate::plan::Plan;
+use crate::stage::Output;
+
+/// The messages of one step, target by target; none for a target without output.
+pub type Parts = Vec<Vec<Bytes>>;
+
+/// Cuts step `number` with the inputs `list`. A step without output is one empty message on
+/// the first target.
+#[must_use]
+pub fn cut(plan: &Plan, number: u64, list: &RunList, outputs: &[Output]) -> Parts {
+    let inputs = to_wire(plan, list);
+    let mut targets: Vec<Vec<&Output>> = vec![Vec::new(); plan.targets.len()];
+    for output in outputs {
+        if let Some(target) = targets.get_mut(output.target) {
+            target.push(output);
+        }
+    }
+    let mut parts: Parts = targets
+        .iter()
+        .map(|outputs| cut_target(plan, number, &inputs, outputs))
+        .collect();
+    if parts.iter().all(Vec::is_empty)
+        && let Some(first) = parts.first_mut()
+    {
+        first.push(empty_part(plan, number, list, 0));
+    }
+    parts
+}
+
+/// A last part without records.
+#[must_use]
+pub fn empty_part(plan: &Plan, number: u64, list: &RunList, part: u32) -> Bytes {
+    let step = Step {
+        part,
+        last_part: true,
+        ..step(plan, number, to_wire(plan, list))
+    };
+    finish(plan, BatchWriter::default(), "", &[], &step)
+}
+
+/// The empty message by which a new owner fences the old one.
+#[must_use]
+pub fn claim(plan: &Plan, number: u64) -> Bytes {
+    let step = Step {
+        last_part: true,
+        claim: true,
+        ..step(plan, number, Vec::new())
+    };
+    finish(plan, BatchWriter::default(), "", &[], &step)
+}
+
+/// The list of a step read back. `None` where it names a lane the plan does not have.
+#[must_use]
+pub fn list_of(plan: &Plan, step: &Step) -> Option<RunList> {
+    step.inputs
+        .iter()
+        .map(|run| {
+            let source = plan
+                .sources
+                .iter()
+                .position(|s| lane_number(s.lane) == run.lane)?;
+            Some(Run {
+                source,
+                first: run.first_sequence,
+                count: run.count,
+            })
+        })
+        .collect()
+}
+
+fn lane_number(lane: Option<balefire_event::Lane>) -> i32 {
+    lane.map_or(0, balefire_event::Lane::number)
+}
+
+fn to_wire(plan: &Plan, list: &RunList) -> Vec<InputRun> {
+    list.runs()
+        .iter()
+        .map(|run| InputRun {
+            lane: plan
+                .sources
+                .get(run.source)
+                .map_or(0, |s| lane_number(s.lane)),
+            first_sequence: run.first,
+            count: run.count,
+        })
+        .collect()
+}
+
+fn step(plan: &Plan, number: u64, inputs: Vec<InputRun>) -> Step {
+    Step {
+        number,
+        source_partition: plan.partition,
+        inputs,
+        part: 0,
+        last_part: false,
+        claim: false,
+        owner_id: Bytes::copy_from_slice(&plan.owner_id),
+    }
+}
+
+/// Records of one part, all of one tenant.
+struct Group<'o> {
+    tenant: Arc<str>,
+    outputs: Vec<&'o Output>,
+}
+
+fn cut_target(plan: &Plan, number: u64, inputs: &[InputRun], outputs: &[&Output]) -> Vec<Bytes> {
+    let groups: Vec<Group<'_>> = by_tenant(outputs).into_iter().flat_map(by_size).collect();
+    let count = groups.len();
+    let mut messages = Vec::with_capacity(count);
+    for (part, group) in (0u32..).zip(groups) {
+        let step = Step {
+            part,
+            last_part: messages.len() + 1 == count,
+            ..step(plan, number, inputs.to_vec())
+        };
+        let mut writer = BatchWriter::default();
+        for output in &group.outputs {
+            writer.push_encoded(&output.record);
+        }
+        messages.push(finish(plan, writer, &group.tenant, &group.outputs, &step));
+    }
+    messages
+}
+
+/// In the order of each tenant's first record; those of no tenant last.
+fn by_tenant<'o>(outputs: &[&'o Output]) -> Vec<Group<'o>> {
+    let mut groups: Vec<Group<'o>> = Vec::new();
+    let mut places = std::collections::BTreeMap::new();
+    for &output in outputs {
+        let place = *places.entry(Arc::clone(&output.tenant)).or_insert_with(|| {
+            groups.push(Group {
+                tenant: Arc::clone(&output.tenant),
+                outputs: Vec::new(),
+            });
+            groups.len() - 1
+        });
+        if let Some(group) = groups.get_mut(place) {
+            group.outputs.push(output);
+        }
+    }
+    groups.sort_by_key(|group| group.tenant.is_empty());
+    groups
+}
+
+fn by_size(group: Group<'_>) -> Vec<Group<'_>> {
+    let mut parts: Vec<Group<'_>> = Vec::new();
+    let mut bytes = 0;
+    for output in group.outputs {
+        let len = record_len(output.record.len());
+        match parts.last_mut() {
+            Some(part)
+                if bytes + len <= PART_BYTES_MAX && part.outputs.len() < PART_RECORDS_MAX =>
+            {
+                bytes += len;
+                part.outputs.push(output);
+            }
+            Some(_) | None => {
+                bytes = len;
+                parts.push(Group {
+                    tenant: Arc::clone(&group.tenant),
+                    outputs: vec![output],
+                });
+            }
+        }
+    }
+    parts
+}
+
+fn finish(
+    plan: &Plan,
+    mut writer: BatchWriter,
+    tenant: &str,
+    outputs: &[&Output],
+    step: &Step,
+) -> Bytes {
+    let header = Header {
+        tenant: tenant.to_owned(),
+        writer_id: plan.owner_id,
+        // Steps count what this subject's writers wrote; a rebuild must give the same bytes.
+        writer_seq: step.number,
+        lateness_max: outputs.iter().map(|o| o.lateness_max).max().unwrap_or(0),
+        received_at_max: outputs
+            .iter()
+            .filter_map(|o| o.received_at)
+            .max()
+            .unwrap_or(Timestamp(0)),
+        control_revision_max: outputs
+            .iter()
+            .map(|o| o.control_revision)
+            .max()
+            .unwrap_or(0),
+        ..Header::default()
+    };
+    Bytes::from(writer.finish(&header, Some(step)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Source, Target};
+    use balefire_event::Lane;
+    use balefire_wire::{BatchView, RecordRef, encode_record};
+
+    fn plan() -> Plan {
+        let source = |lane| Source {
+            lane: Some(lane),
+            stream: String::new(),
+            replay_subject: String::new(),
+            tick_subject: None,
+        };
+        let target = |subject: &str| Target {
+            stream: String::new(),
+            subject: subject.into(),
+        };
+        Plan {
+            stage: "test",
+            partition: 3,
+            sources: vec![source(Lane::Urgent), source(Lane::Bulk)],
+            targets: vec![target("a"), target("b")],
+            owner_id: [9; 16],
+        }
+    }
+
+    fn output(target: usize, tenant: &str, at: i64) -> Output {
+        let mut record = Vec::new();
+        encode_record(RecordRef::Tick(Timestamp(at)), &mut record);
+        Output {
+            target,
+            tenant: tenant.into(),
+            record,
+            received_at: Some(Timestamp(at)),
+            control_revision: 5,
+            lateness_max: at,
+        }
+    }
+
+    fn list() -> RunList {
+        let mut list = RunList::default();
+        list.push(0, 7);
+        list.push(1, 2);
+        list.push(1, 3);
+        list
+    }
+
+    #[test]
+    fn every_part_carries_the_list_and_the_last_is_marked() {
+        let plan = plan();
+        let outputs = [
+            output(1, "", 1),
+            output(1, "acme", 2),
+            output(1, "zeta", 3),
+            output(1, "acme", 4),
+        ];
+        let parts = cut(&plan, 6, &list(), &outputs);
+        assert!(parts[0].is_empty());
+        let views: Vec<_> = parts[1]
+            .iter()
+            .map(|bytes| BatchView::parse(bytes).unwrap())
+            .collect();
+        let tenants: Vec<_> = views.iter().map(|v| v.header.tenant.as_str()).collect();
+        assert_eq!(tenants, ["acme", "zeta", ""]);
+        assert_eq!(views[0].len(), 2);
+        assert_eq!(views[0].header.received_at_max, Timestamp(4));
+        for (index, view) in views.iter().enumerate() {
+            let step = view.step.as_ref().unwrap();
+            assert_eq!(list_of(&plan, step), Some(list()));
+            assert_eq!(step.part as usize, index);
+            assert_eq!(step.last_part, index == 2);
+            assert_eq!(
+                (step.number, step.source_partition, step.claim),
+                (6, 3, false)
+            );
+        }
+    }
+
+    #[test]
+    fn a_large_step_is_cut_by_size() {
+        let plan = plan();
+        let mut large = output(0, "acme", 1);
+        large.record = vec![0x22; PART_BYTES_MAX / 2 + 1];
+        let parts = cut(&plan, 1, &list(), &[large.clone(), large.clone(), large]);
+        assert_eq!(parts[0].len(), 3);
+    }
+
+    #[test]
+    fn a_step_without_output_is_one_empty_message() {
+        let plan = plan();
+        let parts = cut(&plan, 1, &list(), &[]);
+        assert_eq!((parts[0].len(), parts[1].len()), (1, 0));
+        let view = BatchView::parse(&parts[0][0]).unwrap();
+        assert!(view.is_empty() && view.step.unwrap().last_part);
+    }
+}

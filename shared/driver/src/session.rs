@@ -1,0 +1,382 @@
+//! [`Session`]: one run of a partition, from its claim to its end. Here: how one input is taken,
+//! and repairs. `start` opens it, `live` drives it.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use balefire_bus::deadletter::DeadLetters;
+use balefire_bus::{Bus, Fence, LaneReader, LaneStart, Log, Message, Start};
+use balefire_event::Timestamp;
+use balefire_kit::clock;
+use balefire_store::Store;
+use balefire_wire::{BatchView, Error as WireError};
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Error;
+use crate::ledger::Ledger;
+use crate::letter;
+use crate::limit::{READINESS_POLL, RETRY_FIRST, RETRY_MAX};
+use crate::outlog::{Outputs, Span, first_at};
+use crate::plan::{Plan, Settings};
+use crate::report::{Phase, Reporter};
+use crate::stage::{DeadLetter, Effects, Input, Output, PastOutput, Readiness, Stage};
+
+/// What every session of a partition needs.
+pub(crate) struct Context {
+    pub(crate) plan: Plan,
+    pub(crate) settings: Settings,
+    pub(crate) bus: Bus,
+    pub(crate) log: Log,
+    pub(crate) letters: DeadLetters,
+    pub(crate) store: Store,
+    pub(crate) reporter: Reporter,
+    pub(crate) shutdown: CancellationToken,
+    /// Batches (source, sequence) on which the stage panicked.
+    pub(crate) skipped: BTreeSet<(usize, u64)>,
+}
+
+/// What is known of the record at a source's position.
+#[derive(Debug, Clone)]
+pub(crate) enum Tip {
+    Unknown,
+    Digest([u8; 32]),
+    Payload(Bytes),
+}
+
+pub(crate) struct Session<'s, S> {
+    pub(crate) context: &'s Context,
+    pub(crate) stage: &'s mut S,
+    pub(crate) reader: LaneReader,
+    pub(crate) ledger: Ledger,
+    /// The record at each source's position.
+    pub(crate) tips: Vec<Tip>,
+    /// When each source's stream was created.
+    pub(crate) sources_created: Vec<Timestamp>,
+    /// When each target's stream was created.
+    pub(crate) targets_created: Vec<Timestamp>,
+    /// Empty while a step is in flight: the publishing task has them.
+    pub(crate) fences: Vec<Fence>,
+    /// Last own sequence of each target's subject.
+    pub(crate) target_sequences: Vec<u64>,
+    /// Outputs of the next step.
+    pub(crate) outputs: Vec<Output>,
+    pub(crate) output_bytes: usize,
+    pub(crate) consumed: u64,
+}
+
+/// First time through, or again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Dead letters are published.
+    Live,
+    /// They were published before the list was.
+    Redo,
+}
+
+/// A repair that was asked for, and by which input.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Repair {
+    pub(crate) from: Timestamp,
+    pub(crate) source: usize,
+    pub(crate) sequence: u64,
+}
+
+/// Runs a call into the stage; a panic becomes its words.
+pub(crate) fn guard<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
+        panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panic.downcast_ref::<&str>().map(|said| (*said).to_owned()))
+            .unwrap_or_else(|| "without a word".to_owned())
+    })
+}
+
+pub(crate) fn unusable(said: String) -> Error {
+    Error::Unusable {
+        reason: format!("the stage panicked: {said}"),
+    }
+}
+
+impl<S: Stage> Session<'_, S> {
+    /// Takes the next input of a source. After [`Error::Stopped`] the state is not whole.
+    pub(crate) async fn take(
+        &mut self,
+        source: usize,
+        message: &Message,
+        way: Way,
+    ) -> Result<Option<Repair>, Error> {
+        self.ledger.consume(source, message.sequence)?;
+        self.consumed += 1;
+        if let Some(tip) = self.tips.get_mut(source) {
+            *tip = Tip::Payload(message.payload.clone());
+        }
+        if self.context.skipped.contains(&(source, message.sequence)) {
+            return Ok(None);
+        }
+        let batch = match BatchView::parse(&message.payload) {
+            Ok(batch) => batch,
+            Err(error) => {
+                if way == Way::Live {
+                    self.lay_aside(source, message, &unreadable(error)).await?;
+                }
+                return Ok(None);
+            }
+        };
+        self.wait_ready(batch.header.control_revision_max).await?;
+        let mut effects = Effects::default();
+        let input = self.input(source, message, &batch);
+        let applied = guard(|| self.stage.apply(&input, &mut effects));
+        if let Err(said) = applied {
+            return Err(self.panicked(source, message, said).await);
+        }
+        if way == Way::Live {
+            for dead in &effects.dead_letters {
+                self.lay_aside(source, message, dead).await?;
+            }
+        }
+        self.add(effects.outputs);
+        Ok(effects.repair_from.map(|from| Repair {
+            from,
+            source,
+            sequence: message.sequence,
+        }))
+    }
+
+    fn input<'a>(
+        &self,
+        source: usize,
+        message: &'a Message,
+        batch: &'a BatchView<'a>,
+    ) -> Input<'a> {
+        Input {
+            source,
+            lane: self.context.plan.sources.get(source).and_then(|s| s.lane),
+            sequence: message.sequence,
+            stored_at: message.stored_at,
+            subject: &message.subject,
+            batch,
+        }
+    }
+
+    fn add(&mut self, outputs: Vec<Output>) {
+        self.output_bytes += outputs.iter().map(|o| o.record.len()).sum::<usize>();
+        self.outputs.extend(outputs);
+    }
+
+    pub(crate) fn take_outputs(&mut self) -> Vec<Output> {
+        self.output_bytes = 0;
+        std::mem::take(&mut self.outputs)
+    }
+
+    /// Waits until the stage can take a batch of this control revision.
+    async fn wait_ready(&mut self, revision: u64) -> Result<(), Error> {
+        let mut waited = false;
+        loop {
+            match guard(|| self.stage.readiness(revision)).map_err(unusable)? {
+                Readiness::Ready => break,
+                Readiness::Rebuild => {
+                    return Err(Error::Doubt {
+                        reason: format!("the stage builds anew for control revision {revision}"),
+                    });
+                }
+                Readiness::Wait => {}
+            }
+            if !waited {
+                waited = true;
+                let Context { plan, reporter, .. } = self.context;
+                tracing::warn!(
+                    stage = plan.stage,
+                    partition = plan.partition,
+                    revision,
+                    "blocked until the control log delivers this revision"
+                );
+                reporter.phase(Phase::Blocked(format!("control revision {revision}")));
+            }
+            self.context.pause(READINESS_POLL).await?;
+        }
+        if waited {
+            self.context.reporter.phase(Phase::Running);
+        }
+        Ok(())
+    }
+
+    /// Publishes a dead letter; tries again until it is stored, for the original must not be
+    /// passed over before.
+    async fn lay_aside(
+        &self,
+        source: usize,
+        message: &Message,
+        dead: &DeadLetter,
+    ) -> Result<(), Error> {
+        let Context { plan, letters, .. } = self.context;
+        let Some(spec) = plan.sources.get(source) else {
+            return Ok(());
+        };
+        tracing::warn!(
+            stage = plan.stage,
+            stream = %spec.stream,
+            sequence = message.sequence,
+            index = dead.index,
+            reason = dead.reason,
+            detail = %dead.detail,
+            "dead letter"
+        );
+        let sealed = letter::seal(plan, spec, message, dead, clock::now());
+        let mut delay = RETRY_FIRST;
+        loop {
+            let error = match letter::publish(letters, &sealed).await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_transient() => error,
+                Err(error) => return Err(error.into()),
+            };
+            tracing::warn!(stage = plan.stage, %error, "dead letter not stored yet");
+            self.context.pause(delay).await?;
+            delay = (delay * 2).min(RETRY_MAX);
+        }
+    }
+
+    async fn panicked(&self, source: usize, message: &Message, said: String) -> Error {
+        let dead = DeadLetter {
+            index: None,
+            reason: letter::RULE_PANICKED,
+            detail: said.clone(),
+        };
+        match self.lay_aside(source, message, &dead).await {
+            Ok(()) => Error::Panicked {
+                source_index: source,
+                sequence: message.sequence,
+                said,
+            },
+            Err(error) => error,
+        }
+    }
+
+    /// Reads the partition again from `repair.from` to the current positions. Past outputs
+    /// shown are those of steps before the one being formed: the same in a redo.
+    pub(crate) async fn repair(&mut self, repair: Repair) -> Result<(), Error> {
+        let step = self.ledger.step() + 1;
+        let blame = |said| Error::Panicked {
+            source_index: repair.source,
+            sequence: repair.sequence,
+            said,
+        };
+        metrics::counter!("balefire_repairs_total", "stage" => self.context.plan.stage)
+            .increment(1);
+        guard(|| self.stage.repair_begin(repair.from)).map_err(blame)?;
+        self.show_outputs_since(repair.from, step).await?;
+        let mut effects = Effects::default();
+        for source in 0..self.context.plan.sources.len() {
+            self.reread(source, repair.from, &mut effects).await?;
+        }
+        guard(|| self.stage.repair_end(&mut effects)).map_err(blame)?;
+        self.add(effects.outputs);
+        Ok(())
+    }
+
+    async fn show_outputs_since(&mut self, from: Timestamp, before: u64) -> Result<(), Error> {
+        let Context { plan, bus, log, .. } = self.context;
+        for (index, target) in plan.targets.iter().enumerate() {
+            let span = Span {
+                from: first_at(bus, log, &target.stream, from).await?,
+                to: self.target_sequences.get(index).copied().unwrap_or(0),
+            };
+            self.show_outputs(index, span, 1..before, from).await?;
+        }
+        Ok(())
+    }
+
+    /// Shows the stage past outputs of `steps` stored at or after `since`.
+    pub(crate) async fn show_outputs(
+        &mut self,
+        target: usize,
+        span: Span,
+        steps: std::ops::Range<u64>,
+        since: Timestamp,
+    ) -> Result<(), Error> {
+        let mut outputs =
+            Outputs::open(&self.context.log, &self.context.plan, target, span).await?;
+        while let Some((message, step)) = outputs.next().await? {
+            if !steps.contains(&step.number) || message.stored_at < since {
+                continue;
+            }
+            let Ok(batch) = BatchView::parse(&message.payload) else {
+                continue;
+            };
+            let past = PastOutput {
+                target,
+                sequence: message.sequence,
+                stored_at: message.stored_at,
+                step: step.number,
+                batch: &batch,
+            };
+            guard(|| self.stage.load_output(&past)).map_err(unusable)?;
+        }
+        Ok(())
+    }
+
+    /// One source again, up to its position.
+    async fn reread(
+        &mut self,
+        source: usize,
+        from: Timestamp,
+        effects: &mut Effects,
+    ) -> Result<(), Error> {
+        let Context { plan, bus, log, .. } = self.context;
+        let stream = plan
+            .sources
+            .get(source)
+            .map_or("", |s| &s.stream)
+            .to_owned();
+        let end = self.ledger.positions().get(source).copied().unwrap_or(0);
+        let start = first_at(bus, log, &stream, from).await?;
+        if start > end {
+            return Ok(());
+        }
+        let lane = LaneStart {
+            stream,
+            start: Start::Sequence(start),
+        };
+        let mut reader = LaneReader::new(bus, vec![lane]);
+        for _ in start..=end {
+            let message = tokio::select! {
+                message = reader.next_from(0) => message?,
+                () = self.context.shutdown.cancelled() => return Err(Error::Stopped),
+            };
+            if self.context.skipped.contains(&(source, message.sequence)) {
+                continue;
+            }
+            let Ok(batch) = BatchView::parse(&message.payload) else {
+                continue;
+            };
+            let input = self.input(source, &message, &batch);
+            if let Err(said) = guard(|| self.stage.repair_batch(&input, effects)) {
+                return Err(self.panicked(source, &message, said).await);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Context {
+    /// Waits, unless the partition is to stop.
+    pub(crate) async fn pause(&self, time: std::time::Duration) -> Result<(), Error> {
+        tokio::select! {
+            () = self.shutdown.cancelled() => Err(Error::Stopped),
+            () = tokio::time::sleep(time) => Ok(()),
+        }
+    }
+}
+
+fn unreadable(error: WireError) -> DeadLetter {
+    let reason = match error {
+        WireError::UnknownVersion { .. } => letter::UNKNOWN_SCHEMA,
+        WireError::Malformed { .. } => letter::MALFORMED_RECORD,
+    };
+    DeadLetter {
+        index: None,
+        reason,
+        detail: error.to_string(),
+    }
+}
