@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::connection::State;
 use async_nats::jetstream::{self, Context};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
+use balefire_event::Timestamp;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::credential::Credential;
 use crate::error::Error;
@@ -139,7 +141,35 @@ impl Bus {
     /// True while the connection is up.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        *self.connected.borrow()
+        self.client.connection_state() == State::Connected
+    }
+
+    /// Waits for a connection; false where there is none at `deadline`.
+    pub async fn connected_by(&self, deadline: Instant) -> bool {
+        let mut changes = self.connected.clone();
+        while !self.is_connected() {
+            let now = Instant::now();
+            if now >= deadline {
+                return false;
+            }
+            // Looks again by itself too: the client drops events nobody had time for.
+            let look_again = deadline.min(now + RECONNECT_DELAY_MAX);
+            let _ = timeout_at(look_again, changes.changed()).await;
+        }
+        true
+    }
+
+    /// Waits until the connection that is there now is lost.
+    pub(crate) async fn lost(&self) {
+        let mut changes = self.connected.clone();
+        changes.mark_unchanged();
+        loop {
+            match changes.changed().await {
+                Ok(()) if !*changes.borrow() => return,
+                Ok(()) => {}
+                Err(_) => std::future::pending().await,
+            }
+        }
     }
 
     /// Tells each change of [`Bus::is_connected`].
@@ -190,6 +220,24 @@ impl Bus {
             created: timestamp(info.created.unix_timestamp_nanos()),
             bytes: info.state.bytes,
         })
+    }
+
+    /// What the server's clock says: it stamps its answer to a question about `stream`. `None`
+    /// where it does not.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn server_time(&self, stream: &str) -> Result<Option<Timestamp>, Error> {
+        #[derive(serde::Deserialize)]
+        struct Stamped {
+            ts: Option<String>,
+        }
+        let answer: Stamped = self
+            .context
+            .request(format!("STREAM.INFO.{stream}"), &())
+            .await
+            .map_err(|e| Error::unavailable("asking for the time", e))?;
+        Ok(answer.ts.and_then(|text| Timestamp::parse(&text).ok()))
     }
 
     pub(crate) async fn raw_stream_info(

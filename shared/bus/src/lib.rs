@@ -5,7 +5,8 @@
 //!
 //! - [`topology`]: names of streams and subjects, as a function of generation and partitions
 //! - [`provision`]: creates streams (provisioner) and verifies them (everybody, at start)
-//! - [`credential`]: one credential a role, and what the server lets it do
+//! - [`credential`]: one credential a role
+//! - [`permission`]: what the server lets each role do
 //! - [`server`]: the supervised child `nats-server`
 //! - [`connection`]: a connected role, [`Bus`]
 //! - [`commit`]: group commit, the hot path of ingest
@@ -23,6 +24,7 @@ mod http;
 pub mod lock;
 pub mod log;
 pub mod message;
+pub mod permission;
 pub mod provision;
 mod publish;
 mod pump;
@@ -39,6 +41,7 @@ pub use error::Error;
 pub use lock::DirLock;
 pub use log::{Log, Tail};
 pub use message::{Message, Place, StreamInfo};
+pub use permission::Permissions;
 pub use provision::{SyncProof, Verification};
 pub use reader::{LaneReader, LaneStart, Start};
 pub use server::{Server, ServerOptions, ServerState, become_child};

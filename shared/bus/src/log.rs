@@ -62,6 +62,10 @@ impl Log {
         let give_up = Instant::now() + APPEND_GIVE_UP;
         let size = payload.len();
         loop {
+            if !self.bus.connected_by(give_up).await {
+                let reason = Failure::Unknown("nats is not connected".into());
+                return Err(reason.into_error(subject, size));
+            }
             let headers = msg_id.map(|id| {
                 let mut headers = HeaderMap::new();
                 headers.insert(NATS_MESSAGE_ID, id);

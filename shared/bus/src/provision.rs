@@ -223,101 +223,66 @@ fn check_shape(topology: &Topology, spec: &StreamSpec, info: &Info) -> Result<()
     Ok(())
 }
 
-/// One setting: its name, whether it will do, what it is, what it must be.
-type Setting = (&'static str, bool, String, &'static str);
-
 fn check_strength(topology: &Topology, info: &Info) -> Result<(), Error> {
-    let c = &info.config;
+    let config = &info.config;
+    let require = |setting, fine: bool, found: &dyn std::fmt::Debug, wanted: &str| {
+        if fine {
+            return Ok(());
+        }
+        Err(Error::Weak {
+            stream: config.name.clone(),
+            setting,
+            found: format!("{found:?}"),
+            wanted: wanted.to_owned(),
+        })
+    };
+    let c = config;
+    require(
+        "storage",
+        c.storage == StorageType::File,
+        &c.storage,
+        "File",
+    )?;
+    let limits = c.retention == RetentionPolicy::Limits;
+    require("retention", limits, &c.retention, "Limits")?;
+    require(
+        "discard",
+        c.discard == DiscardPolicy::New,
+        &c.discard,
+        "New",
+    )?;
+    require("deny_delete", c.deny_delete, &c.deny_delete, "true")?;
+    require("deny_purge", c.deny_purge, &c.deny_purge, "true")?;
+    require("no_ack", !c.no_ack, &c.no_ack, "false")?;
+    require("sealed", !c.sealed, &c.sealed, "false")?;
+    require(
+        "allow_msg_ttl",
+        !c.allow_message_ttl,
+        &c.allow_message_ttl,
+        "false",
+    )?;
+    require(
+        "allow_rollup_hdrs",
+        !c.allow_rollup,
+        &c.allow_rollup,
+        "false",
+    )?;
+    let synchronous = c.persist_mode != Some(PersistenceMode::Async);
+    require("persist_mode", synchronous, &c.persist_mode, "default")?;
+    let replicas = usize::try_from(topology.replicas).unwrap_or(1);
+    let enough = c.num_replicas.max(1) >= replicas;
+    require("replicas", enough, &c.num_replicas, "as CONTROL has")?;
+
+    // Limits that would drop old records; max_bytes refuses new ones, and may be set.
+    require("max_msgs", c.max_messages <= 0, &c.max_messages, "-1")?;
+    let each = c.max_messages_per_subject;
+    require("max_msgs_per_subject", each <= 0, &each, "-1")?;
     let kept = topology.retention.max_age;
     let age_is_fine = c.max_age.is_zero() || kept.is_some_and(|kept| c.max_age >= kept);
-    let message = i64::from(c.max_message_size);
-    let message_is_fine =
-        message <= 0 || usize::try_from(message).is_ok_and(|m| m >= MAX_PAYLOAD_MIN);
-    let shown = |what: &dyn std::fmt::Debug| format!("{what:?}");
-    let synchronous = c.persist_mode != Some(PersistenceMode::Async);
-    let settings: [Setting; 15] = [
-        (
-            "storage",
-            c.storage == StorageType::File,
-            shown(&c.storage),
-            "file",
-        ),
-        (
-            "retention",
-            c.retention == RetentionPolicy::Limits,
-            shown(&c.retention),
-            "limits",
-        ),
-        (
-            "discard",
-            c.discard == DiscardPolicy::New,
-            shown(&c.discard),
-            "new",
-        ),
-        ("deny_delete", c.deny_delete, shown(&c.deny_delete), "true"),
-        ("deny_purge", c.deny_purge, shown(&c.deny_purge), "true"),
-        (
-            "max_msgs",
-            c.max_messages <= 0,
-            c.max_messages.to_string(),
-            "-1",
-        ),
-        (
-            "max_msgs_per_subject",
-            c.max_messages_per_subject <= 0,
-            c.max_messages_per_subject.to_string(),
-            "-1",
-        ),
-        (
-            "max_age",
-            age_is_fine,
-            shown(&c.max_age),
-            "0 or the retention",
-        ),
-        (
-            "max_msg_size",
-            message_is_fine,
-            message.to_string(),
-            "-1 or 1 MiB",
-        ),
-        ("no_ack", !c.no_ack, shown(&c.no_ack), "false"),
-        ("sealed", !c.sealed, shown(&c.sealed), "false"),
-        (
-            "persist_mode",
-            synchronous,
-            shown(&c.persist_mode),
-            "default",
-        ),
-        (
-            "allow_msg_ttl",
-            !c.allow_message_ttl,
-            shown(&c.allow_message_ttl),
-            "false",
-        ),
-        (
-            "allow_rollup_hdrs",
-            !c.allow_rollup,
-            shown(&c.allow_rollup),
-            "false",
-        ),
-        (
-            "replicas",
-            c.num_replicas.max(1) >= usize::try_from(topology.replicas).unwrap_or(1),
-            c.num_replicas.to_string(),
-            "as CONTROL has",
-        ),
-    ];
-    for (setting, fine, found, wanted) in settings {
-        if !fine {
-            return Err(Error::Weak {
-                stream: c.name.clone(),
-                setting,
-                found,
-                wanted: wanted.to_owned(),
-            });
-        }
-    }
-    Ok(())
+    require("max_age", age_is_fine, &c.max_age, "0 or the retention")?;
+    let size = c.max_message_size;
+    let size_is_fine = size <= 0 || usize::try_from(size).is_ok_and(|s| s >= MAX_PAYLOAD_MIN);
+    require("max_msg_size", size_is_fine, &size, "-1 or 1 MiB")
 }
 
 fn check_sync(info: &Info, synced: bool) -> Result<(), Error> {

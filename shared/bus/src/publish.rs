@@ -49,7 +49,8 @@ pub(crate) struct Stored {
     pub(crate) duplicate: bool,
 }
 
-/// Publishes and awaits the acknowledgement for at most [`ACK_TIMEOUT`].
+/// Publishes and awaits the acknowledgement, until the connection is lost and for at most
+/// [`ACK_TIMEOUT`].
 pub(crate) async fn publish(
     bus: &Bus,
     subject: &str,
@@ -68,7 +69,12 @@ pub(crate) async fn publish(
         };
         sent?.await
     };
-    match tokio::time::timeout(ACK_TIMEOUT, exchange).await {
+    let answer = tokio::select! {
+        biased;
+        answer = tokio::time::timeout(ACK_TIMEOUT, exchange) => answer,
+        () = bus.lost() => return Err(Failure::Unknown("the connection was lost".into())),
+    };
+    match answer {
         Ok(Ok(ack)) => Ok(Stored {
             sequence: ack.sequence,
             duplicate: ack.duplicate,

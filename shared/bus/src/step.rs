@@ -106,6 +106,10 @@ impl Fence {
         let give_up = Instant::now() + STEP_GIVE_UP;
         let mut delay = RETRY_FIRST;
         loop {
+            if !self.bus.connected_by(give_up).await {
+                let doing = format!("publishing on {}", self.subject);
+                return Err(Error::unavailable(doing, "nats is not connected"));
+            }
             let failed = match self.attempt(expected, &payload).await {
                 Ok(sequence) => {
                     self.expected = Some(sequence);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::batch::{Batch, Failed};
 use super::queue::Queue;
@@ -100,7 +100,8 @@ impl<I: Weight + Send, F: Former<I>> Worker<I, F> {
         let mut delay = RETRY_FIRST;
         let mut reason = String::from("nats is not connected");
         loop {
-            if !connected_by(&self.bus, give_up).await {
+            // Publishing into a lost connection would only pile up copies in the client.
+            if !self.bus.connected_by(give_up).await {
                 return (batch, Err(Failed::Unavailable(reason)));
             }
             let payload = self.former.form(&batch.tenant, &batch.items, writer_seq);
@@ -123,13 +124,6 @@ impl<I: Weight + Send, F: Former<I>> Worker<I, F> {
             delay = (delay * 2).min(RETRY_MAX);
         }
     }
-}
-
-/// Publishing into a lost connection would only pile up copies in the client.
-async fn connected_by(bus: &Bus, deadline: Instant) -> bool {
-    let mut connected = bus.connected();
-    let wait = connected.wait_for(|connected| *connected);
-    matches!(timeout_at(deadline, wait).await, Ok(Ok(_)))
 }
 
 fn counted(count: usize) -> u64 {

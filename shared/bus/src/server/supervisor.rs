@@ -1,5 +1,6 @@
 //! The thread that owns the child process.
 
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -128,6 +129,9 @@ impl Supervisor {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
+            // Ctrl-C in a terminal goes to the whole group: the parent drains first, then
+            // stops the server itself.
+            .process_group(0)
             .spawn()
             .map_err(|source| Error::Io {
                 doing: "start",
