@@ -10,6 +10,7 @@
 //! lists of the steps behind the checkpoint → redo in exactly that order with its outputs kept
 //! back, except what a target lacks → past outputs shown to the stage → live.
 
+mod driver;
 mod error;
 pub mod ledger;
 mod letter;
@@ -18,7 +19,6 @@ mod live;
 mod mark;
 mod outlog;
 mod part;
-mod partition;
 mod plan;
 mod report;
 mod session;
@@ -27,9 +27,9 @@ mod start;
 mod step;
 mod tick;
 
+pub use driver::Driver;
 pub use error::Error;
 pub use letter::{MALFORMED_RECORD, RULE_PANICKED, UNKNOWN_SCHEMA};
-pub use partition::Partition;
 pub use plan::{Plan, Settings, Source, Target};
 pub use report::{Phase, Report};
 pub use stage::{

@@ -154,9 +154,10 @@ impl<S: Stage> Session<'_, S> {
         let fences = std::mem::take(&mut self.fences);
         let stage = self.context.plan.stage;
         metrics::counter!("balefire_steps_total", "stage" => stage).increment(1);
-        Some(AbortOnDropHandle::new(tokio::spawn(publish_all(
-            fences, parts, stage,
-        ))))
+        let reporter = self.context.reporter.clone();
+        Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            publish_all(fences, parts, &reporter).await
+        })))
     }
 
     fn published(
@@ -214,6 +215,8 @@ impl<S: Stage> Session<'_, S> {
             return Ok(());
         }
         live.next_report = now + REPORT_INTERVAL;
+        let away = !self.context.bus.is_connected();
+        self.context.reporter.block("nats is away", away);
         let stage = guard(|| self.stage.status()).map_err(unusable)?;
         let lag = live.lag.behind(self.ledger.positions());
         let Context { plan, reporter, .. } = self.context;

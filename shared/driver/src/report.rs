@@ -87,6 +87,17 @@ impl Reporter {
         });
     }
 
+    /// Blocked by `why`, or no longer: leaves other phases than these two alone.
+    pub(crate) fn block(&self, why: &str, blocked: bool) {
+        let phase = self.sender.borrow().phase.clone();
+        let this = Phase::Blocked(why.to_owned());
+        if blocked && phase == Phase::Running {
+            self.phase(this);
+        } else if !blocked && phase == this {
+            self.phase(Phase::Running);
+        }
+    }
+
     /// The alarm that a partition does not move.
     pub(crate) fn impaired(&self, impaired: bool) {
         metrics::gauge!(

@@ -295,6 +295,9 @@ impl<S: Stage> Session<'_, S> {
         steps: std::ops::Range<u64>,
         since: Timestamp,
     ) -> Result<(), Error> {
+        if steps.is_empty() {
+            return Ok(());
+        }
         let mut outputs =
             Outputs::open(&self.context.log, &self.context.plan, target, span).await?;
         while let Some((message, step)) = outputs.next().await? {

@@ -143,7 +143,7 @@ impl<'s, S: Stage> Session<'s, S> {
             return Ok(());
         }
         let fences = std::mem::take(&mut self.fences);
-        let (fences, sent) = publish_all(fences, lacking, self.context.plan.stage).await;
+        let (fences, sent) = publish_all(fences, lacking, &self.context.reporter).await;
         self.fences = fences;
         for (known, sequence) in self.target_sequences.iter_mut().zip(sent?) {
             *known = sequence.unwrap_or(*known);

@@ -6,6 +6,10 @@ use bytes::Bytes;
 use crate::error::Error;
 use crate::limit::{RETRY_FIRST, RETRY_MAX};
 use crate::part::Parts;
+use crate::report::Reporter;
+
+/// Why a partition whose outputs find no room is blocked.
+const FULL: &str = "output log is full";
 
 /// Last sequence of each target that got a part.
 pub(crate) type Sent = Vec<Option<u64>>;
@@ -15,12 +19,12 @@ pub(crate) type Sent = Vec<Option<u64>>;
 pub(crate) async fn publish_all(
     mut fences: Vec<Fence>,
     parts: Parts,
-    stage: &'static str,
+    reporter: &Reporter,
 ) -> (Vec<Fence>, Result<Sent, Error>) {
     let publishes = fences
         .iter_mut()
         .zip(parts)
-        .map(|(fence, parts)| publish_target(fence, parts, stage));
+        .map(|(fence, parts)| publish_target(fence, parts, reporter));
     let sent = futures::future::try_join_all(publishes).await;
     (fences, sent.map_err(Error::from))
 }
@@ -28,11 +32,11 @@ pub(crate) async fn publish_all(
 async fn publish_target(
     fence: &mut Fence,
     parts: Vec<Bytes>,
-    stage: &'static str,
+    reporter: &Reporter,
 ) -> Result<Option<u64>, BusError> {
     let mut last = None;
     for part in parts {
-        last = Some(publish_part(fence, part, stage).await?);
+        last = Some(publish_part(fence, part, reporter).await?);
     }
     Ok(last)
 }
@@ -40,15 +44,20 @@ async fn publish_target(
 async fn publish_part(
     fence: &mut Fence,
     part: Bytes,
-    stage: &'static str,
+    reporter: &Reporter,
 ) -> Result<u64, BusError> {
     let mut delay = RETRY_FIRST;
+    let stage = reporter.stage;
     loop {
         let error = match fence.publish(part.clone()).await {
             Err(error) if error.is_transient() => error,
-            done => return done,
+            done => {
+                reporter.block(FULL, false);
+                return done;
+            }
         };
         if matches!(error, BusError::Full { .. }) {
+            reporter.block(FULL, true);
             tracing::error!(stage, subject = fence.subject(), %error, "output log is full");
         } else {
             tracing::warn!(stage, subject = fence.subject(), %error, "step waits for the log");

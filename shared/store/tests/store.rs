@@ -39,7 +39,8 @@ fn checkpoint(step: u64, bytes: usize) -> Checkpoint {
         taken_at_ns: 99,
     };
     let state = (0..bytes)
-        .map(|i| ((i as u64 * 31 + step * (i as u64 / 300_000)) % 253) as u8)
+        .map(|i| (i as u64 * 31 + step * (i as u64 / 300_000)) % 253)
+        .map(|byte| u8::try_from(byte).unwrap())
         .collect();
     Checkpoint { meta, state }
 }

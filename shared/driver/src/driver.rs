@@ -1,4 +1,4 @@
-//! [`Partition`]: runs sessions one after the other and decides what each end means.
+//! [`Driver`]: runs sessions one after the other and decides what each end means.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use balefire_bus::deadletter::DeadLetters;
 use balefire_bus::{Bus, Log};
 use balefire_store::Store;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
@@ -19,9 +20,11 @@ use crate::stage::Stage;
 /// A fenced owner doubles its wait up to this many times the first one.
 const RECLAIM_FACTOR_MAX: u32 = 16;
 
-/// One partition of a stage, ready to run.
-pub struct Partition<S> {
-    stage: S,
+/// A session that lasted this long ends all earlier back-off.
+const SESSION_SOUND: Duration = Duration::from_secs(60);
+
+/// Drives one partition of a stage.
+pub struct Driver {
     context: Context,
 }
 
@@ -37,21 +40,11 @@ struct Backoff {
     reclaim: Duration,
 }
 
-impl<S: Stage> Partition<S> {
-    /// Wires a stage; nothing happens before [`Partition::run`]. `bus` must hold the credential
-    /// of the stage's service. `shutdown` stops it gracefully.
-    ///
-    /// # Errors
-    /// [`Error::Unusable`] for a plan without source or target, or with a lane twice.
-    pub fn new(
-        stage: S,
-        plan: Plan,
-        settings: Settings,
-        bus: &Bus,
-        store: Store,
-        shutdown: CancellationToken,
-    ) -> Result<Self, Error> {
-        check(&plan)?;
+impl Driver {
+    /// Wires a partition; nothing happens before [`Driver::run`]. `bus` must hold the credential
+    /// of the stage's service.
+    #[must_use]
+    pub fn new(bus: Bus, store: Store, plan: Plan, settings: Settings) -> Self {
         let (sender, _) = watch::channel(Report {
             partition: plan.partition,
             ..Report::default()
@@ -62,22 +55,22 @@ impl<S: Stage> Partition<S> {
             sender,
         };
         let context = Context {
-            log: Log::new(bus),
-            letters: DeadLetters::new(bus, plan.stage),
-            bus: bus.clone(),
+            log: Log::new(&bus),
+            letters: DeadLetters::new(&bus, plan.stage),
+            bus,
             plan,
             settings,
             store,
             reporter,
-            shutdown,
+            shutdown: CancellationToken::new(),
             skipped: BTreeSet::new(),
         };
-        Ok(Self { stage, context })
+        Self { context }
     }
 
-    /// How it is, for as long as it runs.
+    /// How the partition is, for as long as it runs.
     #[must_use]
-    pub fn reports(&self) -> watch::Receiver<Report> {
+    pub fn report(&self) -> watch::Receiver<Report> {
         self.context.reporter.sender.subscribe()
     }
 
@@ -88,10 +81,16 @@ impl<S: Stage> Partition<S> {
     /// # Errors
     /// [`Error::LogRegression`] and [`Error::Unusable`] at once: the partition stays stopped
     /// and touches nothing until somebody acts. The other partitions go on.
-    pub async fn run(mut self) -> Result<(), Error> {
+    pub async fn run<S: Stage>(
+        mut self,
+        mut stage: S,
+        shutdown: CancellationToken,
+    ) -> Result<(), Error> {
+        check(&self.context.plan)?;
+        self.context.shutdown = shutdown;
         let mut backoff = Backoff::new(&self.context.settings);
         loop {
-            let ended = self.session(&mut backoff).await;
+            let ended = self.session(&mut stage, &mut backoff).await;
             match self.after(ended, &mut backoff).await {
                 Next::Stop(result) => return result,
                 Next::Again(wait) => {
@@ -103,14 +102,20 @@ impl<S: Stage> Partition<S> {
         }
     }
 
-    async fn session(&mut self, backoff: &mut Backoff) -> Result<(), Error> {
-        let opening = Session::open(&self.context, &mut self.stage);
+    async fn session<S: Stage>(&self, stage: &mut S, backoff: &mut Backoff) -> Result<(), Error> {
+        let opening = Session::open(&self.context, stage);
         let session = tokio::select! {
             session = opening => session?,
             () = self.context.shutdown.cancelled() => return Err(Error::Stopped),
         };
-        *backoff = Backoff::new(&self.context.settings);
-        session.live().await
+        let opened = Instant::now();
+        let ended = session.live().await;
+        // Two owners that take a partition from each other both open it each time: only a
+        // session that lasted shows that the trouble is over.
+        if opened.elapsed() >= SESSION_SOUND {
+            *backoff = Backoff::new(&self.context.settings);
+        }
+        ended
     }
 
     async fn after(&mut self, ended: Result<(), Error>, backoff: &mut Backoff) -> Next {
