@@ -4,6 +4,7 @@
 use std::task::Poll;
 
 use balefire_event::Timestamp;
+use tokio::sync::mpsc;
 
 use crate::connection::Bus;
 use crate::error::Error;
@@ -40,12 +41,18 @@ pub struct LaneStart {
 pub struct LaneReader {
     bus: Bus,
     lanes: Vec<Lane>,
-    picks: u64,
+    picker: Picker,
 }
 
 struct Lane {
     stream: String,
     pump: Pump,
+}
+
+/// Decides whose turn it is.
+#[derive(Default)]
+struct Picker {
+    picks: u64,
 }
 
 impl LaneReader {
@@ -62,7 +69,7 @@ impl LaneReader {
         Self {
             bus: bus.clone(),
             lanes,
-            picks: 0,
+            picker: Picker::default(),
         }
     }
 
@@ -72,30 +79,10 @@ impl LaneReader {
     /// [`Error::Gap`] and [`Error::LogRegression`]: stop, touch nothing. [`Error::Ended`] after
     /// such an error. Nothing else: all else is mended.
     pub async fn next(&mut self) -> Result<(usize, Message), Error> {
-        let from_lowest = self.picks % MINIMUM_SHARE == MINIMUM_SHARE - 1;
-        // A lane just drained may hold more that its task had no turn to hand over: before a
-        // lower lane is taken, every task gets a turn.
-        let mut gave_turn = from_lowest;
-        let picked = std::future::poll_fn(|cx| {
-            for index in pick_order(self.lanes.len(), from_lowest) {
-                let Some(lane) = self.lanes.get_mut(index) else {
-                    continue;
-                };
-                if index > 0 && !gave_turn && !lane.pump.messages.is_empty() {
-                    gave_turn = true;
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-                if let Poll::Ready(received) = lane.pump.messages.poll_recv(cx) {
-                    return Poll::Ready((index, received));
-                }
-            }
-            Poll::Pending
-        })
-        .await;
-        let (index, received) = picked;
+        let queues = self.lanes.iter_mut().map(|lane| &mut lane.pump.messages);
+        let (index, received) = self.picker.pick(queues.collect()).await;
         let message = self.open(index, received)?;
-        self.picks = self.picks.wrapping_add(1);
+        self.picker.picks = self.picker.picks.wrapping_add(1);
         Ok((index, message))
     }
 
@@ -161,11 +148,78 @@ impl LaneReader {
     }
 }
 
-/// The lanes in the order in which a pick looks at them.
-fn pick_order(lanes: usize, from_lowest: bool) -> impl Iterator<Item = usize> {
-    (0..lanes).map(
-        move |step| {
-            if from_lowest { lanes - 1 - step } else { step }
-        },
-    )
+impl Picker {
+    /// The first message there is, in the order of this turn. Counts nothing: a turn is over
+    /// when its message is out.
+    async fn pick<T>(&self, mut queues: Vec<&mut mpsc::Receiver<T>>) -> (usize, Option<T>) {
+        let from_lowest = self.picks % MINIMUM_SHARE == MINIMUM_SHARE - 1;
+        // A lane just drained may hold more that its task had no turn to hand over: before a
+        // lower lane is taken, every task gets a turn.
+        let mut gave_turn = from_lowest;
+        std::future::poll_fn(|cx| {
+            let lanes = queues.len();
+            for step in 0..lanes {
+                let index = if from_lowest { lanes - 1 - step } else { step };
+                let Some(queue) = queues.get_mut(index) else {
+                    continue;
+                };
+                if index > 0 && !gave_turn && !queue.is_empty() {
+                    gave_turn = true;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                if let Poll::Ready(received) = queue.poll_recv(cx) {
+                    return Poll::Ready((index, received));
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Queues that hold `waiting` messages each.
+    fn queues(waiting: [u32; 3]) -> Vec<mpsc::Receiver<u32>> {
+        waiting
+            .into_iter()
+            .map(|count| {
+                let (sender, receiver) = mpsc::channel(256);
+                for n in 0..count {
+                    sender.try_send(n).unwrap();
+                }
+                std::mem::forget(sender);
+                receiver
+            })
+            .collect()
+    }
+
+    async fn picks(queues: &mut [mpsc::Receiver<u32>], count: usize) -> Vec<usize> {
+        let mut picker = Picker::default();
+        let mut picked = Vec::new();
+        for _ in 0..count {
+            let (lane, message) = picker.pick(queues.iter_mut().collect()).await;
+            assert!(message.is_some());
+            picker.picks += 1;
+            picked.push(lane);
+        }
+        picked
+    }
+
+    #[tokio::test]
+    async fn every_sixteenth_pick_is_the_lowest_lanes() {
+        let picked = picks(&mut queues([200, 200, 200]), 64).await;
+        for (pick, lane) in picked.into_iter().enumerate() {
+            assert_eq!(lane, if pick % 16 == 15 { 2 } else { 0 }, "pick {pick}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lane_is_drained_before_the_next_one() {
+        let picked = picks(&mut queues([3, 4, 5]), 12).await;
+        assert_eq!(picked, [0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 2]);
+    }
 }
