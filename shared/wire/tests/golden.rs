@@ -218,6 +218,7 @@ fn evidence() -> v1::Evidence {
         request_size_bytes: 9,
         response_size_bytes: 2,
         truncated: true,
+        full_digest: Bytes::new(),
     }
 }
 

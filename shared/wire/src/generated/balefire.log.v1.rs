@@ -143,7 +143,7 @@ pub struct Watermark {
 /// Sealed request and response of an event. Lies in EVIDENCE.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Evidence {
-    /// BLAKE3 of the sealed bytes, 32 bytes.
+    /// BLAKE3 of the sealed bytes, the full sizes and full_digest, 32 bytes.
     #[prost(bytes = "bytes", tag = "1")]
     pub digest: ::prost::bytes::Bytes,
     /// The event.
@@ -161,9 +161,13 @@ pub struct Evidence {
     /// Full size of the response in bytes.
     #[prost(uint64, tag = "6")]
     pub response_size_bytes: u64,
-    /// True where head and tail only were kept.
+    /// True where head and tail only were kept: of a body that was cut, the first half of what is
+    /// kept (rounded up) is its head, the rest its tail.
     #[prost(bool, tag = "7")]
     pub truncated: bool,
+    /// BLAKE3 of request and response as they were, 32 bytes. Only where truncated.
+    #[prost(bytes = "bytes", tag = "8")]
+    pub full_digest: ::prost::bytes::Bytes,
 }
 /// A file of rules as it was read.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
