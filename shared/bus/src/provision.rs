@@ -50,11 +50,11 @@ pub struct Verification {
 }
 
 impl Verification {
-    /// For the child server.
+    /// Nothing weak is accepted.
     #[must_use]
-    pub const fn child() -> Self {
+    pub const fn strict(sync: SyncProof) -> Self {
         Self {
-            sync: SyncProof::Child,
+            sync,
             allow_lossy: false,
         }
     }

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use crate::error::Error;
 use crate::lock::DirLock;
+use crate::provision::SyncProof;
 use supervisor::Supervisor;
 
 /// What to start and where.
@@ -85,6 +86,7 @@ pub struct Server {
     url: String,
     monitoring_url: String,
     dir: PathBuf,
+    sync: SyncProof,
     state: watch::Receiver<ServerState>,
     stop: SyncSender<()>,
     thread: Option<JoinHandle<()>>,
@@ -116,6 +118,11 @@ impl Server {
         let (state_tx, mut state) = watch::channel(ServerState::Starting);
         let (ports_tx, ports) = watch::channel(Ports::default());
         let (stop, stop_rx) = sync_channel(1);
+        let sync = if options.sync_always {
+            SyncProof::Child
+        } else {
+            SyncProof::Unknown
+        };
         let supervisor = Supervisor {
             binary,
             dir: dir.clone(),
@@ -159,6 +166,7 @@ impl Server {
             url: ports.url,
             monitoring_url: ports.monitoring_url,
             dir,
+            sync,
             state,
             stop,
             thread: Some(thread),
@@ -176,6 +184,12 @@ impl Server {
     #[must_use]
     pub fn monitoring_url(&self) -> &str {
         &self.monitoring_url
+    }
+
+    /// Whether it syncs before it acknowledges: we wrote its configuration.
+    #[must_use]
+    pub fn sync_proof(&self) -> SyncProof {
+        self.sync.clone()
     }
 
     /// Where its files are.

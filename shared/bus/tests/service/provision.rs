@@ -16,9 +16,13 @@ async fn every_role_verifies_what_the_provisioner_made() {
         let bus = harness.bus(role).await;
         let found = provision::discover(&bus).await.unwrap();
         assert_eq!(found, Some(harness.topology));
-        provision::verify(&bus, &harness.topology, &Verification::child())
-            .await
-            .unwrap();
+        provision::verify(
+            &bus,
+            &harness.topology,
+            &Verification::strict(harness.server.sync_proof()),
+        )
+        .await
+        .unwrap();
     }
     // Once more changes nothing.
     let bus = harness.bus(Role::Provisioner).await;
@@ -43,7 +47,7 @@ async fn another_partition_count_is_refused_by_name() {
         "{refused}"
     );
     let fewer = Topology::new(1).unwrap();
-    let refused = provision::verify(&bus, &fewer, &Verification::child())
+    let refused = provision::verify(&bus, &fewer, &Verification::strict(SyncProof::Child))
         .await
         .unwrap_err();
     assert!(matches!(refused, Error::Partitions { .. }), "{refused}");
@@ -79,7 +83,7 @@ async fn a_weak_stream_is_refused_with_its_setting() {
         .await
         .unwrap();
     provision::create(&bus, &topology).await.unwrap();
-    let mut verification = Verification::child();
+    let mut verification = Verification::strict(SyncProof::Child);
     let refused = provision::verify(&bus, &topology, &verification)
         .await
         .unwrap_err()
@@ -126,7 +130,7 @@ async fn missing_streams_are_named() {
     let (_server, bus, _dir) = open_server(true).await;
     let topology = Topology::new(1).unwrap();
     assert_eq!(provision::discover(&bus).await.unwrap(), None);
-    let refused = provision::verify(&bus, &topology, &Verification::child())
+    let refused = provision::verify(&bus, &topology, &Verification::strict(SyncProof::Child))
         .await
         .unwrap_err();
     assert!(matches!(refused, Error::StreamMissing { .. }), "{refused}");
