@@ -2,9 +2,11 @@
 //!
 //! Never knows what a service does.
 
+pub mod broker;
 pub mod caller;
 pub mod clock;
 pub mod config;
+pub mod process;
 pub mod server;
 pub mod shutdown;
 pub mod status;

@@ -48,6 +48,37 @@ pub struct Service {
     pub task: tokio::task::JoinHandle<Result<(), TaskError>>,
 }
 
+/// For a service without HTTP routes of its own.
+pub fn no_http() -> axum::Router {
+    axum::Router::new()
+}
+
+/// Waits for the tasks of a service. The first that fails ends the others through `shutdown`.
+///
+/// # Errors
+/// The first failure.
+pub async fn supervise<E>(
+    mut tasks: JoinSet<Result<(), E>>,
+    shutdown: CancellationToken,
+) -> Result<(), TaskError>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let mut outcome: Result<(), TaskError> = Ok(());
+    while let Some(ended) = tasks.join_next().await {
+        let failed: Option<TaskError> = match ended {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(Box::new(error)),
+            Err(panicked) => Some(Box::new(panicked)),
+        };
+        if let Some(error) = failed {
+            shutdown.cancel();
+            outcome = outcome.and(Err(error));
+        }
+    }
+    outcome
+}
+
 /// Bound sockets of a process.
 pub struct Listeners {
     /// gRPC.

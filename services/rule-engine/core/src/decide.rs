@@ -25,7 +25,9 @@ impl Engine {
         // Every matcher runs before anything changes: a panic leaves the state as it was.
         let mut matched = std::mem::take(&mut self.matched);
         matched.clear();
+        let before = effects.len();
         self.match_all(index, event, &mut matched, effects);
+        self.counters.panics += (effects.len() - before) as u64;
         let on_time = event.timing == Timing::OnTime;
         let lane = self.current.lane;
         let counts = on_time && self.admit(lane, event);
@@ -44,9 +46,9 @@ impl Engine {
         counts
     }
 
-    /// Places of the generations whose rule matches.
+    /// Places of the generations whose rule matches; a dead letter for each rule that panics.
     fn match_all(
-        &mut self,
+        &self,
         index: u32,
         event: &Event<'_>,
         matched: &mut Vec<usize>,
@@ -73,11 +75,6 @@ impl Engine {
                 }),
             }
         }
-        let panicked = |effect: &&Effect| {
-            matches!(effect, Effect::DeadLetter { index: of, .. } if *of == index)
-        };
-        let panics = effects.iter().rev().take_while(panicked).count();
-        self.counters.panics = self.counters.panics.saturating_add(panics as u64);
     }
 
     /// A rule matched: a windowless one escalates, a windowed one counts.
