@@ -5,7 +5,6 @@ use balefire_wire::ingest::v1::{
     Violation,
 };
 use bytes::Bytes;
-use prost::Message as _;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::connection::Client;
@@ -38,7 +37,7 @@ impl Record {
     /// Bytes that it takes in a request.
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Self::Typed(event) => event.encoded_len() + RECORD_FRAME_BYTES,
+            Self::Typed(event) => balefire_wire::encoded_len(event.as_ref()) + RECORD_FRAME_BYTES,
             Self::Raw { json, .. } => json.len() + RECORD_FRAME_BYTES,
             Self::TooLarge { .. } => 0,
         }

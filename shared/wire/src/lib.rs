@@ -25,3 +25,9 @@ pub use record::{RecordRef, RecordView, encode_record};
 
 /// Descriptors of every message and service, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("generated/descriptor.bin");
+
+/// How many bytes a generated message takes, for those who keep limits.
+#[must_use]
+pub fn encoded_len(message: &impl prost::Message) -> usize {
+    message.encoded_len()
+}
