@@ -1,1 +1,161 @@
-//! balefire-notifier
+//! The notifier: tells receivers of escalations, keeps what could not be told, and keeps the dead
+//! letters of every stage. Decides nothing itself: `balefire-notifier-core` does.
+//!
+//! Never knows rules, windows or identities: it reads ESCALATIONS and writes DELIVERIES.
+
+pub mod bodies;
+pub mod codec;
+pub mod config;
+pub mod dispatch;
+pub mod error;
+pub mod grpc;
+pub mod journal;
+pub mod letter;
+pub mod letters;
+pub mod partition;
+pub mod sign;
+pub mod status;
+pub mod webhook;
+
+use std::sync::Arc;
+
+use balefire_bus::{Bus, Log, Topology};
+use balefire_kit::Service;
+use balefire_kit::server::TaskError;
+use balefire_notifier_core::State;
+use balefire_notifier_core::queue::Queue;
+use balefire_wire::deadletter::v1::dead_letter_service_server::DeadLetterServiceServer;
+use balefire_wire::delivery::v1::delivery_service_server::DeliveryServiceServer;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::service::RoutesBuilder;
+
+use crate::bodies::Bodies;
+use crate::dispatch::{Board, Dispatcher, Outlet};
+use crate::journal::Writer;
+use crate::letter::Letterbox;
+use crate::letters::Letters;
+use crate::partition::{Parts, View};
+use crate::status::NotifierStatus;
+
+pub use config::{Config, ReceiverArgs};
+pub use error::Error;
+
+/// Name of the service.
+pub const NAME: &str = "notifier";
+/// Answers of one partition that wait to be written.
+const ANSWERS_MAX: usize = 256;
+
+/// What a notifier works on: a connection of its own role, verified, and the shape of the log.
+#[derive(Debug, Clone)]
+pub struct Deps {
+    /// The log.
+    pub bus: Bus,
+    /// Its shape.
+    pub topology: Topology,
+    /// Cancelled to stop.
+    pub shutdown: CancellationToken,
+}
+
+/// Starts the notifier of every partition. It becomes ready when each is rebuilt from the log.
+#[must_use]
+pub fn start(config: &Config, deps: Deps) -> Service {
+    let writer_id: [u8; 16] = rand::random();
+    let log = Log::new(&deps.bus);
+    let board = Board::new(Queue::new(config.routes.receivers()));
+    let letters = Letters::new(&deps.bus, writer_id);
+    let empty = State::new(Arc::clone(&config.routes), config.backoff);
+    let (mut views, mut outlets, mut parts) = (Vec::new(), Vec::new(), Vec::new());
+    for partition in 0..deps.topology.partitions {
+        let (answers, answered) = mpsc::channel(ANSWERS_MAX);
+        let stream = deps.topology.escalations_stream(partition);
+        let bodies = Arc::new(Bodies::new(log.clone(), stream));
+        let view = View::new(partition, empty.clone());
+        views.push(Arc::clone(&view));
+        outlets.push(Outlet {
+            bodies: Arc::clone(&bodies),
+            answers,
+        });
+        parts.push(Parts {
+            bus: deps.bus.clone(),
+            topology: deps.topology,
+            writer: Writer {
+                id: writer_id,
+                partition,
+            },
+            view,
+            empty: empty.clone(),
+            board: Arc::clone(&board),
+            bodies,
+            answers: answered,
+            letterbox: Letterbox::new(log.clone(), writer_id),
+        });
+    }
+    let views: Arc<[Arc<View>]> = views.into();
+    let dispatcher = Dispatcher::new(Arc::clone(&board), &config.receivers, outlets);
+    let deliveries = grpc::delivery::Deliveries {
+        views: Arc::clone(&views),
+    };
+    let dead_letters = grpc::deadletter::DeadLetters {
+        letters: Arc::clone(&letters),
+        views: Arc::clone(&views),
+        log,
+        topology: deps.topology,
+        writer_id,
+        deciding: Arc::default(),
+    };
+    let status = NotifierStatus {
+        views: Arc::clone(&views),
+        letters: Arc::clone(&letters),
+        board,
+        receivers: config.receivers.len(),
+    };
+    Service {
+        name: NAME,
+        grpc: Box::new(move |routes: &mut RoutesBuilder| {
+            routes.add_service(DeliveryServiceServer::new(deliveries));
+            routes.add_service(DeadLetterServiceServer::new(dead_letters));
+        }),
+        http: axum::Router::new(),
+        status: Arc::new(status),
+        task: tokio::spawn(run(deps, views, letters, dispatcher, parts)),
+    }
+}
+
+async fn run(
+    deps: Deps,
+    views: Arc<[Arc<View>]>,
+    letters: Arc<Letters>,
+    dispatcher: Dispatcher,
+    parts: Vec<Parts>,
+) -> Result<(), TaskError> {
+    let stop = deps.shutdown;
+    let mut tasks: JoinSet<Result<(), Error>> = JoinSet::new();
+    for one in parts {
+        tasks.spawn(partition::run(one, stop.clone()));
+    }
+    let (halt, watching) = (stop.clone(), stop.clone());
+    tasks.spawn(async move {
+        dispatcher.run(halt).await;
+        Ok(())
+    });
+    let halt = stop.clone();
+    tasks.spawn(async move {
+        letters.run(halt).await;
+        Ok(())
+    });
+    tasks.spawn(async move {
+        status::watch(deps.bus, deps.topology, views, watching).await;
+        Ok(())
+    });
+    while let Some(ended) = tasks.join_next().await {
+        match ended? {
+            Ok(()) => {}
+            // The partition says so in its status; the others go on.
+            Err(error @ Error::Fenced { .. }) => tracing::error!(%error, "partition stopped"),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}

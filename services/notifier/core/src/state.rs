@@ -256,24 +256,22 @@ impl State {
 
     fn answered(&self, answer: Answer) -> Vec<Effect> {
         let id = answer.escalation_id;
-        let release = || {
-            vec![Effect::Release {
-                escalation_id: id,
-                receiver: Arc::clone(&answer.receiver),
-            }]
+        let mut effects = Vec::with_capacity(2);
+        let found = self
+            .entries
+            .get(&id)
+            .and_then(|entry| Some((entry, entry.delivery(&answer.receiver)?)));
+        let next = found.and_then(|(entry, progress)| ticket(id, entry, progress));
+        let (Some((entry, progress)), Some(next)) = (found, next.as_ref()) else {
+            effects.push(release(&answer));
+            return effects;
         };
-        let Some(entry) = self.entries.get(&id) else {
-            return release();
-        };
-        let Some(progress) = entry.delivery(&answer.receiver) else {
-            return release();
-        };
-        let expected = progress.number.saturating_add(1);
-        if !matches!(progress.standing, Standing::Pending { .. }) || answer.number != expected {
-            return release();
+        if answer.number != next.number {
+            // Of an attempt that the log knows already: what is due is the next one.
+            effects.extend([release(&answer), Effect::Deliver(next.clone())]);
+            return effects;
         }
         let (outcome, reason, next_attempt_at) = self.decide(&answer);
-        let mut effects = Vec::with_capacity(2);
         if let Some(reason) = reason {
             effects.push(Effect::DeadLetter(dead(entry, progress, &answer, reason)));
         }
@@ -361,6 +359,13 @@ impl PartialEq for State {
             && self.silent == other.silent
             && self.finished == other.finished
             && (self.pending, self.dead) == (other.pending, other.dead)
+    }
+}
+
+fn release(answer: &Answer) -> Effect {
+    Effect::Release {
+        escalation_id: answer.escalation_id,
+        receiver: Arc::clone(&answer.receiver),
     }
 }
 

@@ -252,6 +252,12 @@ fn an_answer_that_comes_too_late_changes_nothing() {
     let ticket = one_ticket(&mut state);
     attempt(&mut state, &ticket, RETRY);
     let effects = state.apply(Input::Answered(answer(&ticket, Verdict::Delivered)));
+    let [Effect::Release { .. }, Effect::Deliver(next)] = effects.as_slice() else {
+        panic!("{effects:?}");
+    };
+    assert_eq!(next.number, 2);
+    attempt(&mut state, next, Verdict::Delivered);
+    let effects = state.apply(Input::Answered(answer(&ticket, RETRY)));
     assert!(matches!(effects.as_slice(), [Effect::Release { .. }]));
 }
 

@@ -1,0 +1,216 @@
+//! Between the core's records and the bytes of the logs.
+
+use std::sync::Arc;
+
+use balefire_event::{Escalation, EscalationId, Severity, Timestamp};
+use balefire_notifier_core::{Attempt, Intent, Outcome, Requeue};
+use balefire_wire::delivery::v1 as wire;
+use balefire_wire::log::v1::record::Kind;
+use balefire_wire::{BatchView, RecordView};
+use bytes::Bytes;
+
+/// A record of DELIVERIES.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Logged {
+    /// A decision.
+    Intent(Intent),
+    /// An attempt.
+    Attempt(Attempt),
+    /// A wish to try again.
+    Requeue(Requeue),
+}
+
+/// A message of DELIVERIES.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DeliveryBatch {
+    /// Tenant of its records.
+    pub tenant: String,
+    /// Number of its step; 0: it is none of the notifier's own.
+    pub step: u64,
+    /// ESCALATIONS is covered up to here; 0: it says nothing.
+    pub covered: u64,
+    /// Its records.
+    pub records: Vec<Logged>,
+}
+
+/// As the log has it.
+pub fn intent(intent: &Intent) -> wire::Intent {
+    wire::Intent {
+        escalation_id: id_bytes(&intent.escalation_id),
+        receiver: intent.receiver.to_string(),
+        escalation_sequence: intent.escalation_sequence,
+        severity: intent.severity.number(),
+        decided_at_ns: intent.decided_at.0,
+        route: intent.route.to_string(),
+    }
+}
+
+/// As the log has it.
+pub fn attempt(attempt: &Attempt) -> wire::Attempt {
+    let outcome = match attempt.outcome {
+        Outcome::Delivered => wire::Outcome::Delivered,
+        Outcome::Retry => wire::Outcome::Retry,
+        Outcome::DeadLettered => wire::Outcome::DeadLettered,
+    };
+    wire::Attempt {
+        escalation_id: id_bytes(&attempt.escalation_id),
+        receiver: attempt.receiver.to_string(),
+        number: attempt.number,
+        at_ns: attempt.at.0,
+        outcome: outcome.into(),
+        status: u32::from(attempt.status),
+        error: attempt.error.clone(),
+        next_attempt_at_ns: attempt.next_attempt_at.map_or(0, |at| at.0),
+        took_ns: attempt.took,
+    }
+}
+
+/// An id as protobuf has it.
+pub fn id_bytes(id: &EscalationId) -> Bytes {
+    Bytes::copy_from_slice(id.as_bytes())
+}
+
+/// Reads a message of DELIVERIES.
+///
+/// # Errors
+/// What is wrong with the message or one of its records.
+pub fn delivery_batch(payload: &[u8]) -> Result<DeliveryBatch, String> {
+    let view = BatchView::parse(payload).map_err(|error| error.to_string())?;
+    let step = view.step.as_ref();
+    let mut batch = DeliveryBatch {
+        tenant: view.header.tenant.clone(),
+        step: step.map_or(0, |step| step.number),
+        covered: step.map_or(0, covered),
+        records: Vec::with_capacity(view.len()),
+    };
+    for record in view.records() {
+        let record = record.map_err(|error| error.to_string())?;
+        if let Some(logged) = logged(record)? {
+            batch.records.push(logged);
+        }
+    }
+    Ok(batch)
+}
+
+fn covered(step: &balefire_wire::log::v1::Step) -> u64 {
+    step.inputs
+        .iter()
+        .map(|run| {
+            run.first_sequence
+                .saturating_add(run.count)
+                .saturating_sub(1)
+        })
+        .max()
+        .unwrap_or(0)
+}
+
+/// `None` for a kind that does not belong here.
+fn logged(record: RecordView<'_>) -> Result<Option<Logged>, String> {
+    let RecordView::Other(kind) = record else {
+        return Ok(None);
+    };
+    Ok(Some(match kind {
+        Kind::Intent(intent) => Logged::Intent(read_intent(&intent)?),
+        Kind::Attempt(attempt) => Logged::Attempt(read_attempt(attempt)?),
+        Kind::Requeue(requeue) => Logged::Requeue(Requeue {
+            escalation_id: read_id(&requeue.escalation_id)?,
+            receiver: requeue.receiver.into(),
+            actor: requeue.actor,
+            at: Timestamp(requeue.at_ns),
+        }),
+        Kind::Event(_)
+        | Kind::Hint(_)
+        | Kind::Stub(_)
+        | Kind::Tick(_)
+        | Kind::Barrier(_)
+        | Kind::Watermark(_)
+        | Kind::Escalation(_)
+        | Kind::Evidence(_)
+        | Kind::Control(_)
+        | Kind::DeadLetter(_)
+        | Kind::Resolution(_) => return Ok(None),
+    }))
+}
+
+fn read_id(bytes: &[u8]) -> Result<EscalationId, String> {
+    EscalationId::from_slice(bytes).map_err(|error| format!("escalation_id: {error}"))
+}
+
+fn read_intent(intent: &wire::Intent) -> Result<Intent, String> {
+    Ok(Intent {
+        escalation_id: read_id(&intent.escalation_id)?,
+        receiver: intent.receiver.as_str().into(),
+        escalation_sequence: intent.escalation_sequence,
+        severity: Severity::from_number(intent.severity).ok_or("unknown severity")?,
+        decided_at: Timestamp(intent.decided_at_ns),
+        route: intent.route.as_str().into(),
+    })
+}
+
+fn read_attempt(attempt: wire::Attempt) -> Result<Attempt, String> {
+    let outcome = match attempt.outcome() {
+        wire::Outcome::Delivered => Outcome::Delivered,
+        wire::Outcome::Retry => Outcome::Retry,
+        wire::Outcome::DeadLettered => Outcome::DeadLettered,
+        wire::Outcome::Unspecified => return Err("unknown outcome".into()),
+    };
+    let next = attempt.next_attempt_at_ns;
+    Ok(Attempt {
+        escalation_id: read_id(&attempt.escalation_id)?,
+        receiver: attempt.receiver.into(),
+        number: attempt.number,
+        at: Timestamp(attempt.at_ns),
+        outcome,
+        status: u16::try_from(attempt.status).unwrap_or(0),
+        error: attempt.error,
+        next_attempt_at: (next != 0).then_some(Timestamp(next)),
+        took: attempt.took_ns,
+    })
+}
+
+/// What a message of ESCALATIONS holds.
+#[derive(Debug, Default)]
+pub struct EscalationBatch {
+    /// Its escalations, in order.
+    pub escalations: Vec<Escalation>,
+    /// Records that cannot be read: index, and what is wrong.
+    pub bad: Vec<(u32, String)>,
+}
+
+/// Reads a message of ESCALATIONS.
+///
+/// # Errors
+/// A message that is no batch: what is wrong with it.
+pub fn escalations(payload: &[u8]) -> Result<EscalationBatch, String> {
+    let view = BatchView::parse(payload).map_err(|error| error.to_string())?;
+    let mut batch = EscalationBatch::default();
+    for (index, record) in (0_u32..).zip(view.records()) {
+        match record {
+            Ok(RecordView::Escalation(escalation)) => batch.escalations.push(*escalation),
+            Ok(_) => {}
+            Err(error) => batch.bad.push((index, error.to_string())),
+        }
+    }
+    Ok(batch)
+}
+
+/// A delivery as the API shows it.
+pub fn delivery(
+    id: &EscalationId,
+    entry: &balefire_notifier_core::Entry,
+    progress: &balefire_notifier_core::Progress,
+) -> wire::Delivery {
+    let shown = Intent {
+        escalation_id: *id,
+        receiver: Arc::clone(&progress.receiver),
+        escalation_sequence: entry.sequence,
+        severity: entry.severity,
+        decided_at: entry.decided_at,
+        route: Arc::clone(&progress.route),
+    };
+    wire::Delivery {
+        intent: Some(intent(&shown)),
+        last_attempt: progress.last.as_ref().map(attempt),
+        attempts: progress.attempts,
+    }
+}

@@ -1,0 +1,191 @@
+//! Delivers: takes what the queue gives, calls receivers, hands the answers to the partitions.
+//! A place with a receiver is held until the attempt lies in the log, so that a kill repeats at
+//! most what was in flight.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use balefire_event::{EscalationId, Timestamp};
+use balefire_kit::clock;
+use balefire_notifier_core::classify::Verdict;
+use balefire_notifier_core::queue::{Job, Queue};
+use balefire_notifier_core::{Answer, Ticket};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::bodies::Bodies;
+use crate::config::Callable;
+use crate::webhook::{Reply, Webhook};
+
+/// Longest sleep of the dispatcher: a clock that was set is noticed.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+
+/// An answer and the place it still holds.
+#[derive(Debug)]
+pub struct Answered {
+    /// What the receiver said.
+    pub answer: Answer,
+    /// Dropped when the attempt lies in the log.
+    pub slot: Slot,
+}
+
+/// A place with a receiver; dropping it frees the place.
+#[derive(Debug)]
+pub struct Slot {
+    board: Arc<Board>,
+    partition: u32,
+    escalation_id: EscalationId,
+    receiver: Arc<str>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.board
+            .queue()
+            .release(self.partition, self.escalation_id, &self.receiver);
+        self.board.wake.notify_one();
+    }
+}
+
+/// What waits to be delivered, shared by partitions and dispatcher.
+#[derive(Debug)]
+pub struct Board {
+    queue: Mutex<Queue>,
+    wake: Notify,
+}
+
+impl Board {
+    /// Around a queue.
+    #[must_use]
+    pub fn new(queue: Queue) -> Arc<Self> {
+        Arc::new(Self {
+            queue: Mutex::new(queue),
+            wake: Notify::new(),
+        })
+    }
+
+    /// The queue; held for moments only.
+    pub fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a delivery.
+    pub fn push(&self, partition: u32, ticket: Ticket) {
+        self.queue().push(partition, ticket);
+        self.wake.notify_one();
+    }
+}
+
+/// Where a partition takes bodies from and answers go to.
+#[derive(Debug, Clone)]
+pub struct Outlet {
+    /// Its bodies.
+    pub bodies: Arc<Bodies>,
+    /// Its answers.
+    pub answers: mpsc::Sender<Answered>,
+}
+
+/// Starts deliveries until it is stopped.
+pub struct Dispatcher {
+    board: Arc<Board>,
+    webhooks: BTreeMap<Arc<str>, Webhook>,
+    outlets: Vec<Outlet>,
+    under_way: TaskTracker,
+}
+
+impl Dispatcher {
+    /// `outlets` by partition.
+    #[must_use]
+    pub fn new(board: Arc<Board>, receivers: &[Callable], outlets: Vec<Outlet>) -> Self {
+        let webhooks = receivers
+            .iter()
+            .map(|one| (Arc::clone(&one.receiver.name), one.webhook.clone()))
+            .collect();
+        Self {
+            board,
+            webhooks,
+            outlets,
+            under_way: TaskTracker::new(),
+        }
+    }
+
+    /// Runs until `stop`, then waits for what is under way.
+    pub async fn run(self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let now = clock::now();
+            let (jobs, next) = {
+                let mut queue = self.board.queue();
+                (queue.take(now), queue.next_due())
+            };
+            for job in jobs {
+                self.start(job);
+            }
+            let sleep = tokio::time::sleep(until(next, now));
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.board.wake.notified() => {}
+                () = sleep => {}
+            }
+        }
+        self.under_way.close();
+        self.under_way.wait().await;
+    }
+
+    fn start(&self, job: Job) {
+        let slot = Slot {
+            board: Arc::clone(&self.board),
+            partition: job.partition,
+            escalation_id: job.ticket.escalation_id,
+            receiver: Arc::clone(&job.ticket.receiver),
+        };
+        let outlet = usize::try_from(job.partition)
+            .ok()
+            .and_then(|index| self.outlets.get(index));
+        let (Some(outlet), Some(webhook)) = (outlet, self.webhooks.get(&job.ticket.receiver))
+        else {
+            // The queue has no line with places for an unknown receiver, nor one for a partition
+            // that pushed nothing.
+            return;
+        };
+        let deliver = deliver(outlet.clone(), webhook.clone(), job.ticket, slot);
+        self.under_way.spawn(deliver);
+    }
+}
+
+fn until(next: Option<Timestamp>, now: Timestamp) -> Duration {
+    let Some(next) = next else {
+        return SLEEP_MAX;
+    };
+    let nanos = u64::try_from(next.since(now)).unwrap_or(0);
+    Duration::from_nanos(nanos).min(SLEEP_MAX)
+}
+
+async fn deliver(outlet: Outlet, webhook: Webhook, ticket: Ticket, slot: Slot) {
+    let id = ticket.escalation_id;
+    let body = outlet.bodies.get(&id, ticket.sequence).await;
+    let started = tokio::time::Instant::now();
+    let reply = match body {
+        Some(body) => webhook.send(&id.to_string(), body).await,
+        None => Reply {
+            verdict: Verdict::Permanent,
+            status: 0,
+            error: "the escalation's record is no longer in the log".into(),
+        },
+    };
+    let took = i64::try_from(started.elapsed().as_nanos()).unwrap_or(i64::MAX);
+    let answer = Answer {
+        escalation_id: id,
+        receiver: ticket.receiver,
+        number: ticket.number,
+        at: clock::now(),
+        took,
+        verdict: reply.verdict,
+        status: reply.status,
+        error: reply.error,
+        roll: rand::random(),
+    };
+    // A closed channel: the service ended; the log knows nothing of this attempt.
+    let _ended = outlet.answers.send(Answered { answer, slot }).await;
+}

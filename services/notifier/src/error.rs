@@ -1,0 +1,56 @@
+//! What keeps a notifier from starting or going on.
+
+use std::path::PathBuf;
+
+use balefire_notifier_core::route::Fault;
+
+/// Every error of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The log.
+    #[error("reach the log")]
+    Bus(#[from] balefire_bus::Error),
+    /// A file named by the configuration.
+    #[error("read {path}")]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The receivers file.
+    #[error("receivers file {path}: {reason}")]
+    Malformed {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The routing table.
+    #[error("receivers: {0}")]
+    Table(#[from] Fault),
+    /// One receiver.
+    #[error("receiver {receiver:?}: {reason}")]
+    Receiver {
+        /// Which.
+        receiver: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The HTTP client of a receiver.
+    #[error("prepare calls to receiver {receiver:?}")]
+    Client {
+        /// Which.
+        receiver: String,
+        /// Why not.
+        source: reqwest::Error,
+    },
+    /// Another process tells the escalations of this partition now.
+    #[error("another notifier owns partition {partition}")]
+    Fenced {
+        /// Which.
+        partition: u32,
+        /// What the log said.
+        source: balefire_bus::Error,
+    },
+}

@@ -1,0 +1,146 @@
+//! Writes dead letters of the notifier, and keeps at it: what cannot go on is in the log before
+//! anything goes on without it.
+
+use std::time::Duration;
+
+use balefire_bus::{Log, Role, topology};
+use balefire_event::Timestamp;
+use balefire_kit::clock;
+use balefire_notifier_core::DeadDelivery;
+use balefire_wire::deadletter::v1::DeadLetter;
+use balefire_wire::{BatchWriter, Header, RecordRef};
+use bytes::Bytes;
+
+use crate::codec::id_bytes;
+
+/// Reason of a record that cannot be read.
+pub const MALFORMED: &str = "malformed_record";
+/// Start of the ids of dead deliveries.
+pub const DELIVERY_PREFIX: &str = "dl:delivery:";
+const RETRY_DELAY: Duration = Duration::from_millis(250);
+
+/// A record that cannot be read.
+#[derive(Debug, Clone, Copy)]
+pub struct Malformed<'a> {
+    /// Its stream.
+    pub stream: &'a str,
+    /// Its sequence there.
+    pub sequence: u64,
+    /// Which record of the message; `None`: the message.
+    pub index: Option<u32>,
+    /// What is wrong with it.
+    pub detail: &'a str,
+    /// The message.
+    pub payload: &'a Bytes,
+    /// When the log stored it.
+    pub at: Timestamp,
+}
+
+/// Where the notifier's dead letters go.
+#[derive(Debug, Clone)]
+pub struct Letterbox {
+    log: Log,
+    writer_id: [u8; 16],
+}
+
+impl Letterbox {
+    /// Of a process.
+    #[must_use]
+    pub fn new(log: Log, writer_id: [u8; 16]) -> Self {
+        Self { log, writer_id }
+    }
+
+    /// A record that cannot be read. Found again after a restart it is the same letter.
+    pub async fn malformed(&self, found: Malformed<'_>) {
+        let Malformed {
+            stream, sequence, ..
+        } = found;
+        let id = match found.index {
+            Some(index) => format!("dl:{stream}:{sequence}:{index}"),
+            None => format!("dl:{stream}:{sequence}"),
+        };
+        tracing::warn!(id, detail = found.detail, "record cannot be read");
+        let letter = DeadLetter {
+            id: id.clone(),
+            stage: Role::Notifier.as_str().into(),
+            stream: stream.into(),
+            sequence,
+            index: found.index,
+            reason: MALFORMED.into(),
+            detail: found.detail.into(),
+            payload: found.payload.clone(),
+            attempts: 1,
+            first_failed_at_ns: found.at.0,
+            last_failed_at_ns: found.at.0,
+            first_error: found.detail.into(),
+            last_error: found.detail.into(),
+            ..DeadLetter::default()
+        };
+        self.write(letter, &id).await;
+    }
+
+    /// A delivery that was given up, with what the receiver should have got.
+    pub async fn delivery(&self, stream: &str, dead: DeadDelivery, body: Bytes) {
+        let id = format!("{DELIVERY_PREFIX}{}:{}", dead.escalation_id, dead.receiver);
+        tracing::warn!(
+            id,
+            reason = dead.reason,
+            error = dead.last_error,
+            "delivery given up"
+        );
+        // Each giving up is a record of its own, however soon it follows on a replay.
+        let msg_id = format!("{id}:{}:{}", dead.round, dead.last_failed_at.0);
+        let letter = DeadLetter {
+            id,
+            stage: Role::Notifier.as_str().into(),
+            stream: stream.into(),
+            sequence: dead.sequence,
+            index: None,
+            reason: dead.reason.into(),
+            detail: format!(
+                "receiver {} after {} attempts: {}",
+                dead.receiver, dead.attempts, dead.last_error
+            ),
+            payload: body,
+            replay_subject: String::new(),
+            attempts: dead.attempts,
+            first_failed_at_ns: dead.first_failed_at.0,
+            last_failed_at_ns: dead.last_failed_at.0,
+            first_error: dead.first_error,
+            last_error: dead.last_error,
+            tenant: dead.tenant.to_string(),
+            escalation_id: id_bytes(&dead.escalation_id),
+            receiver: dead.receiver.to_string(),
+        };
+        self.write(letter, &msg_id).await;
+    }
+
+    async fn write(&self, letter: DeadLetter, msg_id: &str) {
+        let mut batch = BatchWriter::default();
+        batch.push(RecordRef::DeadLetter(&letter));
+        let payload = frame(&mut batch, self.writer_id, &letter.tenant, clock::now());
+        let subject = topology::deadletters(Role::Notifier.as_str());
+        metrics::counter!("balefire_delivery_dead_letters_total", "reason" => letter.reason)
+            .increment(1);
+        while let Err(error) = self
+            .log
+            .append(&subject, payload.clone(), Some(msg_id))
+            .await
+        {
+            tracing::error!(msg_id, %error, "a dead letter waits for the log");
+            tokio::time::sleep(RETRY_DELAY).await;
+        }
+    }
+}
+
+/// A message of one writer outside the steps.
+pub fn frame(batch: &mut BatchWriter, writer_id: [u8; 16], tenant: &str, now: Timestamp) -> Bytes {
+    let header = Header {
+        tenant: tenant.to_owned(),
+        writer_id,
+        writer_seq: 1,
+        received_at_max: now,
+        ..Header::default()
+    };
+    batch.finish(&header, None).into()
+}

@@ -1,0 +1,116 @@
+//! How the notifier is.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use balefire_bus::{Bus, Topology};
+use balefire_kit::StatusSource;
+use balefire_wire::status::v1::{Counter, PartitionStatus, ServiceStatus};
+use tokio_util::sync::CancellationToken;
+
+use crate::dispatch::Board;
+use crate::letters::Letters;
+use crate::partition::View;
+
+/// How often the ends of the ESCALATIONS streams are asked for.
+const LAG_EVERY: Duration = Duration::from_secs(2);
+
+/// Answers [`StatusSource`].
+pub struct NotifierStatus {
+    /// The partitions.
+    pub views: Arc<[Arc<View>]>,
+    /// The dead letters.
+    pub letters: Arc<Letters>,
+    /// What waits.
+    pub board: Arc<Board>,
+    /// How many receivers there are.
+    pub receivers: usize,
+}
+
+fn whole(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+fn counter(name: &str, value: u64) -> Counter {
+    Counter {
+        name: name.into(),
+        value,
+    }
+}
+
+impl StatusSource for NotifierStatus {
+    fn status(&self) -> ServiceStatus {
+        let (mut pending, mut dead, mut reason) = (0, 0, String::new());
+        let mut partitions = Vec::with_capacity(self.views.len());
+        for view in self.views.iter() {
+            let (waiting, lost) = {
+                let state = view.state();
+                (whole(state.pending_len()), whole(state.dead_len()))
+            };
+            pending += waiting;
+            dead += lost;
+            let standing = view.standing();
+            if standing != "running" {
+                reason = format!("partition {}: {standing}", view.partition);
+            }
+            let (last, read) = (&view.last, &view.read);
+            let lag = last.load(Ordering::Relaxed);
+            partitions.push(PartitionStatus {
+                partition: view.partition,
+                lag: lag.saturating_sub(read.load(Ordering::Relaxed)),
+                step: view.step.load(Ordering::Relaxed),
+                state_len: waiting,
+                state: standing,
+                ..PartitionStatus::default()
+            });
+        }
+        if reason.is_empty() && !self.letters.is_ready() {
+            reason = "reading dead letters".into();
+        }
+        let (busy, parked) = {
+            let queue = self.board.queue();
+            (whole(queue.busy_len()), whole(queue.parked_len()))
+        };
+        let (open, forgotten) = {
+            let folded = self.letters.folded();
+            (whole(folded.open_len()), folded.forgotten())
+        };
+        ServiceStatus {
+            service: "notifier".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            ready: reason.is_empty(),
+            reason,
+            partitions,
+            counters: vec![
+                counter("receivers", whole(self.receivers)),
+                counter("deliveries_pending", pending),
+                counter("deliveries_under_way", busy),
+                counter("deliveries_dead_lettered", dead),
+                counter("deliveries_parked", parked),
+                counter("dead_letters_open", open + forgotten),
+            ],
+        }
+    }
+}
+
+/// Keeps the ends of the ESCALATIONS streams and the gauges current until `stop`.
+pub async fn watch(bus: Bus, topology: Topology, views: Arc<[Arc<View>]>, stop: CancellationToken) {
+    loop {
+        for view in views.iter() {
+            let stream = topology.escalations_stream(view.partition);
+            if let Ok(info) = bus.stream_info(&stream).await {
+                view.last.store(info.last_sequence, Ordering::Relaxed);
+            }
+        }
+        let pending: u32 = views
+            .iter()
+            .map(|view| u32::try_from(view.state().pending_len()).unwrap_or(u32::MAX))
+            .fold(0, u32::saturating_add);
+        metrics::gauge!("balefire_deliveries_pending").set(f64::from(pending));
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LAG_EVERY) => {}
+        }
+    }
+}
