@@ -1,0 +1,243 @@
+//! `POST /v1/events`: the JSON way in, with the results of gRPC in JSON.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Extension, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use balefire_kit::{Caller, Scope};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+
+use crate::append::{Door, Records, Request};
+use crate::http_body::{self as body, UNPACKED_BYTES_MAX, Unreadable};
+use crate::outcome::{OVERLOAD_RETRY, Outcome, Refusal};
+
+/// HTTP requests at once.
+const REQUESTS_MAX: usize = 128;
+/// Longest Idempotency-Key, bytes.
+const IDEMPOTENCY_KEY_BYTES_MAX: usize = 200;
+
+#[derive(Clone)]
+struct Http {
+    door: Arc<Door>,
+    requests: Arc<Semaphore>,
+}
+
+/// The routes.
+pub fn routes(door: Arc<Door>) -> Router {
+    let http = Http {
+        door,
+        requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
+    };
+    Router::new()
+        .route("/v1/events", post(events))
+        .with_state(http)
+}
+
+/// Options of a request.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Options {
+    /// Name of the source.
+    #[serde(default)]
+    source: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    accepted: usize,
+    duplicate: usize,
+    rejected: usize,
+    results: Vec<Item>,
+}
+
+/// What became of one record.
+#[derive(Debug, Serialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+enum Item {
+    Accepted {
+        dedup_id: String,
+        timing: &'static str,
+        stream: String,
+        sequence: u64,
+        index: u32,
+    },
+    Duplicate {
+        dedup_id: String,
+        timing: &'static str,
+    },
+    Rejected {
+        field: String,
+        reason: &'static str,
+        description: String,
+    },
+}
+
+#[derive(Debug, Serialize)]
+struct Problem<'p> {
+    error: &'p str,
+}
+
+async fn events(
+    State(http): State<Http>,
+    Extension(caller): Extension<Caller>,
+    Query(options): Query<Options>,
+    headers: HeaderMap,
+    packed: Body,
+) -> Response {
+    if let Err(status) = caller.require(Scope::Ingest) {
+        return problem(StatusCode::FORBIDDEN, status.message(), None);
+    }
+    let Ok(_permit) = http.requests.try_acquire() else {
+        let message = "too many requests at once";
+        return problem(StatusCode::TOO_MANY_REQUESTS, message, Some(OVERLOAD_RETRY));
+    };
+    let records = match read(&headers, packed).await {
+        Ok(records) => records,
+        Err(unreadable) => return problem(unreadable.status, &unreadable.message, None),
+    };
+    let key = match idempotency_key(&headers) {
+        Ok(key) => key,
+        Err(unreadable) => return problem(unreadable.status, &unreadable.message, None),
+    };
+    let occurrences = body::occurrences(&records);
+    let request = Request {
+        tenant: &caller.tenant,
+        source: &options.source,
+        backfill: None,
+        idempotency_key: key,
+        records: Records::Raw(&records, &occurrences),
+    };
+    match http.door.append(request).await {
+        Ok(outcomes) => answer(outcomes),
+        Err(refusal) => refused(&refusal),
+    }
+}
+
+async fn read(headers: &HeaderMap, packed: Body) -> Result<Vec<Bytes>, Unreadable> {
+    let (format, gzip) = body::format(headers)?;
+    let packed = to_bytes(packed, UNPACKED_BYTES_MAX)
+        .await
+        .map_err(|_| body::too_large())?;
+    let unpacked = if gzip {
+        let unpacking = tokio::task::spawn_blocking(move || body::unpack(&packed));
+        unpacking.await.map_err(|_| {
+            Unreadable::new(StatusCode::BAD_REQUEST, "the body could not be unpacked")
+        })??
+    } else {
+        packed
+    };
+    let records = body::records(&unpacked, format)?;
+    if records.is_empty() {
+        return Err(Unreadable::new(
+            StatusCode::BAD_REQUEST,
+            "the body holds no record",
+        ));
+    }
+    Ok(records)
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<&str, Unreadable> {
+    let Some(value) = headers.get("idempotency-key") else {
+        return Ok("");
+    };
+    value
+        .to_str()
+        .ok()
+        .map(str::trim)
+        .filter(|key| !key.is_empty() && key.len() <= IDEMPOTENCY_KEY_BYTES_MAX)
+        .ok_or_else(|| {
+            Unreadable::new(
+                StatusCode::BAD_REQUEST,
+                "idempotency-key: give 1 to 200 visible ASCII characters",
+            )
+        })
+}
+
+fn answer(outcomes: Vec<Outcome>) -> Response {
+    let results: Vec<Item> = outcomes.into_iter().map(item).collect();
+    let count = |is: fn(&Item) -> bool| results.iter().filter(|item| is(item)).count();
+    let accepted = count(|item| matches!(item, Item::Accepted { .. }));
+    let duplicate = count(|item| matches!(item, Item::Duplicate { .. }));
+    let rejected = results.len() - accepted - duplicate;
+    let status = match rejected {
+        0 => StatusCode::OK,
+        all if all == results.len() => StatusCode::BAD_REQUEST,
+        _ => StatusCode::MULTI_STATUS,
+    };
+    let answer = Answer {
+        accepted,
+        duplicate,
+        rejected,
+        results,
+    };
+    (status, axum::Json(answer)).into_response()
+}
+
+fn item(outcome: Outcome) -> Item {
+    match outcome {
+        Outcome::Accepted {
+            stream,
+            place,
+            dedup_id,
+            timing,
+        } => Item::Accepted {
+            dedup_id: dedup_id.to_string(),
+            timing: timing.as_str(),
+            stream: stream.to_string(),
+            sequence: place.sequence,
+            index: place.index,
+        },
+        Outcome::Duplicate { dedup_id, timing } => Item::Duplicate {
+            dedup_id: dedup_id.to_string(),
+            timing: timing.as_str(),
+        },
+        Outcome::Rejected(violation) => Item::Rejected {
+            field: violation.field.into_owned(),
+            reason: violation.reason.as_str(),
+            description: violation.description.into_owned(),
+        },
+    }
+}
+
+fn refused(refusal: &Refusal) -> Response {
+    match refusal {
+        Refusal::Overloaded {
+            message,
+            retry_after,
+        } => problem(StatusCode::TOO_MANY_REQUESTS, message, Some(*retry_after)),
+        Refusal::Unavailable {
+            message,
+            retry_after,
+        } => problem(StatusCode::SERVICE_UNAVAILABLE, message, Some(*retry_after)),
+        Refusal::Invalid {
+            field,
+            description,
+            too_large,
+        } => {
+            let status = if *too_large {
+                StatusCode::PAYLOAD_TOO_LARGE
+            } else {
+                StatusCode::BAD_REQUEST
+            };
+            problem(status, &format!("{field}: {description}"), None)
+        }
+    }
+}
+
+fn problem(status: StatusCode, error: &str, retry_after: Option<Duration>) -> Response {
+    let mut response = (status, axum::Json(Problem { error })).into_response();
+    if let Some(after) = retry_after {
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, seconds.max(1).into());
+    }
+    response
+}
