@@ -57,16 +57,22 @@ pub enum Error {
 
 impl From<BusError> for Error {
     fn from(error: BusError) -> Self {
-        match error {
-            BusError::Fenced { .. } => Self::Fenced { source: error },
-            BusError::LogRegression { ref stream, .. } | BusError::Gap { ref stream, .. } => {
-                Self::LogRegression {
-                    stream: stream.clone(),
-                    found: error.to_string(),
-                }
-            }
-            other => Self::Unavailable { source: other },
+        if matches!(error, BusError::Fenced { .. }) {
+            return Self::Fenced { source: error };
         }
+        if let BusError::LogRegression { stream, .. } | BusError::Gap { stream, .. } = &error {
+            return Self::LogRegression {
+                stream: stream.clone(),
+                found: error.to_string(),
+            };
+        }
+        if matches!(error, BusError::TooLarge { .. }) {
+            // Trying again would give the same part.
+            return Self::Unusable {
+                reason: error.to_string(),
+            };
+        }
+        Self::Unavailable { source: error }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use balefire_bus::Fence;
 use balefire_kit::clock;
@@ -261,7 +260,7 @@ impl Lag {
                         last.store(info.last_sequence, Ordering::Relaxed);
                     }
                 }
-                tokio::time::sleep(Duration::from(REPORT_INTERVAL)).await;
+                tokio::time::sleep(REPORT_INTERVAL).await;
             }
         });
         Self {

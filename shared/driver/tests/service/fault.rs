@@ -23,9 +23,12 @@ async fn dead_letters(harness: &Harness) -> Vec<DeadLetter> {
             let batch = BatchView::parse(&message.payload).unwrap();
             batch
                 .records()
-                .map(|record| match record.unwrap() {
-                    RecordView::Other(Kind::DeadLetter(letter)) => letter,
-                    other => panic!("no dead letter: {other:?}"),
+                .map(|record| {
+                    let record = record.unwrap();
+                    let RecordView::Other(Kind::DeadLetter(letter)) = record else {
+                        panic!("no dead letter: {record:?}");
+                    };
+                    letter
                 })
                 .collect::<Vec<_>>()
         })

@@ -65,7 +65,12 @@ impl Thirds {
         encode_record(RecordRef::Barrier { id, at }, &mut record);
         effects.outputs.push(Output {
             target: usize::from(key % 2),
-            tenant: if key % 3 == 0 { "acme" } else { "zeta" }.into(),
+            tenant: if key.is_multiple_of(3) {
+                "acme"
+            } else {
+                "zeta"
+            }
+            .into(),
             record,
             received_at: Some(at),
             control_revision: 0,
@@ -109,13 +114,14 @@ impl Stage for Thirds {
     fn apply(&mut self, input: &Input<'_>, effects: &mut Effects) {
         self.mix(input.sequence);
         for record in input.batch.records() {
-            match record.unwrap() {
-                RecordView::Barrier { id, at } => self.take(id, at, input.stored_at, effects),
-                RecordView::Tick(at) if self.state.open_until.is_some_and(|open| open <= at.0) => {
-                    self.state.open_until = None;
-                    self.emit(0, at, effects);
-                }
-                _ => {}
+            let record = record.unwrap();
+            if let RecordView::Barrier { id, at } = record {
+                self.take(id, at, input.stored_at, effects);
+            } else if let RecordView::Tick(at) = record
+                && self.state.open_until.is_some_and(|open| open <= at.0)
+            {
+                self.state.open_until = None;
+                self.emit(0, at, effects);
             }
         }
     }
