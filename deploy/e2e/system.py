@@ -104,7 +104,7 @@ class Up(Client):
 
     def accepted(self):
         """Events accepted since the start."""
-        return self.status("ingest")["counters"].get("accepted", 0)
+        return self.status("ingest")["counters"].get("balefire_ingest_accepted_total", 0)
 
 
 def get(url):

@@ -1,2 +1,170 @@
-//! balefire
-fn main() {}
+//! `balefire`: the platform in one process, and the commands of those who run it.
+
+mod broker;
+mod connect;
+mod deadletters;
+mod escalations;
+mod line;
+mod print;
+mod replay;
+mod rules;
+mod send;
+mod settings;
+mod source;
+mod span;
+mod status;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+/// Event-sourced alerting for AI-security events.
+///
+/// `balefire up` runs everything; `balefire send FILE` gives it events; `balefire escalations`
+/// shows what must be acted on. Every flag is also a BALEFIRE_… variable.
+#[derive(Debug, clap::Parser)]
+#[command(
+    name = "balefire",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Run all services in this process, with a nats-server of their own unless --nats-url names one
+    Up(Box<up::Args>),
+    /// Send events from a file or standard input
+    Send(send::Args),
+    /// List escalations, or follow them
+    Escalations(escalations::Args),
+    /// Evaluate a file of events with a set of rules, offline
+    Replay(replay::Args),
+    /// List, show, replay or discard dead letters
+    Deadletters(deadletters::Args),
+    /// Check rule files, or list the rules in force
+    Rules(rules::Args),
+    /// Show how the platform is
+    Status(status::Args),
+    /// Show the configuration that `up` would run with
+    Config(settings::Args),
+    /// Print a completion script for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the configuration of a nats-server for Balefire, with a credential for each service
+    #[command(name = "nats-config")]
+    NatsConfig(broker::ConfigArgs),
+    /// Make the streams of the log on a nats-server that somebody else runs
+    Provision(broker::ProvisionArgs),
+    /// Start a nats-server that ends with this process (used by `up`)
+    #[command(hide = true, name = "nats-child")]
+    NatsChild {
+        /// Command and arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<std::ffi::OsString>,
+    },
+}
+
+/// Why a command ends with another code than 0.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Wrong use: exit 2.
+    #[error("{0}")]
+    Usage(String),
+    /// It did not succeed: exit 1.
+    #[error("{0}")]
+    Failed(String),
+    /// It did not succeed, and all is said already: exit 1.
+    #[error("")]
+    Told,
+    /// The way to the server.
+    #[error(transparent)]
+    Connect(#[from] connect::Error),
+}
+
+impl From<tonic::Status> for Failure {
+    fn from(status: tonic::Status) -> Self {
+        Self::Connect(status.into())
+    }
+}
+
+impl Failure {
+    /// A failure with the whole chain of its causes in words.
+    pub fn chain(error: &dyn std::error::Error) -> Self {
+        Self::Failed(balefire_kit::process::chain(error))
+    }
+}
+
+fn main() -> ExitCode {
+    balefire_kit::install_crypto();
+    let cli = Cli::parse();
+    let ended = match cli.command {
+        Command::NatsChild { command } => {
+            let error = balefire_bus::become_child(&command);
+            Err(Failure::Failed(format!("start the nats-server: {error}")))
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(
+                shell,
+                &mut Cli::command(),
+                "balefire",
+                &mut std::io::stdout(),
+            );
+            Ok(())
+        }
+        Command::Config(args) => settings::run(&args),
+        Command::Replay(args) => replay::run(&args),
+        Command::NatsConfig(args) => broker::config(&args),
+        other => on_runtime(other),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let text = match &failure {
+                Failure::Connect(error) => match Failure::chain(error) {
+                    Failure::Failed(text) => text,
+                    other => other.to_string(),
+                },
+                other => other.to_string(),
+            };
+            if !text.is_empty() {
+                print::note(&format!("balefire: {text}"));
+            }
+            ExitCode::from(if matches!(failure, Failure::Usage(_)) {
+                2
+            } else {
+                1
+            })
+        }
+    }
+}
+
+fn on_runtime(command: Command) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|e| Failure::Failed(format!("start the runtime: {e}")))?;
+    runtime.block_on(async {
+        match command {
+            Command::Up(args) => up::run(*args).await,
+            Command::Send(args) => send::run(args).await,
+            Command::Escalations(args) => escalations::run(args).await,
+            Command::Deadletters(args) => deadletters::run(args).await,
+            Command::Rules(args) => rules::run(args).await,
+            Command::Status(args) => status::run(args).await,
+            Command::Provision(args) => broker::make(&args).await,
+            Command::NatsConfig(_)
+            | Command::Replay(_)
+            | Command::Config(_)
+            | Command::Completions { .. }
+            | Command::NatsChild { .. } => Ok(()),
+        }
+    })
+}

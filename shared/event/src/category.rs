@@ -104,12 +104,12 @@ words! {
     /// How the producer's time lies to the time of arrival.
     Timing {
         /// Counts in windows.
-        OnTime = 1 "on_time",
+        OnTime = 1 "ON_TIME",
         /// Older than L: enters no window.
-        Late = 2 "late",
+        Late = 2 "LATE",
         /// Further ahead than F: enters no window.
-        Future = 3 "future",
-    } "on_time, late, future"
+        Future = 3 "FUTURE",
+    } "ON_TIME, LATE, FUTURE"
 }
 
 words! {

@@ -1,0 +1,151 @@
+//! `balefire escalations`: what was decided must be acted on.
+
+use balefire_event::{Escalation, Severity, Timestamp};
+use balefire_wire::escalation::v1::escalation_service_client::EscalationServiceClient;
+use balefire_wire::escalation::v1::{
+    EscalationEntry, EscalationFilter, ListEscalationsRequest, WatchEscalationsRequest,
+};
+
+use crate::connect::{ANSWER_BYTES_MAX, Target};
+use crate::print::{Listing, Out, table};
+use crate::{Failure, line, span};
+
+/// Lists escalations, one line an escalation id.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    target: Target,
+    /// Go on printing as they come
+    #[arg(long)]
+    follow: bool,
+    /// Only those that breached after a time (RFC 3339) or within a span (`2h`)
+    #[arg(long, value_name = "TIME|SPAN")]
+    since: Option<String>,
+    /// Only those of one rule, by name
+    #[arg(long)]
+    rule: Option<String>,
+    /// Only those at least so severe
+    #[arg(long)]
+    severity: Option<Severity>,
+    /// Only those of one user, as the source writes it
+    #[arg(long)]
+    user: Option<String>,
+    /// CLOSED records too
+    #[arg(long)]
+    closed: bool,
+    /// How they are printed
+    #[arg(long, value_enum, default_value_t)]
+    output: Listing,
+}
+
+impl Args {
+    fn filter(&self) -> Result<EscalationFilter, Failure> {
+        let since_ns = match &self.since {
+            None => 0,
+            Some(text) => match (span::parse(text), Timestamp::parse(text)) {
+                (Ok(span), _) => balefire_kit::clock::now().minus(span::nanos(span)).0,
+                (_, Ok(time)) => time.0,
+                (Err(_), Err(_)) => {
+                    let message =
+                        "--since takes a span such as 2h or a time such as 2026-02-11T14:30:00Z";
+                    return Err(Failure::Usage(message.into()));
+                }
+            },
+        };
+        Ok(EscalationFilter {
+            since_ns,
+            rule: self.rule.clone().unwrap_or_default(),
+            severity_min: self.severity.map_or(0, Severity::number),
+            user: self.user.clone().unwrap_or_default(),
+            closed: self.closed,
+        })
+    }
+}
+
+/// Prints entries as they are asked for.
+struct Printer {
+    out: Out,
+    listing: Listing,
+    rows: Vec<Vec<String>>,
+}
+
+impl Printer {
+    fn entry(&mut self, entry: EscalationEntry) -> Result<bool, Failure> {
+        let Some(escalation) = entry.escalation else {
+            return Ok(true);
+        };
+        let escalation = Escalation::try_from(&escalation)
+            .map_err(|e| Failure::Failed(format!("the server's answer is not understood: {e}")))?;
+        Ok(match self.listing {
+            Listing::Ndjson => self.out.line(&line::of(&escalation).to_string()),
+            Listing::Table => {
+                self.rows.push(line::row(&escalation));
+                true
+            }
+        })
+    }
+
+    fn rows(&mut self) -> bool {
+        if self.listing == Listing::Table {
+            let text = if self.rows.is_empty() {
+                "no escalations".to_owned()
+            } else {
+                table(&line::HEAD, &self.rows)
+            };
+            self.rows.clear();
+            return self.out.line(&text) && self.out.flush();
+        }
+        self.out.flush()
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// See [`Failure`].
+pub async fn run(args: Args) -> Result<(), Failure> {
+    let filter = args.filter()?;
+    let mut client = EscalationServiceClient::new(args.target.connect().await?)
+        .max_decoding_message_size(ANSWER_BYTES_MAX);
+    let mut printer = Printer {
+        out: Out::new(),
+        listing: args.output,
+        rows: Vec::new(),
+    };
+    if args.follow {
+        let request = WatchEscalationsRequest {
+            filter: Some(filter),
+            include_past: true,
+        };
+        let mut entries = client.watch_escalations(request).await?.into_inner();
+        while let Some(answer) = entries.message().await? {
+            let Some(entry) = answer.escalation else {
+                continue;
+            };
+            if !printer.entry(entry)? || !printer.rows() {
+                break;
+            }
+        }
+        return Ok(());
+    }
+    let mut page_token = String::new();
+    loop {
+        let request = ListEscalationsRequest {
+            filter: Some(filter.clone()),
+            page_size: 0,
+            page_token,
+        };
+        let page = client.list_escalations(request).await?.into_inner();
+        for entry in page.escalations {
+            if !printer.entry(entry)? {
+                return Ok(());
+            }
+        }
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    printer.rows();
+    Ok(())
+}

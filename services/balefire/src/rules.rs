@@ -1,0 +1,153 @@
+//! `balefire rules`: checks rule files, lists the rules in force.
+
+use std::path::{Path, PathBuf};
+
+use balefire_event::{RuleId, Severity};
+use balefire_rule::{Diagnostic, RuleSet};
+use balefire_wire::rule::v1::ListRulesRequest;
+use balefire_wire::rule::v1::rule_service_client::RuleServiceClient;
+use serde_json::json;
+
+use crate::Failure;
+use crate::connect::Target;
+use crate::print::{Listing, Out, note, table};
+
+/// Checks rule files, lists the rules in force.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Checks every .yml and .yaml file below a folder; exit 1 if one has a fault
+    Check {
+        /// The folder
+        dir: PathBuf,
+        /// How the rules are printed
+        #[arg(long, value_enum, default_value_t)]
+        output: Listing,
+    },
+    /// Lists the rules in force
+    List {
+        #[command(flatten)]
+        target: Target,
+        /// How they are printed
+        #[arg(long, value_enum, default_value_t)]
+        output: Listing,
+    },
+}
+
+/// Name and YAML of every rule file below a folder, sorted by name.
+///
+/// # Errors
+/// Where a file cannot be read, or there is none.
+pub fn files(dir: &Path) -> Result<Vec<(String, String)>, Failure> {
+    balefire_rule_engine::rule_files(dir).map_err(|error| Failure::chain(&error))
+}
+
+/// Compiles files; every fault is told on standard error.
+///
+/// # Errors
+/// Where there is one.
+pub fn compile(files: &[(String, String)]) -> Result<RuleSet, Failure> {
+    RuleSet::parse(files).map_err(|faults: Vec<Diagnostic>| {
+        for fault in &faults {
+            note(&fault.to_string());
+        }
+        Failure::Failed(format!("{} fault(s) in the rules", faults.len()))
+    })
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// See [`Failure`].
+pub async fn run(args: Args) -> Result<(), Failure> {
+    match args.command {
+        Command::Check { dir, output } => {
+            let set = compile(&files(&dir)?)?;
+            let rows = set.rules().iter().map(|rule| Row {
+                name: rule.name.clone(),
+                id: rule.id.to_uuid(),
+                severity: rule.severity.to_string(),
+                group_by: rule
+                    .group_by()
+                    .iter()
+                    .map(|f| f.name().into_owned())
+                    .collect(),
+                condition: match &rule.kind {
+                    balefire_rule::RuleKind::Single => None,
+                    balefire_rule::RuleKind::Threshold(t) => Some((t.n, t.window)),
+                },
+                title: rule.title.clone(),
+            });
+            print(rows.collect(), output);
+            note(&format!("{} rule(s), no faults", set.rules().len()));
+            Ok(())
+        }
+        Command::List { target, output } => {
+            let mut client = RuleServiceClient::new(target.connect().await?);
+            let answer = client.list_rules(ListRulesRequest {}).await?.into_inner();
+            let rows = answer.rules.into_iter().map(|rule| Row {
+                id: RuleId::from_slice(&rule.rule_id)
+                    .unwrap_or_default()
+                    .to_uuid(),
+                severity: Severity::from_number(rule.severity)
+                    .map_or("-", Severity::as_str)
+                    .to_owned(),
+                condition: (rule.window_ns > 0).then_some((rule.threshold, rule.window_ns)),
+                group_by: rule.group_by,
+                name: rule.name,
+                title: rule.title,
+            });
+            print(rows.collect(), output);
+            Ok(())
+        }
+    }
+}
+
+struct Row {
+    name: String,
+    id: String,
+    severity: String,
+    group_by: Vec<String>,
+    condition: Option<(u64, i64)>,
+    title: String,
+}
+
+fn print(rows: Vec<Row>, output: Listing) {
+    let mut out = Out::new();
+    match output {
+        Listing::Ndjson => {
+            for row in &rows {
+                let line = json!({
+                    "name": row.name, "rule_id": row.id, "severity": row.severity, "group_by": row.group_by,
+                    "more_than": row.condition.map(|c| c.0),
+                    "within_seconds": row.condition.map(|c| c.1 / balefire_event::time::SECOND), "title": row.title,
+                });
+                if !out.line(&line.to_string()) {
+                    return;
+                }
+            }
+        }
+        Listing::Table => {
+            let rows: Vec<Vec<String>> = rows
+                .into_iter()
+                .map(|row| {
+                    let when = row.condition.map_or("each".to_owned(), |(n, window)| {
+                        format!(
+                            "more than {n} in {}s by {}",
+                            window / balefire_event::time::SECOND,
+                            row.group_by.join(", ")
+                        )
+                    });
+                    vec![row.name, row.severity, when, row.title]
+                })
+                .collect();
+            out.line(&table(&["RULE", "SEVERITY", "ESCALATES", "TITLE"], &rows));
+        }
+    }
+    out.flush();
+}

@@ -1,0 +1,268 @@
+//! `balefire send`: events from a file or standard input.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use balefire_client::{AppendOptions, Client, Options, Outcome, Outcomes, Sender};
+use balefire_event::{Timestamp, Timing};
+use balefire_wire::escalation::v1::AwaitBarrierRequest;
+use balefire_wire::escalation::v1::escalation_service_client::EscalationServiceClient;
+use balefire_wire::ingest::v1::AppendStatus;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::connect::Target;
+use crate::print::{Out, note};
+use crate::source::{Record, Records};
+use crate::{Failure, span};
+
+/// Records read ahead of the sender.
+const READ_AHEAD: usize = 1024;
+/// Above this share of late events the way out is named.
+const LATE_WARNING: f64 = 0.01;
+/// How much later than the last event a backfill may arrive and still count: an hour.
+const BACKFILL_SLACK: i64 = balefire_event::time::HOUR;
+
+/// Sends events: NDJSON, a JSON array or one object, gzip too.
+///
+/// Prints a JSON summary {accepted, duplicate, rejected, late, seconds}. Each rejected line is named
+/// on standard error as `line N: field: reason: what to do`; the exit code is then 1.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// File, or - for standard input
+    file: PathBuf,
+    #[command(flatten)]
+    target: Target,
+    /// Name of the source; `auto` and `native` are the source documents' own record
+    #[arg(long, default_value = "native")]
+    source: String,
+    /// Wait until everything accepted is evaluated
+    #[arg(long)]
+    wait: bool,
+    /// How long --wait waits
+    #[arg(long, default_value = "60s", value_parser = span::parse, value_name = "SPAN")]
+    timeout: Duration,
+    /// History: counts in windows by its own time; nobody is told, nothing is recommended
+    #[arg(long)]
+    backfill: bool,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    accepted: u64,
+    duplicate: u64,
+    rejected: u64,
+    late: u64,
+}
+
+impl Tally {
+    fn take(&mut self, outcome: &Outcome, line: u64) -> Result<(), Failure> {
+        let result = match &outcome.result {
+            Ok(result) => result,
+            Err(error) => return Err(Failure::chain(error.as_ref())),
+        };
+        match result.status() {
+            AppendStatus::Accepted => self.accepted += 1,
+            AppendStatus::Duplicate => self.duplicate += 1,
+            AppendStatus::Rejected | AppendStatus::Unspecified => {
+                self.rejected += 1;
+                let violation = result.violation.clone().unwrap_or_default();
+                let field = if violation.field.is_empty() {
+                    "record"
+                } else {
+                    &violation.field
+                };
+                note(&format!(
+                    "line {line}: {field}: {}: {}",
+                    violation.reason, violation.description
+                ));
+                return Ok(());
+            }
+        }
+        if result.timing == Timing::Late.number() || result.timing == Timing::Future.number() {
+            self.late += 1;
+        }
+        Ok(())
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// See [`Failure`].
+pub async fn run(args: Args) -> Result<(), Failure> {
+    if !matches!(args.source.as_str(), "native" | "auto") {
+        let message = format!(
+            "--source {:?}: only `native` (the JSON event) is there yet",
+            args.source
+        );
+        return Err(Failure::Usage(message));
+    }
+    let begun = Instant::now();
+    let options = AppendOptions {
+        source: "native".into(),
+        backfill: args.backfill,
+        backfill_span_ns: if args.backfill { file_span(&args)? } else { 0 },
+    };
+    let client_options = Options {
+        token: args.target.token.clone(),
+        ..Options::default()
+    };
+    let client = Client::connect(&args.target.addr, client_options)
+        .await
+        .map_err(|e| match e {
+            balefire_client::Error::Connect { .. } => Failure::Failed(format!(
+                "no Balefire answers at {}; is `balefire up` running, or is --addr another?",
+                args.target.addr
+            )),
+            other => Failure::chain(&other),
+        })?;
+    let (sender, outcomes) = client.sender(options);
+    let (records_out, records) = mpsc::channel(READ_AHEAD);
+    let opened = Records::open(&args.file).map_err(|e| unreadable(&args, &e))?;
+    let reading = tokio::task::spawn_blocking(move || read(opened, &records_out));
+    let (lines_out, lines) = mpsc::channel(1 << 20);
+    let sending = tokio::spawn(send(sender, records, lines_out));
+    let told = tell(outcomes, lines).await;
+    let joined = |e: tokio::task::JoinError| Failure::Failed(format!("a task failed: {e}"));
+    let tally = told?;
+    sending.await.map_err(joined)??;
+    reading
+        .await
+        .map_err(joined)?
+        .map_err(|e| unreadable(&args, &e))?;
+    if args.wait {
+        wait(&args, &client).await?;
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    let summary = json!({
+        "accepted": tally.accepted, "duplicate": tally.duplicate, "rejected": tally.rejected,
+        "late": tally.late, "seconds": (seconds * 1000.0).round() / 1000.0,
+    });
+    Out::new().line(&summary.to_string());
+    warn_of_late(&tally, args.backfill);
+    if tally.rejected > 0 {
+        Err(Failure::Told)
+    } else {
+        Ok(())
+    }
+}
+
+fn unreadable(args: &Args, error: &std::io::Error) -> Failure {
+    Failure::Failed(format!("read {}: {error}", args.file.display()))
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a share of counts far below 2^52"
+)]
+fn warn_of_late(tally: &Tally, backfill: bool) {
+    let all = (tally.accepted + tally.duplicate).max(1);
+    let share = tally.late as f64 / all as f64;
+    if share > LATE_WARNING && !backfill {
+        note(&format!(
+            "warning: {} of {all} events are LATE or FUTURE: they are in the log and met rules without a \
+             window, but count in none. For history say --backfill; for a slow source start `up` with a \
+             longer --allowed-lateness.",
+            tally.late
+        ));
+    }
+}
+
+fn read(mut records: Records, out: &mpsc::Sender<Record>) -> std::io::Result<()> {
+    while let Some(record) = records.next()? {
+        if out.blocking_send(record).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn send(
+    mut sender: Sender,
+    mut records: mpsc::Receiver<Record>,
+    lines: mpsc::Sender<u64>,
+) -> Result<(), Failure> {
+    while let Some(record) = records.recv().await {
+        // The line first: its outcome may be told at once.
+        if lines.send(record.line).await.is_err() {
+            break;
+        }
+        sender
+            .send_raw(record.bytes.into())
+            .await
+            .map_err(|e| Failure::chain(&e))?;
+    }
+    Ok(())
+}
+
+/// Tells what became of each record, in the order of sending.
+async fn tell(mut outcomes: Outcomes, mut lines: mpsc::Receiver<u64>) -> Result<Tally, Failure> {
+    // Draws nothing where standard error is no terminal.
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) =
+        ProgressStyle::with_template("{spinner} {human_pos} events, {per_sec}, {elapsed}")
+    {
+        bar.set_style(style);
+    }
+    let mut tally = Tally::default();
+    while let Some(outcome) = outcomes.next().await {
+        let line = lines.recv().await.unwrap_or(outcome.number + 1);
+        bar.suspend(|| tally.take(&outcome, line))?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(tally)
+}
+
+async fn wait(args: &Args, client: &Client) -> Result<(), Failure> {
+    let barrier = client
+        .place_barrier()
+        .await
+        .map_err(|e| Failure::chain(&e))?;
+    let mut escalations = EscalationServiceClient::new(args.target.connect().await?);
+    let request = AwaitBarrierRequest {
+        barrier_id: bytes::Bytes::copy_from_slice(barrier.as_bytes()),
+    };
+    let waited = tokio::time::timeout(args.timeout, escalations.await_barrier(request)).await;
+    match waited {
+        Ok(answer) => {
+            answer?;
+            Ok(())
+        }
+        Err(_) => Err(Failure::Failed(format!(
+            "everything is accepted, but not evaluated within {:?}; `balefire status` shows the lag",
+            args.timeout
+        ))),
+    }
+}
+
+/// The span of a file's times up to now: L of its events.
+fn file_span(args: &Args) -> Result<i64, Failure> {
+    if args.file == std::path::Path::new("-") {
+        return Err(Failure::Usage(
+            "--backfill needs a file: its span is read first".into(),
+        ));
+    }
+    let mut records = Records::open(&args.file).map_err(|e| unreadable(args, &e))?;
+    let mut oldest: Option<Timestamp> = None;
+    while let Some(record) = records.next().map_err(|e| unreadable(args, &e))? {
+        // A bad line is named when it is sent.
+        let fields: Option<BTreeMap<String, serde_json::Value>> =
+            serde_json::from_slice(&record.bytes).ok();
+        let time = fields
+            .as_ref()
+            .and_then(|fields| fields.get("timestamp"))
+            .and_then(|t| t.as_str());
+        if let Some(time) = time.and_then(|time| Timestamp::parse(time).ok()) {
+            oldest = Some(oldest.map_or(time, |known| known.min(time)));
+        }
+    }
+    let now = balefire_kit::clock::now();
+    Ok(oldest
+        .map_or(0, |oldest| now.since(oldest).max(0))
+        .saturating_add(BACKFILL_SLACK))
+}

@@ -1,0 +1,170 @@
+//! Records of a file or of standard input: NDJSON, a JSON array or one JSON object; gzip too.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+
+use serde_json::value::RawValue;
+
+/// Longest line, bytes: beyond any event with its evidence.
+const LINE_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Largest JSON array, bytes.
+const ARRAY_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+
+/// One record with its place in the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Line (from 1); of an array the element (from 1).
+    pub line: u64,
+    /// Its bytes, without the end of the line.
+    pub bytes: Vec<u8>,
+}
+
+/// What wraps the records.
+enum Shape {
+    Lines(Box<dyn BufRead + Send>),
+    Elements(std::vec::IntoIter<Box<RawValue>>),
+}
+
+/// Reads records one after the other.
+pub struct Records {
+    shape: Shape,
+    line: u64,
+}
+
+fn plain(reader: impl Read + Send + 'static) -> io::Result<Box<dyn BufRead + Send>> {
+    let mut reader: Box<dyn BufRead + Send> = Box::new(BufReader::with_capacity(1 << 20, reader));
+    if reader.fill_buf()?.starts_with(&[0x1f, 0x8b]) {
+        let unpacked = flate2::bufread::MultiGzDecoder::new(reader);
+        reader = Box::new(BufReader::with_capacity(1 << 20, unpacked));
+    }
+    Ok(reader)
+}
+
+/// First byte that is no white space, as far as the buffer shows.
+fn first_byte(reader: &mut dyn BufRead) -> io::Result<Option<u8>> {
+    Ok(reader
+        .fill_buf()?
+        .iter()
+        .copied()
+        .find(|byte| !byte.is_ascii_whitespace()))
+}
+
+impl Records {
+    /// Of a file, or of standard input for `-`.
+    ///
+    /// # Errors
+    /// Where it cannot be read, or an array in it is no JSON.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let mut reader = if path == Path::new("-") {
+            plain(io::stdin())?
+        } else {
+            plain(File::open(path)?)?
+        };
+        if first_byte(reader.as_mut())? != Some(b'[') {
+            return Ok(Self {
+                shape: Shape::Lines(reader),
+                line: 0,
+            });
+        }
+        // A line that is an array is one bad record among lines; a whole file that is one is a list.
+        let mut text = Vec::new();
+        reader.take(ARRAY_BYTES_MAX).read_to_end(&mut text)?;
+        match serde_json::from_slice::<Vec<Box<RawValue>>>(&text) {
+            Ok(elements) => Ok(Self {
+                shape: Shape::Elements(elements.into_iter()),
+                line: 0,
+            }),
+            Err(_) => Ok(Self {
+                shape: Shape::Lines(Box::new(io::Cursor::new(text))),
+                line: 0,
+            }),
+        }
+    }
+
+    /// The next record; blank lines are passed over. `None` at the end.
+    ///
+    /// # Errors
+    /// Where reading fails, or a line is longer than any record may be.
+    pub fn next(&mut self) -> io::Result<Option<Record>> {
+        match &mut self.shape {
+            Shape::Elements(elements) => {
+                self.line += 1;
+                let line = self.line;
+                Ok(elements.next().map(|raw| Record {
+                    line,
+                    bytes: raw.get().as_bytes().to_vec(),
+                }))
+            }
+            Shape::Lines(reader) => loop {
+                let mut bytes = Vec::new();
+                let read = reader
+                    .by_ref()
+                    .take(LINE_BYTES_MAX)
+                    .read_until(b'\n', &mut bytes)?;
+                if read == 0 {
+                    return Ok(None);
+                }
+                self.line += 1;
+                if !bytes.ends_with(b"\n") && u64::try_from(read).is_ok_and(|n| n == LINE_BYTES_MAX)
+                {
+                    let message =
+                        format!("line {} is longer than {LINE_BYTES_MAX} bytes", self.line);
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+                }
+                let trimmed = bytes.trim_ascii();
+                if !trimmed.is_empty() {
+                    return Ok(Some(Record {
+                        line: self.line,
+                        bytes: trimmed.to_vec(),
+                    }));
+                }
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    fn read(text: &[u8]) -> Vec<(u64, Vec<u8>)> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, text).unwrap();
+        let mut records = Records::open(&path).unwrap();
+        let mut all = Vec::new();
+        while let Some(record) = records.next().unwrap() {
+            all.push((record.line, record.bytes));
+        }
+        all
+    }
+
+    #[test]
+    fn lines_arrays_and_gzip_are_the_same_records() {
+        let want = vec![(1, b"{\"a\":1}".to_vec()), (2, b"{\"a\":2}".to_vec())];
+        assert_eq!(read(b"{\"a\":1}\n{\"a\":2}"), want);
+        assert_eq!(read(b" [{\"a\":1},\n {\"a\":2}]\n"), want);
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packed.write_all(b"{\"a\":1}\r\n{\"a\":2}\n").unwrap();
+        assert_eq!(read(&packed.finish().unwrap()), want);
+    }
+
+    #[test]
+    fn blank_lines_count_but_are_no_records() {
+        assert_eq!(
+            read(b"\n{}\n\n{}\n"),
+            vec![(2, b"{}".to_vec()), (4, b"{}".to_vec())]
+        );
+        assert_eq!(read(b""), vec![]);
+    }
+
+    #[test]
+    fn a_bad_array_is_told_line_by_line() {
+        assert_eq!(
+            read(b"[1,2\n{}\n"),
+            vec![(1, b"[1,2".to_vec()), (2, b"{}".to_vec())]
+        );
+    }
+}

@@ -1,0 +1,343 @@
+//! `balefire up`: every service in this process, beside a nats-server.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use balefire_bus::{
+    Bus, Credential, Credentials, DirLock, Role, Server, ServerOptions, SyncProof, Topology,
+    Verification, provision,
+};
+use balefire_kit::config::ServerArgs;
+use balefire_kit::server::{Listeners, Service, serve};
+use balefire_kit::{install_crypto, shutdown, telemetry};
+use balefire_notifier::ReceiverArgs;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Failure, rules, span};
+
+/// Runs all services in this process.
+///
+/// Without --nats-url it starts, watches and stops a nats-server of its own below the data dir. When
+/// it can serve it prints one line, `ready grpc=ADDR http=ADDR nats=URL`; SIGTERM and SIGINT drain.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder of everything that is kept: the log, credentials, checkpoints
+    #[arg(
+        long,
+        env = "BALEFIRE_DATA_DIR",
+        default_value = "balefire-data",
+        value_name = "DIR"
+    )]
+    data_dir: PathBuf,
+    #[command(flatten)]
+    server: ServerArgs,
+    /// Use this nats-server instead of starting one; several addresses separated by commas
+    #[arg(long, env = "BALEFIRE_NATS_URL", value_name = "URL[,URL]")]
+    nats_url: Option<String>,
+    /// With --nats-url: folder with the credential of each role; without it none is used
+    #[arg(
+        long,
+        env = "BALEFIRE_CREDENTIALS",
+        value_name = "DIR",
+        requires = "nats_url"
+    )]
+    credentials: Option<PathBuf>,
+    /// With --nats-url: monitoring address, to see that it syncs before it acknowledges
+    #[arg(
+        long,
+        env = "BALEFIRE_NATS_MONITORING_URL",
+        value_name = "URL",
+        requires = "nats_url"
+    )]
+    nats_monitoring_url: Option<String>,
+    /// With --nats-url: take your word that it runs with `sync_interval: always`
+    #[arg(long, env = "BALEFIRE_NATS_SYNC_CONFIRMED", requires = "nats_url")]
+    nats_sync_confirmed: bool,
+    /// Start on a log that may lose what it acknowledged
+    #[arg(long, env = "BALEFIRE_ALLOW_LOSSY")]
+    allow_lossy: bool,
+    /// Folder of rule files; without it the baseline pack
+    #[arg(long, env = "BALEFIRE_RULES", value_name = "DIR")]
+    rules: Option<PathBuf>,
+    /// Partitions of the log, a power of two; fixed once the log exists [default: 2]
+    #[arg(long, env = "BALEFIRE_PARTITIONS")]
+    partitions: Option<u32>,
+    /// How late an event may come and still count in windows, for sources without their own
+    #[arg(long, env = "BALEFIRE_ALLOWED_LATENESS", default_value = "1h", value_parser = span::parse, value_name = "SPAN")]
+    allowed_lateness: Duration,
+    #[command(flatten)]
+    receivers: ReceiverArgs,
+    /// Keep no checkpoints: every start reads the log
+    #[arg(long)]
+    no_store: bool,
+}
+
+impl Args {
+    /// The settings as lines of TOML; secrets are left out.
+    ///
+    /// # Errors
+    /// Where the settings contradict each other.
+    pub fn shown(&self) -> Result<Vec<String>, Failure> {
+        self.server
+            .authenticator()
+            .map_err(|e| Failure::chain(&e))?;
+        let text = |value: &dyn std::fmt::Display| format!("{:?}", value.to_string());
+        let path = |value: &Option<PathBuf>| value.as_ref().map(|path| text(&path.display()));
+        let settings = [
+            ("data_dir", Some(text(&self.data_dir.display()))),
+            ("grpc_addr", Some(text(&self.server.grpc_addr))),
+            ("http_addr", Some(text(&self.server.http_addr))),
+            ("keys", path(&self.server.keys)),
+            (
+                "insecure_no_auth",
+                Some(self.server.insecure_no_auth.to_string()),
+            ),
+            ("log", Some(text(&self.server.log))),
+            (
+                "nats_url",
+                self.nats_url.as_ref().map(|url| text(&without_secret(url))),
+            ),
+            ("credentials", path(&self.credentials)),
+            (
+                "nats_monitoring_url",
+                self.nats_monitoring_url
+                    .as_ref()
+                    .map(|url| text(&without_secret(url))),
+            ),
+            (
+                "nats_sync_confirmed",
+                Some(self.nats_sync_confirmed.to_string()),
+            ),
+            ("allow_lossy", Some(self.allow_lossy.to_string())),
+            ("rules", path(&self.rules)),
+            ("partitions", self.partitions.map(|count| count.to_string())),
+            (
+                "allowed_lateness_seconds",
+                Some(self.allowed_lateness.as_secs().to_string()),
+            ),
+            (
+                "webhook",
+                self.receivers
+                    .webhook
+                    .as_ref()
+                    .map(|url| text(&without_secret(url))),
+            ),
+            (
+                "webhook_signed",
+                Some(self.receivers.webhook_secret.is_some().to_string()),
+            ),
+            ("receivers", path(&self.receivers.receivers)),
+            (
+                "delivery_attempts",
+                self.receivers
+                    .delivery_attempts
+                    .map(|count| count.to_string()),
+            ),
+            ("store", Some((!self.no_store).to_string())),
+        ];
+        let line = |(name, value): (&str, Option<String>)| match value {
+            Some(value) => format!("{name} = {value}"),
+            None => format!("# {name} is not set"),
+        };
+        Ok(settings.into_iter().map(line).collect())
+    }
+
+    fn state_dir(&self, service: &str) -> Option<PathBuf> {
+        (!self.no_store).then(|| self.data_dir.join(service))
+    }
+}
+
+/// A URL without user and password.
+fn without_secret(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://{rest}"),
+        _ => url.to_owned(),
+    }
+}
+
+/// The log that the services use.
+struct Log {
+    url: String,
+    topology: Topology,
+    verification: Verification,
+    credentials: Option<Credentials>,
+    credentials_dir: Option<PathBuf>,
+    /// The child server; dropped last.
+    server: Option<Server>,
+}
+
+fn failed(error: impl std::error::Error) -> Failure {
+    Failure::chain(&error)
+}
+
+impl Log {
+    async fn open(args: &Args) -> Result<Self, Failure> {
+        match &args.nats_url {
+            Some(url) => Self::external(args, url).await,
+            None => Self::child(args).await,
+        }
+    }
+
+    async fn child(args: &Args) -> Result<Self, Failure> {
+        let topology = Topology::of_data_dir(&args.data_dir, args.partitions).map_err(failed)?;
+        let credentials =
+            Credentials::of_dir(&args.data_dir.join("credentials")).map_err(failed)?;
+        let mut options = ServerOptions::new(args.data_dir.join("nats"));
+        options.authorization = credentials.authorization(&topology);
+        let program = std::env::current_exe();
+        let program = program.map_err(|e| Failure::Failed(format!("find this program: {e}")))?;
+        options.launcher = Some(vec![
+            program.into(),
+            OsString::from("nats-child"),
+            OsString::from("--"),
+        ]);
+        let server = Server::start(options).await.map_err(failed)?;
+        tracing::info!(url = server.url(), dir = %server.dir().display(), "nats-server of our own");
+        let sync = server.sync_proof();
+        Ok(Self {
+            url: server.url().to_owned(),
+            topology,
+            verification: Verification {
+                sync,
+                allow_lossy: args.allow_lossy,
+            },
+            credentials: Some(credentials),
+            credentials_dir: None,
+            server: Some(server),
+        })
+    }
+
+    async fn external(args: &Args, url: &str) -> Result<Self, Failure> {
+        let sync = match &args.nats_monitoring_url {
+            Some(url) => SyncProof::Monitoring(url.clone()),
+            None if args.nats_sync_confirmed => SyncProof::Confirmed,
+            None => SyncProof::Unknown,
+        };
+        let mut log = Self {
+            url: url.to_owned(),
+            topology: Topology::new(args.partitions.unwrap_or(2)).map_err(failed)?,
+            verification: Verification {
+                sync,
+                allow_lossy: args.allow_lossy,
+            },
+            credentials: None,
+            credentials_dir: args.credentials.clone(),
+            server: None,
+        };
+        let bus = log.connect(Role::Provisioner).await?;
+        if let Some(found) = provision::discover(&bus).await.map_err(failed)? {
+            found.agrees_with(args.partitions, url).map_err(failed)?;
+            log.topology = found;
+        }
+        bus.close().await;
+        Ok(log)
+    }
+
+    fn credential(&self, role: Role) -> Result<Credential, Failure> {
+        match (&self.credentials, &self.credentials_dir) {
+            (Some(credentials), _) => Ok(credentials.of(role)),
+            (None, Some(dir)) => Credential::from_dir(dir, role).map_err(failed),
+            (None, None) => Ok(Credential::none(role)),
+        }
+    }
+
+    async fn connect(&self, role: Role) -> Result<Bus, Failure> {
+        let name = format!("balefire-{}", role.as_str());
+        Bus::connect(&self.url, &self.credential(role)?, &name)
+            .await
+            .map_err(failed)
+    }
+
+    /// Makes the streams that are missing, and looks at each.
+    async fn provision(&self) -> Result<(), Failure> {
+        let bus = self.connect(Role::Provisioner).await?;
+        provision::create(&bus, &self.topology)
+            .await
+            .map_err(failed)?;
+        provision::verify(&bus, &self.topology, &self.verification)
+            .await
+            .map_err(failed)?;
+        bus.close().await;
+        Ok(())
+    }
+}
+
+async fn services(
+    args: &Args,
+    log: &Log,
+    stop: &CancellationToken,
+) -> Result<Vec<Service>, Failure> {
+    let files = match &args.rules {
+        Some(dir) => rules::files(dir)?,
+        None => balefire_rule_engine::baseline_files(),
+    };
+    rules::compile(&files)?;
+    let owner_id: [u8; 16] = rand::random();
+    let topology = &log.topology;
+    let config = balefire_rule_engine::Config {
+        rules: Some(files),
+        state_dir: args.state_dir("rule-engine"),
+        owner_id,
+    };
+    let bus = log.connect(Role::RuleEngine).await?;
+    let rule_engine = balefire_rule_engine::start(config, bus, *topology, stop.clone());
+    let rule_engine = rule_engine.await.map_err(failed)?;
+    let config = balefire_ingest::Config {
+        lateness: span::nanos(args.allowed_lateness),
+        ..balefire_ingest::Config::default()
+    };
+    let bus = log.connect(Role::Ingest).await?;
+    let deps = balefire_ingest::Deps {
+        bus,
+        topology: *topology,
+        shutdown: stop.clone(),
+    };
+    let ingest = balefire_ingest::start(config, deps).await.map_err(failed)?;
+    let config = args.receivers.load().map_err(failed)?;
+    let bus = log.connect(Role::Notifier).await?;
+    let deps = balefire_notifier::Deps {
+        bus,
+        topology: *topology,
+        shutdown: stop.clone(),
+    };
+    let notifier = balefire_notifier::start(&config, deps);
+    Ok(vec![ingest, rule_engine, notifier])
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// What keeps it from starting, or ended it.
+pub async fn run(args: Args) -> Result<(), Failure> {
+    install_crypto();
+    telemetry::init(&args.server.log, args.server.log_format);
+    let authenticator = args.server.authenticator().map_err(failed)?;
+    let stop = shutdown::on_signal().map_err(failed)?;
+    let metrics = telemetry::metrics().map_err(failed)?;
+    let _lock = DirLock::acquire(&args.data_dir).map_err(failed)?;
+    let listeners = Listeners::bind(args.server.grpc_addr, args.server.http_addr)
+        .await
+        .map_err(failed)?;
+    let log = Log::open(&args).await?;
+    let url = log.url.clone();
+    let run = async {
+        log.provision().await?;
+        let services = services(&args, &log, &stop).await?;
+        serve(
+            listeners,
+            services,
+            authenticator,
+            Some(metrics),
+            &url,
+            stop.clone(),
+        )
+        .await
+        .map_err(failed)
+    };
+    let ended = run.await;
+    if let Some(server) = log.server {
+        server.shutdown().await;
+    }
+    ended
+}
