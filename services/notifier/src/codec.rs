@@ -27,6 +27,8 @@ pub struct DeliveryBatch {
     pub tenant: String,
     /// Number of its step; 0: it is none of the notifier's own.
     pub step: u64,
+    /// Who wrote the step; empty: it is none of a notifier's own.
+    pub owner: Bytes,
     /// ESCALATIONS is covered up to here; 0: it says nothing.
     pub covered: u64,
     /// Its records.
@@ -80,6 +82,7 @@ pub fn delivery_batch(payload: &[u8]) -> Result<DeliveryBatch, String> {
     let mut batch = DeliveryBatch {
         tenant: view.header.tenant.clone(),
         step: step.map_or(0, |step| step.number),
+        owner: step.map(|step| step.owner_id.clone()).unwrap_or_default(),
         covered: step.map_or(0, covered),
         records: Vec::with_capacity(view.len()),
     };

@@ -15,6 +15,7 @@ pub mod letters;
 pub mod partition;
 pub mod sign;
 pub mod status;
+pub mod view;
 pub mod webhook;
 
 use std::sync::Arc;
@@ -36,8 +37,9 @@ use crate::dispatch::{Board, Dispatcher, Outlet};
 use crate::journal::Writer;
 use crate::letter::Letterbox;
 use crate::letters::Letters;
-use crate::partition::{Parts, View};
+use crate::partition::Parts;
 use crate::status::NotifierStatus;
+use crate::view::View;
 
 pub use config::{Config, ReceiverArgs};
 pub use error::Error;

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::Board;
 use crate::letters::Letters;
-use crate::partition::View;
+use crate::view::View;
 
 /// How often the ends of the ESCALATIONS streams are asked for.
 const LAG_EVERY: Duration = Duration::from_secs(2);
@@ -76,20 +76,25 @@ impl StatusSource for NotifierStatus {
             let folded = self.letters.folded();
             (whole(folded.open_len()), folded.forgotten())
         };
+        let mut counters = vec![
+            counter("receivers", whole(self.receivers)),
+            counter("deliveries_pending", pending),
+            counter("deliveries_under_way", busy),
+            counter("deliveries_dead_lettered", dead),
+            counter("deliveries_parked", parked),
+            counter("dead_letters_open", open + forgotten),
+        ];
+        counters.extend(self.views.iter().map(|view| Counter {
+            name: format!("escalations_read_{}", view.partition),
+            value: view.read.load(Ordering::Relaxed),
+        }));
         ServiceStatus {
             service: "notifier".into(),
             version: env!("CARGO_PKG_VERSION").into(),
             ready: reason.is_empty(),
             reason,
             partitions,
-            counters: vec![
-                counter("receivers", whole(self.receivers)),
-                counter("deliveries_pending", pending),
-                counter("deliveries_under_way", busy),
-                counter("deliveries_dead_lettered", dead),
-                counter("deliveries_parked", parked),
-                counter("dead_letters_open", open + forgotten),
-            ],
+            counters,
         }
     }
 }

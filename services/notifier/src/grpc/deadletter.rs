@@ -23,7 +23,7 @@ use tonic::{Request, Response, Status};
 use super::{page_size, unavailable};
 use crate::letter::{DELIVERY_PREFIX, frame};
 use crate::letters::{Kept, Letters};
-use crate::partition::View;
+use crate::view::View;
 
 /// Longest reason, bytes.
 pub const REASON_BYTES_MAX: usize = 1024;

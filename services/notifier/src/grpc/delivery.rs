@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 
 use super::page_size;
 use crate::codec;
-use crate::partition::View;
+use crate::view::View;
 
 /// Reads the partitions of this process.
 #[derive(Debug, Clone)]

@@ -1,0 +1,359 @@
+//! Reads ESCALATIONS and DELIVERIES, folds them, writes what the fold decides.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use balefire_bus::{Fence, Log, Message, Tail};
+use balefire_event::{Escalation, EscalationId, Timestamp};
+use balefire_kit::clock;
+use balefire_notifier_core::body::message_type;
+use balefire_notifier_core::order::Order;
+use balefire_notifier_core::{Effect, Input, Intent, Outcome};
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+
+use super::Parts;
+use crate::codec::{self, DeliveryBatch, EscalationBatch, Logged};
+use crate::dispatch::{Answered, Slot};
+use crate::journal::Journal;
+use crate::letter::Malformed;
+
+/// Deliveries pending in a partition before it stops reading ESCALATIONS for a while.
+pub const PENDING_MAX: usize = 200_000;
+/// Records on their way into the log, likewise.
+pub const WRITING_MAX: usize = 4096;
+/// A partition while it is owned.
+struct Live<'a> {
+    parts: &'a mut Parts,
+    journal: Journal,
+    order: Order<(Bytes, Timestamp)>,
+    slots: BTreeMap<(EscalationId, Arc<str>), Slot>,
+    deliveries: Tail,
+    escalations: Tail,
+    /// Sequence of our claim in DELIVERIES.
+    claimed: u64,
+    /// False while the state is being rebuilt: nothing is sent.
+    sending: bool,
+}
+
+/// Claims the partition, rebuilds it from the log and runs it until `stop`.
+///
+/// # Errors
+/// Another owner; a log that does not read on.
+pub(crate) async fn live(
+    parts: &mut Parts,
+    stop: &CancellationToken,
+) -> Result<(), balefire_bus::Error> {
+    let partition = parts.writer.partition;
+    let topology = parts.topology;
+    parts.view.stand("rebuilding");
+    parts.board.queue().forget(partition);
+    *parts.view.state() = parts.empty.clone();
+    let stream = topology.deliveries_stream(partition);
+    let subject = topology.deliveries_step(partition);
+    let mut fence = Fence::new(&parts.bus, &stream, &subject);
+    let claimed = fence.claim(Journal::claim(&parts.writer)).await?;
+    let log = Log::new(&parts.bus);
+    let mut live = Live {
+        journal: Journal::new(parts.writer.clone(), fence),
+        order: Order::after(0),
+        slots: BTreeMap::new(),
+        deliveries: log.tail(&stream, 1),
+        escalations: log.tail(&topology.escalations_stream(partition), 1),
+        claimed,
+        sending: false,
+        parts,
+    };
+    while live.order.last() < claimed {
+        if let Some(message) = live.deliveries.next().await? {
+            live.read(message).await?;
+        }
+    }
+    live.begin();
+    live.go_on(stop).await
+}
+
+/// What came next.
+enum Came {
+    Stop,
+    Published(u64, Bytes),
+    Delivery(Message),
+    Answer(Answered),
+    Escalations(Message),
+}
+
+impl Live<'_> {
+    /// From here on deliveries start.
+    fn begin(&mut self) {
+        self.sending = true;
+        let tickets: Vec<_> = self.parts.view.state().tickets().collect();
+        tracing::info!(
+            partition = self.parts.writer.partition,
+            pending = tickets.len(),
+            "deliveries rebuilt"
+        );
+        for ticket in tickets {
+            self.parts.board.push(self.parts.writer.partition, ticket);
+        }
+        self.parts.view.stand("running");
+    }
+
+    async fn go_on(&mut self, stop: &CancellationToken) -> Result<(), balefire_bus::Error> {
+        loop {
+            let open = self.journal.waiting_len() < WRITING_MAX
+                && self.parts.view.state().pending_len() < PENDING_MAX;
+            let came = tokio::select! {
+                biased;
+                published = self.journal.published() => {
+                    let (sequence, bytes) = published?;
+                    Came::Published(sequence, bytes)
+                }
+                Some(answered) = self.parts.answers.recv() => Came::Answer(answered),
+                message = self.deliveries.next() => match message? {
+                    Some(message) => Came::Delivery(message),
+                    None => continue,
+                },
+                () = stop.cancelled() => Came::Stop,
+                message = self.escalations.next(), if open => match message? {
+                    Some(message) => Came::Escalations(message),
+                    None => continue,
+                },
+            };
+            match came {
+                Came::Stop => return self.drain().await,
+                Came::Published(sequence, bytes) => {
+                    self.logged(sequence, bytes, clock::now()).await?;
+                }
+                Came::Delivery(message) => self.read(message).await?,
+                Came::Answer(answered) => self.answered(answered).await,
+                Came::Escalations(message) => self.escalated(&message).await,
+            }
+        }
+    }
+
+    /// Takes the answers of what is under way and writes them. Ends when no place is held.
+    async fn drain(&mut self) -> Result<(), balefire_bus::Error> {
+        self.parts.view.stand("draining");
+        loop {
+            if self.journal.is_idle() && self.parts.board.queue().busy_len() == 0 {
+                return Ok(());
+            }
+            tokio::select! {
+                published = self.journal.published() => {
+                    let (sequence, bytes) = published?;
+                    self.logged(sequence, bytes, clock::now()).await?;
+                }
+                Some(answered) = self.parts.answers.recv() => self.answered(answered).await,
+                message = self.deliveries.next() => if let Some(message) = message? {
+                    self.read(message).await?;
+                },
+                // Another partition's last place is given back without a word here.
+                () = tokio::time::sleep(Duration::from_millis(20)) => {}
+            }
+        }
+    }
+
+    async fn read(&mut self, message: Message) -> Result<(), balefire_bus::Error> {
+        self.logged(message.sequence, message.payload, message.stored_at)
+            .await
+    }
+
+    /// A message lies in DELIVERIES. Applied in the order of the log, once.
+    async fn logged(
+        &mut self,
+        sequence: u64,
+        bytes: Bytes,
+        at: Timestamp,
+    ) -> Result<(), balefire_bus::Error> {
+        self.order.insert(sequence, (bytes, at));
+        while let Some((sequence, (bytes, at))) = self.order.pop() {
+            let batch = match codec::delivery_batch(&bytes) {
+                Ok(batch) => batch,
+                Err(detail) => {
+                    let partition = self.parts.writer.partition;
+                    let stream = self.parts.topology.deliveries_stream(partition);
+                    let found = Malformed {
+                        stream: &stream,
+                        sequence,
+                        index: None,
+                        detail: &detail,
+                        payload: &bytes,
+                        at,
+                    };
+                    self.parts.letterbox.malformed(found).await;
+                    continue;
+                }
+            };
+            self.check_owner(sequence, &batch)?;
+            self.journal.stand(batch.step, batch.covered);
+            let step = self.journal.step();
+            self.parts.view.step.store(step, Ordering::Relaxed);
+            for record in batch.records {
+                self.fold(&batch.tenant, record);
+            }
+            if batch.covered > 0 {
+                let sequence = batch.covered;
+                self.parts.view.state().apply(Input::Covered { sequence });
+            }
+        }
+        Ok(())
+    }
+
+    /// A step of another owner behind our claim: the next publish would be refused, and what it
+    /// decided is its own to deliver.
+    fn check_owner(&self, sequence: u64, batch: &DeliveryBatch) -> Result<(), balefire_bus::Error> {
+        let foreign = !batch.owner.is_empty() && batch.owner != self.parts.writer.id[..];
+        if sequence > self.claimed && foreign {
+            return Err(balefire_bus::Error::Fenced {
+                subject: self
+                    .parts
+                    .topology
+                    .deliveries_step(self.parts.writer.partition),
+                expected: self.claimed,
+            });
+        }
+        Ok(())
+    }
+
+    fn fold(&mut self, tenant: &str, record: Logged) {
+        let input = match record {
+            Logged::Intent(intent) => Input::IntentLogged { tenant, intent },
+            Logged::Attempt(attempt) => {
+                if self.sending {
+                    count(attempt.outcome);
+                }
+                Input::AttemptLogged(attempt)
+            }
+            Logged::Requeue(requeue) => Input::Requeued(requeue),
+        };
+        let effects = self.parts.view.state().apply(input);
+        for effect in effects {
+            match effect {
+                Effect::Release {
+                    escalation_id,
+                    receiver,
+                } => {
+                    self.slots.remove(&(escalation_id, receiver));
+                }
+                Effect::Deliver(ticket) if self.sending => {
+                    self.parts.board.push(self.parts.writer.partition, ticket);
+                }
+                // Rebuilding: what is pending at its end is pushed then. The others do not follow
+                // from records.
+                Effect::Deliver(_)
+                | Effect::RecordIntents { .. }
+                | Effect::DeadLetter(_)
+                | Effect::RecordAttempt { .. } => {}
+            }
+        }
+    }
+
+    async fn escalated(&mut self, message: &Message) {
+        let sequence = message.sequence;
+        let (batch, whole) = match codec::escalations(&message.payload) {
+            Ok(batch) => (batch, None),
+            Err(detail) => (EscalationBatch::default(), Some(detail)),
+        };
+        if sequence > self.parts.view.state().position() {
+            let whole = whole.map(|detail| (None, detail));
+            let single = batch.bad.into_iter().map(|(i, detail)| (Some(i), detail));
+            for (index, detail) in whole.into_iter().chain(single) {
+                self.unreadable(message, index, &detail).await;
+            }
+        }
+        let escalations = batch.escalations;
+        let effects = self.parts.view.state().apply(Input::Escalated {
+            sequence,
+            escalations: &escalations,
+            now: clock::now(),
+        });
+        self.parts.view.read.store(sequence, Ordering::Relaxed);
+        for effect in effects {
+            if let Effect::RecordIntents {
+                sequence,
+                tenant,
+                intents,
+            } = effect
+            {
+                self.decided(&tenant, sequence, &intents, &escalations);
+            }
+        }
+    }
+
+    async fn unreadable(&self, message: &Message, index: Option<u32>, detail: &str) {
+        let partition = self.parts.writer.partition;
+        let stream = self.parts.topology.escalations_stream(partition);
+        let found = Malformed {
+            stream: &stream,
+            sequence: message.sequence,
+            index,
+            detail,
+            payload: &message.payload,
+            at: message.stored_at,
+        };
+        self.parts.letterbox.malformed(found).await;
+    }
+
+    fn decided(
+        &mut self,
+        tenant: &Arc<str>,
+        sequence: u64,
+        intents: &[Intent],
+        escalations: &[Escalation],
+    ) {
+        let told = intents.chunk_by(|a, b| a.escalation_id == b.escalation_id);
+        for intent in told.filter_map(<[Intent]>::first) {
+            let id = intent.escalation_id;
+            let one = escalations
+                .iter()
+                .find(|one| one.escalation_id == id && message_type(one.kind).is_some());
+            if let Some(one) = one {
+                self.parts.bodies.keep(one);
+            }
+        }
+        metrics::counter!("balefire_delivery_intents_total")
+            .increment(u64::try_from(intents.len()).unwrap_or(0));
+        self.journal.intents(tenant, sequence, intents);
+    }
+
+    async fn answered(&mut self, answered: Answered) {
+        let Answered { answer, slot } = answered;
+        let key = (answer.escalation_id, Arc::clone(&answer.receiver));
+        self.slots.insert(key.clone(), slot);
+        let effects = self.parts.view.state().apply(Input::Answered(answer));
+        for effect in effects {
+            match effect {
+                Effect::DeadLetter(dead) => {
+                    let body = self
+                        .parts
+                        .bodies
+                        .get(&dead.escalation_id, dead.sequence)
+                        .await;
+                    let partition = self.parts.writer.partition;
+                    let stream = self.parts.topology.escalations_stream(partition);
+                    let body = body.unwrap_or_default();
+                    self.parts.letterbox.delivery(&stream, dead, body).await;
+                }
+                Effect::RecordAttempt { tenant, attempt } => self.journal.attempt(tenant, attempt),
+                Effect::Release { .. } => {
+                    self.slots.remove(&key);
+                }
+                Effect::Deliver(ticket) => {
+                    self.parts.board.push(self.parts.writer.partition, ticket);
+                }
+                Effect::RecordIntents { .. } => {}
+            }
+        }
+    }
+}
+
+fn count(outcome: Outcome) {
+    let outcome = match outcome {
+        Outcome::Delivered => "delivered",
+        Outcome::Retry => "retry",
+        Outcome::DeadLettered => "dead_lettered",
+    };
+    metrics::counter!("balefire_delivery_attempts_total", "outcome" => outcome).increment(1);
+}

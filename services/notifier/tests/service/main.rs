@@ -1,0 +1,12 @@
+//! The notifier against a real nats-server and real HTTP receivers.
+
+#[cfg(test)]
+mod deadletters;
+#[cfg(test)]
+mod delivery;
+#[cfg(test)]
+mod receiver;
+#[cfg(test)]
+mod restart;
+#[cfg(test)]
+mod world;

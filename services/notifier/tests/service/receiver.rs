@@ -1,0 +1,154 @@
+//! A receiver that misbehaves on demand: a plain HTTP/1.1 server on a free loopback port.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// What the receiver does with a request.
+#[derive(Debug, Clone, Copy)]
+pub enum Act {
+    /// Answers with a status.
+    Status(u16),
+    /// Answers 503 with a Retry-After of so many seconds.
+    Later(u32),
+    /// Waits, then answers 200.
+    Slow(Duration),
+    /// Closes the connection without an answer.
+    Reset,
+}
+
+/// One request as it came.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub headers: BTreeMap<String, String>,
+    pub body: Vec<u8>,
+    pub at: tokio::time::Instant,
+}
+
+impl Request {
+    pub fn id(&self) -> &str {
+        &self.headers["webhook-id"]
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    script: Mutex<VecDeque<Act>>,
+    otherwise: Mutex<Act>,
+    requests: Mutex<Vec<Request>>,
+    taken: Mutex<Vec<String>>,
+}
+
+pub struct Receiver {
+    pub url: String,
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Receiver {
+    /// Follows `script`, then does `otherwise`.
+    pub async fn start(script: &[Act], otherwise: Act) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        let shared = Arc::new(Shared {
+            script: Mutex::new(script.iter().copied().collect()),
+            otherwise: Mutex::new(otherwise),
+            requests: Mutex::default(),
+            taken: Mutex::default(),
+        });
+        let serving = Arc::clone(&shared);
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, Arc::clone(&serving)));
+            }
+        });
+        Self { url, shared, task }
+    }
+
+    pub async fn good() -> Self {
+        Self::start(&[], Act::Status(200)).await
+    }
+
+    pub fn otherwise(&self, act: Act) {
+        *self.shared.otherwise.lock().unwrap() = act;
+    }
+
+    pub fn requests(&self) -> Vec<Request> {
+        self.shared.requests.lock().unwrap().clone()
+    }
+
+    /// Ids of the requests that were answered with success.
+    pub fn taken(&self) -> Vec<String> {
+        self.shared.taken.lock().unwrap().clone()
+    }
+}
+
+async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
+    let Some(request) = read(&mut stream).await else {
+        return;
+    };
+    let id = request.id().to_owned();
+    shared.requests.lock().unwrap().push(request);
+    let next = shared.script.lock().unwrap().pop_front();
+    let act = next.unwrap_or(*shared.otherwise.lock().unwrap());
+    let (status, more) = match act {
+        Act::Status(status) => (status, String::new()),
+        Act::Later(seconds) => (503, format!("retry-after: {seconds}\r\n")),
+        Act::Slow(wait) => {
+            tokio::time::sleep(wait).await;
+            (200, String::new())
+        }
+        Act::Reset => return,
+    };
+    if (200..300).contains(&status) {
+        shared.taken.lock().unwrap().push(id);
+    }
+    let answer = format!(
+        "HTTP/1.1 {status} X\r\n{more}location: http://127.0.0.1:1/\r\ncontent-length: 9\r\nconnection: close\r\n\r\nscripted\n"
+    );
+    let _gone = stream.write_all(answer.as_bytes()).await;
+}
+
+async fn read(stream: &mut TcpStream) -> Option<Request> {
+    let mut bytes = Vec::new();
+    let head = loop {
+        if let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {
+            break end;
+        }
+        if stream.read_buf(&mut bytes).await.ok()? == 0 {
+            return None;
+        }
+    };
+    let text = String::from_utf8_lossy(&bytes[..head]).into_owned();
+    let headers: BTreeMap<_, _> = text
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+        .collect();
+    let length: usize = headers["content-length"].parse().unwrap();
+    while bytes.len() < head + 4 + length {
+        if stream.read_buf(&mut bytes).await.ok()? == 0 {
+            return None;
+        }
+    }
+    Some(Request {
+        headers,
+        body: bytes[head + 4..].to_vec(),
+        at: tokio::time::Instant::now(),
+    })
+}

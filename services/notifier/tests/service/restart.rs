@@ -1,0 +1,141 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use balefire_wire::deadletter::v1::ReplayDeadLettersRequest;
+
+use crate::receiver::{Act, Receiver};
+use crate::world::{World, config, escalation, until};
+
+const MANY: u8 = 40;
+
+async fn escalate_many(world: &mut World) {
+    for id in 0..MANY {
+        world.escalate(usize::from(id % 2), &[escalation(id)]).await;
+    }
+}
+
+/// How often each id was taken, and that each id always had one body.
+fn counts(receiver: &Receiver) -> BTreeMap<String, usize> {
+    let mut bodies: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    for request in receiver.requests() {
+        let id = request.id().to_owned();
+        let body = bodies.entry(id).or_insert_with(|| request.body.clone());
+        assert_eq!(*body, request.body);
+    }
+    let mut counts = BTreeMap::new();
+    for id in receiver.taken() {
+        *counts.entry(id).or_insert(0) += 1;
+    }
+    counts
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_loses_nothing_and_repeats_at_most_what_was_in_flight() {
+    let mut world = World::start().await;
+    let receiver = Receiver::start(&[], Act::Slow(Duration::from_millis(5))).await;
+    let settings = config(&[("soc", &receiver.url)]);
+    let mut notifier = world.notifier(&settings).await;
+    escalate_many(&mut world).await;
+    let mut kills = 0;
+    for reached in [3, 9, 15, 30] {
+        until("some are delivered", async || {
+            (receiver.taken().len() >= reached).then_some(())
+        })
+        .await;
+        notifier.kill();
+        kills += 1;
+        notifier = world.notifier(&settings).await;
+    }
+    notifier.settled(&world).await;
+    let counts = counts(&receiver);
+    assert_eq!(counts.len(), usize::from(MANY));
+    let repeated: usize = counts.values().map(|count| count - 1).sum();
+    assert!(repeated <= kills, "{repeated} repeated by {kills} kills");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_repeats_nothing() {
+    let mut world = World::start().await;
+    let receiver = Receiver::start(&[], Act::Slow(Duration::from_millis(5))).await;
+    let settings = config(&[("soc", &receiver.url)]);
+    let notifier = world.notifier(&settings).await;
+    escalate_many(&mut world).await;
+    until("some are delivered", async || {
+        (receiver.taken().len() >= 5).then_some(())
+    })
+    .await;
+    notifier.stop().await;
+    let notifier = world.notifier(&settings).await;
+    notifier.settled(&world).await;
+    let counts = counts(&receiver);
+    assert_eq!(counts.len(), usize::from(MANY));
+    assert!(counts.values().all(|count| *count == 1), "{counts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_nats_server_loses_and_repeats_nothing() {
+    let mut world = World::start().await;
+    let receiver = Receiver::start(&[], Act::Slow(Duration::from_millis(5))).await;
+    let notifier = world.notifier(&config(&[("soc", &receiver.url)])).await;
+    escalate_many(&mut world).await;
+    until("some are delivered", async || {
+        (receiver.taken().len() >= 5).then_some(())
+    })
+    .await;
+    world.kill_server().await;
+    notifier.settled(&world).await;
+    let counts = counts(&receiver);
+    assert_eq!(counts.len(), usize::from(MANY));
+    assert!(counts.values().all(|count| *count == 1), "{counts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retries_and_dead_letters_outlive_a_kill() {
+    let mut world = World::start().await;
+    let receiver = Receiver::start(&[], Act::Status(500)).await;
+    let settings = config(&[("soc", &receiver.url)]);
+    let notifier = world.notifier(&settings).await;
+    world.escalate(0, &[escalation(1), escalation(2)]).await;
+    notifier.await_letters(2).await;
+    notifier.settled(&world).await;
+    let before = receiver.requests().len();
+    notifier.kill();
+    receiver.otherwise(Act::Status(200));
+    let notifier = world.notifier(&settings).await;
+    notifier.settled(&world).await;
+    assert_eq!(
+        receiver.requests().len(),
+        before,
+        "dead letters wait for people"
+    );
+    assert_eq!(notifier.await_letters(2).await.len(), 2);
+    let all = ReplayDeadLettersRequest {
+        all: true,
+        ..ReplayDeadLettersRequest::default()
+    };
+    let answer = notifier.letters().replay_dead_letters(all).await.unwrap();
+    assert_eq!(answer.into_inner().replayed.len(), 2);
+    notifier.settled(&world).await;
+    notifier.kill();
+    let notifier = world.notifier(&settings).await;
+    notifier.settled(&world).await;
+    assert_eq!(counts(&receiver).values().sum::<usize>(), 2);
+    assert!(notifier.open_letters().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_notifier_fences_the_first() {
+    let mut world = World::start().await;
+    let receiver = Receiver::good().await;
+    let settings = config(&[("soc", &receiver.url)]);
+    let first = world.notifier(&settings).await;
+    let second = world.notifier(&settings).await;
+    world.escalate(0, &[escalation(1)]).await;
+    second.settled(&world).await;
+    until("the first is stopped", async || {
+        let status = first.status().await;
+        status.reason.contains("another notifier").then_some(())
+    })
+    .await;
+    assert_eq!(receiver.taken(), ["01".repeat(16)]);
+}
