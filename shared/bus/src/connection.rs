@@ -331,7 +331,12 @@ fn note(event: &Event, name: &str, connected: &watch::Sender<bool>) {
             connected.send_replace(true);
             tracing::info!(name, "connected to nats");
         }
-        Event::Disconnected | Event::Closed => {
+        // Only ever on our own wish.
+        Event::Closed => {
+            connected.send_replace(false);
+            tracing::debug!(name, "nats connection closed");
+        }
+        Event::Disconnected => {
             connected.send_replace(false);
             tracing::warn!(name, %event, "nats connection lost");
         }
