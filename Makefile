@@ -1,7 +1,7 @@
 # `make demo` runs the main job on a fresh machine; `make test` runs everything that a clean machine
 # needs to trust it.
 .DEFAULT_GOAL := help
-.PHONY: help demo build test lint unit contract e2e integrations golden
+.PHONY: help demo build test lint unit contract e2e figures
 
 BALEFIRE := $(or $(CARGO_TARGET_DIR),target)/release/balefire
 
@@ -26,6 +26,9 @@ contract: ## proto/ against buf's STANDARD rules
 
 e2e: build ## the whole way, as users run it
 	deploy/tools/with-nats.sh "$$(deploy/tools/venv.sh e2e deploy/e2e/requirements.txt)/python" deploy/e2e/run.py --binary $(BALEFIRE)
+
+figures: build ## first figures of the whole way, from real processes
+	deploy/tools/with-nats.sh python3 deploy/e2e/figures.py --binary $(BALEFIRE)
 
 test: lint contract unit e2e ## everything
 	$(MAKE) demo ONCE=1
