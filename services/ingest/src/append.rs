@@ -11,9 +11,9 @@ use balefire_event::limits::{
 use balefire_event::{BarrierId, Timestamp, Timing};
 use balefire_ingest_core::{self as core, Provenance, Reason, Violation};
 use balefire_kit::clock;
+use balefire_wire::encoded_len;
 use balefire_wire::ingest::v1::NativeEvent;
 use bytes::Bytes;
-use prost::Message as _;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::budget::Budget;
@@ -84,7 +84,7 @@ impl Records<'_> {
     fn bytes(&self) -> usize {
         match self {
             Self::Raw(records, _) => records.iter().map(Bytes::len).sum(),
-            Self::Typed(events) => events.iter().map(NativeEvent::encoded_len).sum(),
+            Self::Typed(events) => events.iter().map(encoded_len).sum(),
         }
     }
 }
@@ -347,7 +347,7 @@ fn admit<'a>(
         Records::Typed(events) => {
             let event = events.get(index).ok_or(missing)?;
             let bodies = event.request.len() + event.response.len();
-            if event.encoded_len().saturating_sub(bodies) > EVENT_BYTES_MAX {
+            if encoded_len(event).saturating_sub(bodies) > EVENT_BYTES_MAX {
                 return Err(Violation::new(
                     "",
                     Reason::TooLarge,

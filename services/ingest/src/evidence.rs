@@ -8,7 +8,7 @@ use balefire_event::{DedupId, Sealed};
 use balefire_ingest_core::Evidence;
 use balefire_ingest_core::evidence::{EVIDENCE_KEPT_MAX, RECORD_OVERHEAD_BYTES};
 use balefire_kit::clock;
-use balefire_wire::{BatchWriter, Header, RecordRef, event, log};
+use balefire_wire::{BatchWriter, Header, RecordRef, encoded_len, event, log};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 
@@ -88,7 +88,7 @@ impl Writer {
         for (partition, records) in partitions {
             let mut batch = BatchWriter::default();
             for record in records {
-                let size = prost::Message::encoded_len(&record) + RECORD_OVERHEAD_BYTES / 8;
+                let size = encoded_len(&record) + RECORD_OVERHEAD_BYTES / 8;
                 if !batch.is_empty() && batch.len() + size > MESSAGE_BYTES_MAX {
                     messages.push((partition, self.finish(tenant, &mut batch)));
                 }

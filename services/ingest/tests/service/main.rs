@@ -1,0 +1,10 @@
+//! Ingest as its clients meet it, in front of a real nats-server.
+
+#[cfg(test)]
+mod fault;
+#[cfg(test)]
+mod grpc;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod http;
