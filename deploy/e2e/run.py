@@ -31,6 +31,10 @@ def differ(name, got, want):
     check(not missing and not extra, f"{name}: missing {len(missing)} {sorted(missing)[:3]}, unexpected {len(extra)} {sorted(extra)[:3]}")
 
 
+def delivered_all(receiver, want):
+    wait_for(lambda: len({message_id for message_id, _ in list(receiver.deliveries)}) >= len(want), "the deliveries")
+
+
 class World:
     def __init__(self, binary, folder, count):
         self.binary, self.folder, self.count = binary, Path(folder), count
@@ -90,6 +94,7 @@ def killed(world):
         up.start()
         world.send(up)
         world.evaluated("after kill -9", up)
+        delivered_all(receiver, world.want)
         wait_for(up.settled, "the notifier to finish")
     finally:
         up.stop()
@@ -112,6 +117,7 @@ def separate(world):
         wanted = len(world.want)
         wait_for(lambda: len(client.escalations(four.addr["rule-engine"])) >= wanted, "the escalations")
         world.evaluated("four processes", client, four.addr["rule-engine"])
+        delivered_all(receiver, world.want)
         wait_for(lambda: client.settled(four.addr["notifier"]), "the notifier to finish")
     finally:
         four.stop()
