@@ -61,8 +61,9 @@ pub fn admit_json<'a>(
     if bytes.len() - input.bodies_wire_bytes > EVENT_BYTES_MAX {
         return Err(TOO_LARGE);
     }
-    // Without an id, the bytes and their place among identical ones are the id.
-    let derive = |_: &Digest| derived_id(bytes.trim_ascii(), provenance.occurrence);
+    // Without an id, the bytes and their place among identical ones are the id. Exactly the bytes
+    // given: who counts occurrences compares the same ones.
+    let derive = |_: &Digest| derived_id(bytes, provenance.occurrence);
     admit(door, input, provenance.fallback_id, derive)
 }
 

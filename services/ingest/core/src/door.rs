@@ -79,7 +79,7 @@ impl Door {
 /// Which of several identical records one is, where it has no id of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Provenance<'a> {
-    /// How many identical records came before it.
+    /// How many identical records, byte for byte, came before it. Trim lines first.
     pub occurrence: u32,
     /// An id given by the request (Idempotency-Key and index). Empty: none.
     pub fallback_id: &'a str,
