@@ -144,18 +144,21 @@ impl Engine {
             found = counting.keys.with(&tenant, key, |window| {
                 let breaches = window.insert(&window_spec, entry, emitted);
                 let found = Found::all(window, &window_spec, &breaches);
-                for breach in &breaches {
-                    window.trim(&window_spec, breach.at, true);
-                }
                 let slot = window_spec.slot_of(event.t);
-                let now_emitted = breaches.iter().any(|breach| breach.slot == slot);
+                let mut now_emitted = false;
+                for breach in breaches.iter().filter(|_| !straggler) {
+                    window.trim(&window_spec, breach.at, true);
+                    now_emitted |= breach.slot == slot;
+                }
                 window.trim(&window_spec, event.t, now_emitted || emitted(slot));
                 found
             });
         }
         if straggler {
+            // What it breaches is found again by the repair, which knows the slots around it.
             self.counters.stragglers += 1;
             self.ask_for_repair(place, key, event);
+            return;
         }
         self.emit(place, key, event, &found, effects);
     }

@@ -44,7 +44,8 @@ impl Engine {
     }
 
     /// Forgets slots that ended by low watermark − (L + W + R), W the largest of the book's
-    /// generations. What reaches back into one is a straggler from then on.
+    /// generations. What can breach one, or the slot behind it, is a straggler from then on: the
+    /// fold needs the neighbour.
     fn sweep_book(&mut self, index: usize, reached: Timestamp) {
         let counting = self.generations.iter().filter_map(|g| g.counting.as_ref());
         let window = counting
@@ -56,12 +57,14 @@ impl Engine {
             return;
         };
         let cut = reached.minus(window).minus(book.rearm);
+        let rearm = book.rearm;
         let Some(end) = book.drop_until(cut) else {
             return;
         };
         let counting = self.generations.iter_mut().filter_map(|g| g.counting.as_mut());
         for counting in counting.filter(|counting| counting.book == index) {
-            counting.raise_horizon(end.minus(1));
+            let behind = end.plus(rearm).minus(counting.window.window());
+            counting.raise_horizon(end.max(behind).minus(1));
         }
     }
 

@@ -103,7 +103,7 @@ fn hazardous(seed: u64, bits: u64) -> (World, Rng) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3_000))]
+    #![proptest_config(ProptestConfig::with_cases(600))]
 
     #[test]
     fn any_interleaving_gives_the_defined_set(seed in any::<u64>(), bits in 0u64..256) {

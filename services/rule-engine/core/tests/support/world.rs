@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use balefire_event::digest::FieldHasher;
 use balefire_event::identity::TenantKey;
 use balefire_event::{
     Assurance, Category, DedupId, Digest, Escalation, Event, Field, Identity, IdentityKind, Lane,
@@ -78,7 +79,13 @@ pub fn spec(id: u8, n: u64, window: i64, rearm: i64) -> RuleSpec {
         atlas: Vec::new(),
         owasp: Vec::new(),
         categories: vec![Category::GuardrailBlock],
-        signature: Digest([u8::try_from((n * 37 + window.unsigned_abs() * 11 + rearm.unsigned_abs() * 5) % 251).unwrap(); 32]),
+        signature: Digest(
+            FieldHasher::new("test rule")
+                .number(n as i64)
+                .number(window)
+                .number(rearm)
+                .digest(),
+        ),
         matcher: Arc::new(OfCategory(Category::GuardrailBlock)),
     }
 }
@@ -132,7 +139,7 @@ pub struct World {
 }
 
 impl World {
-    pub fn events(&self) -> impl Iterator<Item = &Event<'static>> {
+    pub fn events(&self) -> impl Iterator<Item = &Event<'static>> + Clone {
         self.lanes.iter().flatten().filter_map(|r| r.event.as_ref())
     }
     pub fn engine(&self) -> Engine {
