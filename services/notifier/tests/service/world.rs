@@ -211,6 +211,7 @@ pub fn config(receivers: &[(&str, &str)]) -> Config {
 /// A notifier in a runtime of its own, so that it can be killed with all that it does.
 pub struct Notifier {
     runtime: Option<tokio::runtime::Runtime>,
+    serving: Option<tokio::task::JoinHandle<()>>,
     shutdown: CancellationToken,
     channel: Channel,
 }
@@ -227,7 +228,7 @@ impl Notifier {
         let credential = world.credentials.of(Role::Notifier);
         let (config, token) = (config.clone(), shutdown.clone());
         let (address, bound) = tokio::sync::oneshot::channel();
-        runtime.spawn(async move {
+        let serving = runtime.spawn(async move {
             let bus = Bus::connect(&url, &credential, "notifier").await.unwrap();
             let free = "127.0.0.1:0".parse().unwrap();
             let listeners = Listeners::bind(free, free).await.unwrap();
@@ -239,7 +240,9 @@ impl Notifier {
             };
             let service = balefire_notifier::start(&config, deps);
             let open = Authenticator::open();
-            balefire_kit::serve(listeners, vec![service], open, None, &url, token).await
+            balefire_kit::serve(listeners, vec![service], open, None, &url, token)
+                .await
+                .unwrap();
         });
         let address = bound.await.unwrap();
         let channel = until("a connection", async || {
@@ -249,6 +252,7 @@ impl Notifier {
         .await;
         let notifier = Self {
             runtime: Some(runtime),
+            serving: Some(serving),
             shutdown,
             channel,
         };
@@ -266,13 +270,11 @@ impl Notifier {
         }
     }
 
-    /// Ends it as SIGTERM does, and waits.
+    /// Ends it as SIGTERM does, and waits until it has drained.
     pub async fn stop(mut self) {
         self.shutdown.cancel();
-        if let Some(runtime) = self.runtime.take() {
-            tokio::task::spawn_blocking(move || runtime.shutdown_timeout(DEADLINE))
-                .await
-                .unwrap();
+        if let Some(serving) = self.serving.take() {
+            serving.await.unwrap();
         }
     }
 
