@@ -139,6 +139,31 @@ async fn a_graceful_stop_leaves_a_checkpoint_that_continues() {
     }
 }
 
+/// Inputs without output are in no list yet: only the checkpoint knows that they are consumed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn inputs_without_output_are_in_the_next_list_after_a_restart() {
+    let harness = Harness::start().await;
+    for lane in [Lane::Bulk, Lane::Urgent] {
+        harness.input(lane, 1, COUNT).await;
+    }
+    let mut running = harness.drive(harness.store().await, Thirds::new());
+    running.reported(|report| report.consumed == 2).await;
+    running.stop().await;
+    let kept = harness.store().await.load("rule-engine.0").await;
+    let meta = kept.unwrap().unwrap().meta;
+    assert_eq!((meta.step, meta.tail.len()), (0, 2));
+
+    harness.mark().await;
+    let running = harness.drive(harness.store().await, Thirds::new());
+    outputs_are_exact(&harness, 1, &BTreeSet::new()).await;
+    running.crash().await;
+    // Now the list is in the log, and the checkpoint may still stand in its middle.
+    harness.mark().await;
+    let running = harness.drive(harness.store().await, Thirds::new());
+    outputs_are_exact(&harness, 2, &BTreeSet::new()).await;
+    running.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_owner_that_was_taken_over_is_refused() {
     let harness = Harness::start().await;

@@ -98,7 +98,7 @@ impl Harness {
     /// Starts a driver of the one partition.
     pub fn drive(&self, store: Store, stage: Thirds) -> Running {
         let settings = Settings {
-            checkpoint_interval: Duration::from_millis(30),
+            checkpoint_interval: Duration::from_millis(5),
             reclaim_delay: 2 * DEADLINE,
         };
         let driver = Driver::new(self.engine.clone(), store, self.plan(), settings);
