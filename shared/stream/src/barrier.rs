@@ -87,8 +87,7 @@ impl Barriers {
 
     /// Forgets what was placed an hour before the watermark.
     pub fn forget(&mut self, low: Timestamp) {
-        self.open
-            .retain(|open| open.at.plus(BARRIER_AGE_MAX) > low);
+        self.open.retain(|open| open.at.plus(BARRIER_AGE_MAX) > low);
     }
 
     /// How many are open.

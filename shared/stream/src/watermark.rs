@@ -106,10 +106,12 @@ impl Lateness {
     }
 
     /// The largest L seen in the last L + `window`, nanoseconds; what was seen longer ago than
-    /// that before `low` is forgotten. `None` where nothing is left.
+    /// that before `low` is forgotten, but for the newest. `None` where none was seen yet.
     pub fn largest(&mut self, low: Timestamp, window: i64) -> Option<i64> {
+        // A larger bound is kept only where it is older, so the smallest is the newest.
+        let newest = self.last_seen.first_key_value().map(|(l, _)| *l);
         self.last_seen
-            .retain(|l, at| at.plus(*l).plus(window) > low);
+            .retain(|l, at| Some(*l) == newest || at.plus(*l).plus(window) > low);
         self.last_seen.last_key_value().map(|(l, _)| *l)
     }
 }
@@ -144,7 +146,11 @@ mod tests {
         lateness.observe(100, Timestamp(0));
         lateness.observe(10, Timestamp(50));
         assert_eq!(lateness.largest(Timestamp(104), 5), Some(100));
-        assert_eq!(lateness.largest(Timestamp(105), 5), None);
+        assert_eq!(
+            lateness.largest(Timestamp(105), 5),
+            Some(10),
+            "the newest stays"
+        );
         lateness.observe(10, Timestamp(100));
         lateness.observe(20, Timestamp(100));
         assert_eq!(lateness.largest(Timestamp(105), 5), Some(20));

@@ -58,9 +58,11 @@ fn fed(rows: &[Row], rule: Rule, trim: Trim) -> (BTreeSet<i64>, Window<()>) {
             window.trim(&spec, Timestamp(t), known);
         }
         let sorted = window.entries().windows(2);
-        assert!(sorted.into_iter().all(|pair| {
-            (pair[0].t, pair[0].dedup_id) < (pair[1].t, pair[1].dedup_id)
-        }));
+        assert!(
+            sorted
+                .into_iter()
+                .all(|pair| { (pair[0].t, pair[0].dedup_id) < (pair[1].t, pair[1].dedup_id) })
+        );
     }
     (emitted, window)
 }
@@ -232,7 +234,11 @@ fn every_order_of_every_set_up_to_five_breaches_what_is_defined() {
 
 #[test]
 fn the_threshold_is_strict_and_both_ends_of_the_window_count() {
-    let rule = Rule { n: 10, w: 300, r: 300 };
+    let rule = Rule {
+        n: 10,
+        w: 300,
+        r: 300,
+    };
     let ten: Vec<Row> = (0..10).map(|i| (i64::from(i) * 30, i, true)).collect();
     assert!(fed(&ten, rule, Trim::Always).0.is_empty());
     for (t, fires) in [(270, true), (299, true), (300, true), (301, false)] {

@@ -247,9 +247,10 @@ impl Engine {
             self.recent.insert(escalation.escalation_id);
             return;
         }
-        let book = self.books.iter_mut().find(|book| {
-            book.rule == escalation.rule_id && book.rearm == escalation.rearm
-        });
+        let book = self
+            .books
+            .iter_mut()
+            .find(|book| book.rule == escalation.rule_id && book.rearm == escalation.rearm);
         let Some(book) = book else { return };
         let parts = escalation.key.iter();
         let key = balefire_event::escalation::canonical_key(

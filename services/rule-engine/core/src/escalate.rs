@@ -110,10 +110,7 @@ fn base(
     assurance: Option<Assurance>,
 ) -> Escalation {
     let doubt = timing != Timing::OnTime
-        || matches!(
-            assurance,
-            Some(Assurance::Claimed | Assurance::Conflicting)
-        );
+        || matches!(assurance, Some(Assurance::Claimed | Assurance::Conflicting));
     Escalation {
         escalation_id: id,
         episode_id: id,

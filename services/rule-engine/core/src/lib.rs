@@ -30,9 +30,7 @@ mod state;
 mod sweep;
 
 pub use counters::{Counters, RuleCounters};
-pub use effect::{
-    BatchHeader, Effect, EngineConfig, RECENT_LEN_MAX, RULE_PANICKED, RepairRequest,
-};
+pub use effect::{BatchHeader, Effect, EngineConfig, RECENT_LEN_MAX, RULE_PANICKED, RepairRequest};
 pub use engine::{Engine, Error};
 pub use generation::Contribution;
 pub use replay::{Replay, replay};

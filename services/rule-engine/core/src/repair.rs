@@ -132,14 +132,18 @@ impl Engine {
         if !write_key(&mut key, &counting.group_by, event) {
             return;
         }
-        let open_key = (place, Arc::clone(&self.current.tenant), key.into_boxed_slice());
+        let open_key = (
+            place,
+            Arc::clone(&self.current.tenant),
+            key.into_boxed_slice(),
+        );
         let Some(open) = self.open.get_mut(&open_key) else {
             return;
         };
         let spec = counting.window;
         let reach = spec.window();
-        let in_reach = open.pending.first.minus(reach) <= event.t
-            && event.t <= open.pending.last.plus(reach);
+        let in_reach =
+            open.pending.first.minus(reach) <= event.t && event.t <= open.pending.last.plus(reach);
         // Such an event was matched before; one that panicked then is a dead letter.
         let matcher = &generation.spec().matcher;
         let matches = std::panic::AssertUnwindSafe(|| matcher.matches(event));
@@ -159,7 +163,8 @@ impl Engine {
         }
         let slot = spec.slot_of(event.t);
         let now_emitted = breaches.iter().any(|breach| breach.slot == slot);
-        open.window.trim(&spec, event.t, now_emitted || emitted(slot));
+        open.window
+            .trim(&spec, event.t, now_emitted || emitted(slot));
         if !found.is_empty() {
             let straggler = open.pending.straggler.clone();
             self.emit(place, &open_key.2, &straggler, &found, effects);

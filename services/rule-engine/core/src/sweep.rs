@@ -61,7 +61,10 @@ impl Engine {
         let Some(end) = book.drop_until(cut) else {
             return;
         };
-        let counting = self.generations.iter_mut().filter_map(|g| g.counting.as_mut());
+        let counting = self
+            .generations
+            .iter_mut()
+            .filter_map(|g| g.counting.as_mut());
         for counting in counting.filter(|counting| counting.book == index) {
             let behind = end.plus(rearm).minus(counting.window.window());
             counting.raise_horizon(end.max(behind).minus(1));

@@ -26,10 +26,14 @@ fn defined<'e>(
     for (index, (first, specs)) in rule_sets.iter().enumerate() {
         let end = rule_sets.get(index + 1).map_or(u64::MAX, |(next, _)| *next);
         for spec in specs {
-            let RuleKind::Threshold(rule) = &spec.kind else { continue };
+            let RuleKind::Threshold(rule) = &spec.kind else {
+                continue;
+            };
             for ((_, user), entries) in by_key(events.clone(), *first, end) {
                 for (t, may_breach) in entries.values() {
-                    let inside = entries.values().filter(|(u, _)| t - rule.window <= *u && u <= t);
+                    let inside = entries
+                        .values()
+                        .filter(|(u, _)| t - rule.window <= *u && u <= t);
                     if *may_breach && inside.count() as u64 > rule.n {
                         let slot = (*t as f64 / rule.rearm as f64).floor() as i64;
                         found.insert((spec.id, user.clone(), rule.rearm, slot * rule.rearm));
@@ -86,13 +90,18 @@ fn check_fold(owner: &Owner<'_>) {
         let escalation = &logged.escalation;
         let (rule, user, rearm, start) = slot_of(escalation);
         let known = seen.entry((rule, user, rearm)).or_default();
-        let neighbour = known.get(&(start - rearm)).or_else(|| known.get(&(start + rearm)));
+        let neighbour = known
+            .get(&(start - rearm))
+            .or_else(|| known.get(&(start + rearm)));
         let (kind, episode) = match neighbour {
             Some(episode) => (EscalationKind::Continued, *episode),
             None => (EscalationKind::Raised, escalation.escalation_id),
         };
         assert_eq!((escalation.kind, escalation.episode_id), (kind, episode));
-        assert!(known.insert(start, episode).is_none(), "repeated: {escalation:?}");
+        assert!(
+            known.insert(start, episode).is_none(),
+            "repeated: {escalation:?}"
+        );
     }
 }
 
@@ -235,5 +244,8 @@ fn the_hazards_bite() {
         escalations += owner.out.len();
         assert!(owner.engine.low_watermark() > Some(Timestamp(0)));
     }
-    assert!(repairs > 100 && escalations > 300, "{repairs} {escalations}");
+    assert!(
+        repairs > 100 && escalations > 300,
+        "{repairs} {escalations}"
+    );
 }

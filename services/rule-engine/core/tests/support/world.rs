@@ -200,7 +200,15 @@ pub fn world(rng: &mut Rng, hazards: Hazards, small: bool) -> World {
     for lane in 0..3 {
         let every = rng.pick(&[3, 7, 15]);
         for stored_at in (0..span + 100).step_by(usize::try_from(every).unwrap()) {
-            raw.push((lane, Record { stored_at, lateness, received_at: stored_at, event: None }));
+            raw.push((
+                lane,
+                Record {
+                    stored_at,
+                    lateness,
+                    received_at: stored_at,
+                    event: None,
+                },
+            ));
         }
     }
     raw.sort_by_key(|(_, record)| record.stored_at);
@@ -211,10 +219,19 @@ pub fn world(rng: &mut Rng, hazards: Hazards, small: bool) -> World {
     let mut rule_sets = vec![(0, vec![spec(1, n as u64, w, r)])];
     if hazards.generations {
         let (n, w) = (rng.between(0, 3), rng.between(1, 8));
-        let r = if rng.chance(50) { r } else { rng.pick(&[1, 2, 3, 5, 12]) };
+        let r = if rng.chance(50) {
+            r
+        } else {
+            rng.pick(&[1, 2, 3, 5, 12])
+        };
         rule_sets.push((1, vec![spec(1, n as u64, w, r)]));
     }
-    World { bounds, lanes, rule_sets, lateness }
+    World {
+        bounds,
+        lanes,
+        rule_sets,
+        lateness,
+    }
 }
 
 fn raw_events(
@@ -226,13 +243,25 @@ fn raw_events(
     small: bool,
 ) -> Vec<(usize, Record)> {
     let changed_at = rng.between(1, span);
-    let count = if small { rng.between(3, 8) } else { rng.between(6, 24) };
+    let count = if small {
+        rng.between(3, 8)
+    } else {
+        rng.between(6, 24)
+    };
     let mut raw = Vec::new();
     for index in 0..count {
         let mut stored = rng.below(span);
         let lane = usize::try_from(rng.below(3)).unwrap();
-        let own = if hazards.other_lateness && rng.chance(50) { rng.pick(&[0, 2, 30]) } else { lateness };
-        let own = if hazards.raised_lateness && stored > span / 2 && rng.chance(40) { span } else { own };
+        let own = if hazards.other_lateness && rng.chance(50) {
+            rng.pick(&[0, 2, 30])
+        } else {
+            lateness
+        };
+        let own = if hazards.raised_lateness && stored > span / 2 && rng.chance(40) {
+            span
+        } else {
+            own
+        };
         let received = stored + rng.between(-(bounds.skew / 2), bounds.skew / 2);
         let occurred = match rng.below(100) {
             0..10 if hazards.late => received - own - rng.between(1, 10),
@@ -258,7 +287,15 @@ fn raw_events(
             lateness: own,
             ..Event::default()
         };
-        raw.push((lane, Record { stored_at: stored, lateness: own.max(lateness), received_at: received, event: Some(event.clone()) }));
+        raw.push((
+            lane,
+            Record {
+                stored_at: stored,
+                lateness: own.max(lateness),
+                received_at: received,
+                event: Some(event.clone()),
+            },
+        ));
         while hazards.copies && rng.chance(35) {
             let reach = rng.pick(&[3, 10, span]);
             stored += rng.between(0, reach);
@@ -268,7 +305,15 @@ fn raw_events(
             if hazards.copies_change_revision {
                 event.control_revision = u64::from(stored >= changed_at && !rng.chance(20));
             }
-            raw.push((lane, Record { stored_at: stored, lateness: own.max(lateness), received_at: received, event: Some(event.clone()) }));
+            raw.push((
+                lane,
+                Record {
+                    stored_at: stored,
+                    lateness: own.max(lateness),
+                    received_at: received,
+                    event: Some(event.clone()),
+                },
+            ));
         }
     }
     raw
@@ -348,7 +393,10 @@ impl<'w> Owner<'w> {
 
     fn log(&mut self, escalation: Escalation) {
         let stored_at = self.now;
-        self.out.push(Logged { stored_at, escalation });
+        self.out.push(Logged {
+            stored_at,
+            escalation,
+        });
     }
 
     fn load(&mut self, from: Option<Timestamp>) {
@@ -370,13 +418,16 @@ impl<'w> Owner<'w> {
                     continue;
                 }
                 if let Some(event) = &record.event {
-                    self.engine.repair_event(Lane::ALL[lane], TENANT, event, &mut effects);
+                    self.engine
+                        .repair_event(Lane::ALL[lane], TENANT, event, &mut effects);
                 }
             }
         }
         self.engine.repair_end();
         for effect in effects {
-            let Effect::Escalate(escalation) = effect else { panic!("{effect:?}") };
+            let Effect::Escalate(escalation) = effect else {
+                panic!("{effect:?}")
+            };
             self.log(*escalation);
         }
     }
@@ -396,7 +447,14 @@ impl<'w> Owner<'w> {
             self.positions = [0; 3];
             return self.load(None);
         };
-        let lateness = self.world.lanes.iter().flatten().map(|r| r.lateness).max().unwrap();
+        let lateness = self
+            .world
+            .lanes
+            .iter()
+            .flatten()
+            .map(|r| r.lateness)
+            .max()
+            .unwrap();
         let start = self.engine.rebuild_from(low, lateness);
         self.engine = self.world.engine();
         self.engine.loaded_from(start);
