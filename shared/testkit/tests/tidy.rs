@@ -42,7 +42,8 @@ const EDGES: [Row; 19] = [
     shell("balefire-wire", &["event"], &[]),
     shell("balefire-bus", &["event"], &[]),
     shell("balefire-store", &[], &[]),
-    shell("balefire-kit", &["event", "wire"], &[]),
+    // The flags that reach the broker are the same in every main.
+    shell("balefire-kit", &["bus", "event", "wire"], &[]),
     shell("balefire-client", &["event", "wire"], &[]),
     shell(
         "balefire-driver",

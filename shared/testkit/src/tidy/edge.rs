@@ -45,16 +45,7 @@ pub const OWNERS: [(&str, &[&str]); 10] = [
     ("reqwest", &["balefire-notifier"]),
     ("tracing-subscriber", &["balefire-kit"]),
     ("metrics-exporter-prometheus", &["balefire-kit"]),
-    // The client and the door measure encoded requests against the limits; they hold no codec.
-    (
-        "prost",
-        &[
-            "balefire-wire",
-            "balefire-testkit",
-            "balefire-client",
-            "balefire-ingest",
-        ],
-    ),
+    ("prost", &["balefire-wire", "balefire-testkit"]),
 ];
 
 const HOW: &str = "if the arrow is meant, add it to the table in shared/testkit/tests/tidy.rs, \
