@@ -107,6 +107,7 @@ fn writes(role: Role, topology: &Topology) -> Vec<String> {
         ],
         Role::Correlator => vec![
             format!("events.g{g}.*.*.c.*"),
+            format!("intake.g{g}.bulk.*.c.*"),
             format!("intake.g{g}.*.*.tick"),
         ],
         Role::RuleEngine => vec![

@@ -185,6 +185,11 @@ impl Topology {
     pub fn intake_door(&self, lane: Lane, partition: u32) -> String {
         self.laned("intake", lane, partition, "door")
     }
+    /// From the correlator's partition `source`, for events that lie here; fenced.
+    #[must_use]
+    pub fn intake_forwarded(&self, lane: Lane, partition: u32, source: u32) -> String {
+        self.laned("intake", lane, partition, &format!("c.{source}"))
+    }
     /// Time passing, from the correlator's timers.
     #[must_use]
     pub fn intake_tick(&self, lane: Lane, partition: u32) -> String {
