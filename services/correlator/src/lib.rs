@@ -1,1 +1,158 @@
-//! balefire-correlator
+//! The correlator service: INTAKE in, identities, EVENTS out.
+//!
+//! A shell: what is decided is decided in `balefire-correlator-core`. Never talks to another
+//! service; never sees an event that names its user.
+
+mod board;
+mod grpc;
+mod stage;
+mod target;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use balefire_bus::{Bus, Topology};
+use balefire_driver::{Driver, Phase, Report, Settings};
+use balefire_event::stamp;
+use balefire_kit::{Service, StatusSource};
+use balefire_store::Store;
+use balefire_wire::join::v1::join_service_server::JoinServiceServer;
+use balefire_wire::status::v1::{Counter, ServiceStatus};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use board::Board;
+use grpc::Joins;
+use stage::CorrelatorStage;
+
+/// Name of the stage, as its dead letters are filed.
+pub const NAME: &str = "correlator";
+
+/// Why the service could not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The local store.
+    #[error("open the checkpoints")]
+    Store(#[from] balefire_store::Error),
+}
+
+/// What the service runs with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Folder of checkpoints; `None`: none are kept, every start reads the log.
+    pub state_dir: Option<PathBuf>,
+    /// This process: random bytes.
+    pub owner_id: [u8; 16],
+    /// H of the normal and the bulk lane, nanoseconds.
+    pub hold: i64,
+    /// H of the urgent lane, nanoseconds.
+    pub hold_urgent: i64,
+}
+
+impl Default for Config {
+    /// The holds of SEMANTICS; no checkpoints.
+    fn default() -> Self {
+        Self {
+            state_dir: None,
+            owner_id: [0; 16],
+            hold: stamp::HOLD,
+            hold_urgent: stamp::HOLD_URGENT,
+        }
+    }
+}
+
+/// What the service runs on.
+pub struct Deps {
+    /// Connected with the correlator's credential, to streams that were verified.
+    pub bus: Bus,
+    /// Their names.
+    pub topology: Topology,
+    /// Ends the service.
+    pub shutdown: CancellationToken,
+}
+
+struct Status {
+    reports: Vec<watch::Receiver<Report>>,
+    bus: Bus,
+}
+
+impl StatusSource for Status {
+    fn status(&self) -> ServiceStatus {
+        let reports = self.reports.iter();
+        let reports: Vec<Report> = reports.map(|report| report.borrow().clone()).collect();
+        let mut counters: Vec<Counter> = Vec::new();
+        for counter in reports.iter().flat_map(|report| &report.stage.counters) {
+            match counters.iter_mut().find(|known| known.name == counter.name) {
+                Some(known) => known.value += counter.value,
+                None => counters.push(Counter {
+                    name: counter.name.into(),
+                    value: counter.value,
+                }),
+            }
+        }
+        let waiting = reports.iter().find(|report| report.phase != Phase::Running);
+        let reason = match waiting {
+            Some(report) => format!("partition {} is {}", report.partition, report.phase),
+            None if !self.bus.is_connected() => "the log is out of reach".into(),
+            None => String::new(),
+        };
+        ServiceStatus {
+            service: NAME.into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            ready: reason.is_empty(),
+            reason,
+            partitions: reports.iter().map(Report::to_wire).collect(),
+            counters,
+        }
+    }
+}
+
+/// Starts the service: one stage for each partition of INTAKE.
+///
+/// # Errors
+/// Where the store does not open.
+pub async fn start(config: Config, deps: Deps) -> Result<Service, Error> {
+    let Deps {
+        bus,
+        topology,
+        shutdown,
+    } = deps;
+    let store = match &config.state_dir {
+        Some(dir) => Store::open(dir, balefire_store::Options::default()).await?,
+        None => Store::none(),
+    };
+    let board = Board::new(topology.partitions);
+    let mut tasks: JoinSet<Result<(), Error>> = JoinSet::new();
+    let mut reports = Vec::new();
+    for partition in 0..topology.partitions {
+        let core = balefire_correlator_core::Config {
+            hold: config.hold,
+            hold_urgent: config.hold_urgent,
+            ..balefire_correlator_core::Config::new(partition, topology.partitions)
+        };
+        let stage = CorrelatorStage::new(core, board.clone());
+        let plan = target::plan(&topology, partition, config.owner_id);
+        let driver = Driver::new(bus.clone(), store.clone(), plan, Settings::default());
+        reports.push(driver.report());
+        let stop = shutdown.clone();
+        tasks.spawn(async move {
+            if let Err(error) = driver.run(stage, stop.clone()).await {
+                // It stays stopped until somebody acts; its status says why. The others go on.
+                tracing::error!(partition, %error, "partition stopped");
+                stop.cancelled().await;
+            }
+            Ok(())
+        });
+    }
+    let status = Status { reports, bus };
+    Ok(Service {
+        name: NAME,
+        grpc: Box::new(move |routes| {
+            routes.add_service(JoinServiceServer::new(Joins(board)));
+        }),
+        http: balefire_kit::server::no_http(),
+        status: Arc::new(status),
+        task: tokio::spawn(balefire_kit::server::supervise(tasks, shutdown)),
+    })
+}

@@ -1,2 +1,47 @@
-//! balefire-correlator
-fn main() {}
+//! `balefire-correlator`: the correlator as a process of its own.
+
+use std::process::ExitCode;
+
+use balefire_bus::Role;
+use balefire_correlator::{Config, Deps, start};
+use balefire_kit::config::{BrokerArgs, ServerArgs};
+use balefire_kit::process;
+use clap::Parser as _;
+
+/// Joins events of a log to the identities that other records of it name.
+#[derive(Debug, clap::Parser)]
+#[command(name = "balefire-correlator", version)]
+struct Args {
+    #[command(flatten)]
+    server: ServerArgs,
+    #[command(flatten)]
+    broker: BrokerArgs,
+    /// Keep no checkpoints: every start reads the log
+    #[arg(long)]
+    no_store: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let state_dir = (!args.no_store).then(|| args.broker.state_dir("correlator"));
+    process::run(
+        &args.server,
+        &args.broker,
+        Role::Correlator,
+        |bus, topology, shutdown| {
+            let config = Config {
+                state_dir,
+                owner_id: rand::random(),
+                ..Config::default()
+            };
+            start(
+                config,
+                Deps {
+                    bus,
+                    topology,
+                    shutdown,
+                },
+            )
+        },
+    )
+}

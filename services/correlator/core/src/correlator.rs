@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use balefire_event::stamp;
 use balefire_event::time::SECOND;
 use balefire_event::{
     BarrierId, DedupId, Event, Hint, IdentityKind, Join, Lane, Stub, Timestamp, partition,
@@ -10,108 +9,14 @@ use balefire_event::{
 
 use crate::barrier::Barriers;
 use crate::claim::{Claims, Range};
+use crate::config::{Config, Usage};
 use crate::coverage::Coverage;
 use crate::entry::{Entries, Kept};
 use crate::key::{KeyHash, typed_keys};
+use crate::record::{Effect, Record};
 use crate::repair::{Repair, Straggler, Stragglers};
 use crate::settle::{Desk, pass_partial, settle};
 use crate::stub::Stubs;
-
-/// What holds for every partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Config {
-    /// This INTAKE partition.
-    pub partition: u32,
-    /// How many partitions EVENTS has, a power of two.
-    pub partitions: u32,
-    /// H of the normal and the bulk lane, nanoseconds.
-    pub hold: i64,
-    /// H of the urgent lane, nanoseconds.
-    pub hold_urgent: i64,
-    /// J for which events are kept before any hint was seen, nanoseconds.
-    pub join_horizon: i64,
-    /// S, nanoseconds.
-    pub skew: i64,
-}
-
-impl Config {
-    /// The defaults of SEMANTICS for a partition.
-    #[must_use]
-    pub const fn new(partition: u32, partitions: u32) -> Self {
-        Self {
-            partition,
-            partitions,
-            hold: stamp::HOLD,
-            hold_urgent: stamp::HOLD_URGENT,
-            join_horizon: stamp::JOIN_HORIZON,
-            skew: stamp::SKEW,
-        }
-    }
-
-    fn hold_of(&self, lane: Lane) -> i64 {
-        match lane {
-            Lane::Urgent => self.hold_urgent,
-            Lane::Normal | Lane::Bulk => self.hold,
-        }
-    }
-}
-
-/// One record of INTAKE.
-#[derive(Debug, Clone, Copy)]
-pub enum Record<'r> {
-    /// An event; without a user, or it goes straight through.
-    Event(&'r Event<'r>),
-    /// An identity and the keys that lead to it.
-    Hint(&'r Hint),
-    /// A key of an event that lies in another partition.
-    Stub(&'r Stub),
-    /// The owner's clock.
-    Tick(Timestamp),
-    /// A barrier, and when it was placed.
-    Barrier(BarrierId, Timestamp),
-}
-
-/// What is to be done.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Effect {
-    /// Pass a record on to EVENTS.
-    Emit {
-        /// Its tenant.
-        tenant: String,
-        /// Lane of EVENTS; the one the event came in.
-        lane: Lane,
-        /// Partition of EVENTS: of the user, or of the event while nobody is known.
-        partition: u32,
-        /// The record: its join says what was done.
-        event: Box<Event<'static>>,
-    },
-    /// Show a hint to another INTAKE partition, where an event lies that carries its key.
-    Forward {
-        /// Its tenant.
-        tenant: String,
-        /// Partition of INTAKE.
-        partition: u32,
-        /// The hint, with the stub's key.
-        hint: Box<Hint>,
-    },
-    /// A barrier came out: to every lane of every EVENTS partition, behind what was emitted.
-    BarrierOut {
-        /// Which.
-        id: BarrierId,
-        /// When it was placed.
-        at: Timestamp,
-    },
-    /// Tell every EVENTS partition: nothing received earlier will be emitted (but for repairs).
-    Watermark {
-        /// Lowest received_at to come.
-        at: Timestamp,
-    },
-    /// Read this partition again from a server time, through [`Correlator::repair_begin`].
-    Repair {
-        /// Server time.
-        from: Timestamp,
-    },
-}
 
 /// Everything a checkpoint holds.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
@@ -124,7 +29,7 @@ pub struct State {
     entries: Entries,
     stubs: Stubs,
     barriers: Barriers,
-    stragglers: Stragglers,
+    pub(crate) stragglers: Stragglers,
     promised: Option<Timestamp>,
     promise_told: Option<Timestamp>,
 }
@@ -150,33 +55,14 @@ impl State {
 #[error("a kept event of the state cannot be read")]
 pub struct Damaged;
 
-/// How full the state is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Usage {
-    /// Events held now.
-    pub held: usize,
-    /// Events kept, the held ones included.
-    pub events: usize,
-    /// Bytes of their packed forms.
-    pub event_bytes: usize,
-    /// Claims kept.
-    pub claims: usize,
-    /// Stubs kept.
-    pub stubs: usize,
-    /// What was dropped or left out because a named limit was reached, since the start.
-    pub alarms: u64,
-    /// Hints of something else than a user, left alone.
-    pub hints_ignored: u64,
-}
-
 /// The joins of one INTAKE partition.
 #[derive(Debug)]
 pub struct Correlator {
-    config: Config,
-    state: State,
-    repair: Option<Repair>,
+    pub(crate) config: Config,
+    pub(crate) state: State,
+    pub(crate) repair: Option<Repair>,
     coverage: Coverage,
-    alarms: u64,
+    pub(crate) alarms: u64,
     hints_ignored: u64,
 }
 
@@ -246,7 +132,8 @@ impl Correlator {
     }
 
     /// The promise: lowest received_at it may still emit, amendments by hints of a J met so far
-    /// included. `None` until every lane was heard of.
+    /// included. `None` until every lane was heard of. Outside it, as stragglers of EVENTS: what
+    /// repairs emit, and a record that only a copy of its event, more than J later, still keeps.
     #[must_use]
     pub const fn watermark(&self) -> Option<Timestamp> {
         self.state.promised
@@ -293,7 +180,7 @@ impl Correlator {
         }
     }
 
-    fn desk<'a>(
+    pub(crate) fn desk<'a>(
         &'a mut self,
         effects: &'a mut Vec<Effect>,
     ) -> (&'a mut Entries, &'a Claims, Desk<'a>) {
@@ -318,7 +205,7 @@ impl Correlator {
         let kept = self.state.entries.learn(tenant, lane, event);
         match kept {
             Kept::Known => return,
-            Kept::New => self.coverage.of(&event.source).events += 1,
+            Kept::New => self.coverage.of(tenant, &event.source).events += 1,
             Kept::Copy => {}
         }
         if self.settle(event.dedup_id, effects) {
@@ -343,7 +230,7 @@ impl Correlator {
         effects: &mut Vec<Effect>,
     ) {
         let mut event = event.clone().into_owned();
-        let counts = self.coverage.of(&event.source);
+        let counts = self.coverage.of(tenant, &event.source);
         counts.events += 1;
         let partitions = self.config.partitions;
         let partition = match &event.user {
@@ -507,81 +394,10 @@ impl Correlator {
             effects.push(Effect::Watermark { at });
         }
     }
-
-    fn straggle(&mut self, straggler: Straggler, reach: Timestamp, effects: &mut Vec<Effect>) {
-        let from = reach.minus(self.config.skew);
-        if self.state.stragglers.add(straggler, from) {
-            effects.push(Effect::Repair { from });
-        } else {
-            self.alarms += 1;
-        }
-    }
-
-    /// Where the log must be read again from; `None`: no straggler waits. After a restore the
-    /// owner asks.
-    #[must_use]
-    pub fn repair_wanted(&self) -> Option<Timestamp> {
-        self.state.stragglers.from()
-    }
-
-    /// A repair starts: every record from [`Effect::Repair`]'s time on follows through
-    /// [`Correlator::repair_record`].
-    pub fn repair_begin(&mut self) {
-        self.repair = Some(Repair::new());
-    }
-
-    /// A record read again.
-    pub fn repair_record(&mut self, lane: Lane, tenant: &str, record: Record<'_>) {
-        let Some(repair) = &mut self.repair else {
-            return;
-        };
-        match record {
-            Record::Event(event) => {
-                if event.user.is_none() {
-                    repair.entries.learn(tenant, lane, event);
-                }
-            }
-            Record::Hint(hint) => {
-                if hint.identity.kind == IdentityKind::User {
-                    for key in typed_keys(tenant, &hint.keys) {
-                        repair.claims.learn(key.hash, hint);
-                    }
-                }
-            }
-            Record::Stub(stub) => {
-                if stub.partition != self.config.partition {
-                    let key = KeyHash::of(tenant, &stub.key);
-                    repair.stubs.learn(tenant, key, stub);
-                }
-            }
-            Record::Tick(_) | Record::Barrier(..) => {}
-        }
-    }
-
-    /// The repair is complete: the stragglers' joins are emitted, as amendments.
-    pub fn repair_end(&mut self, effects: &mut Vec<Effect>) {
-        let Some(mut repair) = self.repair.take() else {
-            return;
-        };
-        let stragglers = self.state.stragglers.take();
-        for id in repair.concerned(&stragglers) {
-            let Some(entry) = repair.entries.get_mut(&id) else {
-                continue;
-            };
-            for copy in &mut entry.copies {
-                copy.passed = true;
-            }
-            let (_, _, mut desk) = self.desk(effects);
-            settle(entry, &repair.claims, &mut desk);
-        }
-        for (key, range) in repair.answers(&stragglers) {
-            answer(&mut repair.claims, &repair.stubs, key, range, effects);
-        }
-    }
 }
 
 /// Forwards what is claimed for a key to where the stubs of a range say the events lie.
-fn answer(
+pub(crate) fn answer(
     claims: &mut Claims,
     stubs: &Stubs,
     key: KeyHash,

@@ -1,4 +1,4 @@
-//! [`Coverage`]: how well joining works, by source.
+//! [`Coverage`]: how well joining works, by tenant and source.
 
 use std::collections::BTreeMap;
 
@@ -30,28 +30,37 @@ impl Counts {
     }
 }
 
-/// Counts by source.
+/// Counts by tenant and source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Coverage {
-    sources: BTreeMap<Box<str>, Counts>,
+    sources: BTreeMap<(Box<str>, Box<str>), Counts>,
 }
 
 impl Coverage {
-    /// The counts of every source met, by name.
-    pub fn sources(&self) -> impl Iterator<Item = (&str, &Counts)> {
-        self.sources.iter().map(|(name, counts)| (&**name, counts))
+    /// The counts of every source of a tenant, by name.
+    pub fn sources(&self, tenant: &str) -> impl Iterator<Item = (&str, &Counts)> {
+        let of_tenant = self
+            .sources
+            .iter()
+            .filter(move |((owner, _), _)| &**owner == tenant);
+        of_tenant.map(|((_, name), counts)| (&**name, counts))
     }
 
     /// Adds another partition's.
     pub fn add(&mut self, other: &Self) {
-        for (source, counts) in &other.sources {
-            self.of(source).add(counts);
+        for ((tenant, source), counts) in &other.sources {
+            self.of(tenant, source).add(counts);
         }
     }
 
-    pub(crate) fn of(&mut self, source: &str) -> &mut Counts {
-        let known = self.sources.contains_key(source) || self.sources.len() < SOURCES_MAX;
-        let name = if known { source } else { SOURCE_OTHER };
-        self.sources.entry(name.into()).or_default()
+    pub(crate) fn of(&mut self, tenant: &str, source: &str) -> &mut Counts {
+        let key = (Box::from(tenant), Box::from(source));
+        let known = self.sources.len() < SOURCES_MAX || self.sources.contains_key(&key);
+        let key = if known {
+            key
+        } else {
+            (key.0, SOURCE_OTHER.into())
+        };
+        self.sources.entry(key).or_default()
     }
 }

@@ -16,15 +16,19 @@
 
 mod barrier;
 mod claim;
+mod config;
 mod correlator;
 mod coverage;
 mod entry;
 mod key;
 pub mod limits;
 mod packed;
+mod record;
 mod repair;
 mod settle;
 mod stub;
 
-pub use correlator::{Config, Correlator, Damaged, Effect, Record, State, Usage};
+pub use config::{Config, Usage};
+pub use correlator::{Correlator, Damaged, State};
 pub use coverage::{Counts, Coverage};
+pub use record::{Effect, Record};

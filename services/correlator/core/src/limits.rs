@@ -21,7 +21,7 @@ pub const BARRIER_AGE_MAX: i64 = balefire_event::time::HOUR;
 /// Most stragglers waiting for one repair; those beyond it are answered by the repair's scope
 /// of the others only.
 pub const STRAGGLERS_MAX: usize = 4096;
-/// Most sources counted apart; the rest is counted as [`SOURCE_OTHER`].
-pub const SOURCES_MAX: usize = 256;
+/// Most sources (of all tenants) counted apart; the rest of a tenant's is [`SOURCE_OTHER`].
+pub const SOURCES_MAX: usize = 1024;
 /// Where sources beyond [`SOURCES_MAX`] are counted.
 pub const SOURCE_OTHER: &str = "(other)";

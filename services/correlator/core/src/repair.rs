@@ -5,12 +5,15 @@
 
 use std::collections::BTreeSet;
 
-use balefire_event::{DedupId, Timestamp};
+use balefire_event::{DedupId, IdentityKind, Lane, Timestamp};
 
 use crate::claim::{Claims, Range};
+use crate::correlator::{Correlator, answer};
 use crate::entry::Entries;
-use crate::key::KeyHash;
+use crate::key::{KeyHash, typed_keys};
 use crate::limits::STRAGGLERS_MAX;
+use crate::record::{Effect, Record};
+use crate::settle::settle;
 use crate::stub::Stubs;
 
 /// A record that came after what it may belong to was dropped.
@@ -102,5 +105,83 @@ impl Repair {
             }
         }
         answers
+    }
+}
+
+impl Correlator {
+    pub(crate) fn straggle(
+        &mut self,
+        straggler: Straggler,
+        reach: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let from = reach.minus(self.config.skew);
+        if self.state.stragglers.add(straggler, from) {
+            effects.push(Effect::Repair { from });
+        } else {
+            self.alarms += 1;
+        }
+    }
+
+    /// Where the log must be read again from; `None`: no straggler waits. After a restore the
+    /// owner asks.
+    #[must_use]
+    pub fn repair_wanted(&self) -> Option<Timestamp> {
+        self.state.stragglers.from()
+    }
+
+    /// A repair starts: every record from [`Effect::Repair`]'s time on follows through
+    /// [`Correlator::repair_record`].
+    pub fn repair_begin(&mut self) {
+        self.repair = Some(Repair::new());
+    }
+
+    /// A record read again.
+    pub fn repair_record(&mut self, lane: Lane, tenant: &str, record: Record<'_>) {
+        let Some(repair) = &mut self.repair else {
+            return;
+        };
+        match record {
+            Record::Event(event) => {
+                if event.user.is_none() {
+                    repair.entries.learn(tenant, lane, event);
+                }
+            }
+            Record::Hint(hint) => {
+                if hint.identity.kind == IdentityKind::User {
+                    for key in typed_keys(tenant, &hint.keys) {
+                        repair.claims.learn(key.hash, hint);
+                    }
+                }
+            }
+            Record::Stub(stub) => {
+                if stub.partition != self.config.partition {
+                    let key = KeyHash::of(tenant, &stub.key);
+                    repair.stubs.learn(tenant, key, stub);
+                }
+            }
+            Record::Tick(_) | Record::Barrier(..) => {}
+        }
+    }
+
+    /// The repair is complete: the stragglers' joins are emitted, as amendments.
+    pub fn repair_end(&mut self, effects: &mut Vec<Effect>) {
+        let Some(mut repair) = self.repair.take() else {
+            return;
+        };
+        let stragglers = self.state.stragglers.take();
+        for id in repair.concerned(&stragglers) {
+            let Some(entry) = repair.entries.get_mut(&id) else {
+                continue;
+            };
+            for copy in &mut entry.copies {
+                copy.passed = true;
+            }
+            let (_, _, mut desk) = self.desk(effects);
+            settle(entry, &repair.claims, &mut desk);
+        }
+        for (key, range) in repair.answers(&stragglers) {
+            answer(&mut repair.claims, &repair.stubs, key, range, effects);
+        }
     }
 }

@@ -10,10 +10,10 @@ use balefire_event::digest::FieldHasher;
 use balefire_event::{Assurance, Event, Join, SubjectRef, partition};
 
 use crate::claim::{Claims, FILLABLE, Fact, FactId};
-use crate::correlator::Effect;
 use crate::coverage::Coverage;
 use crate::entry::{Copy, Entry, Fill, Told};
 use crate::limits::TOLD_PER_EVENT_MAX;
+use crate::record::Effect;
 
 /// Where a settled record goes.
 pub(crate) struct Desk<'a> {
@@ -111,13 +111,18 @@ fn named<'c, 'm>(entry: &Entry, matches: &'m [Match<'c>]) -> BTreeMap<SubjectRef
         named.fills.push(fill);
     }
     for (user, named) in &mut users {
-        named.assurance = if at_top.len() > 1 && at_top.contains(user) {
-            Assurance::Conflicting
-        } else {
+        // In doubt is everybody but a single user whom the best authority names: whoever that
+        // authority contradicts, too.
+        named.assurance = if at_top.len() == 1 && at_top.contains(user) {
             named.best.fact.joined()
+        } else {
+            Assurance::Conflicting
         };
-        let empties = |fill: &Fill| fill.iter().filter(|slot| **slot == 0).count();
-        named.fills.sort_by_key(|(fill, _)| (empties(fill), *fill));
+        let empty = |fill: &Fill| fill.map(|slot| slot == 0);
+        let empties = |fill: &Fill| empty(fill).into_iter().filter(|e| *e).count();
+        named
+            .fills
+            .sort_by_key(|(fill, _)| (empties(fill), empty(fill), *fill));
         named.fills.dedup_by_key(|(fill, _)| *fill);
     }
     users
@@ -180,7 +185,7 @@ fn tell(entry: &mut Entry, told: Told, named: &Named<'_, '_>, fact: &Fact, desk:
     };
     let (tenant, mut event) = (tenant.to_owned(), event.into_owned());
     stamp(&mut event, copy);
-    let counts = desk.coverage.of(&event.source);
+    let counts = desk.coverage.of(&tenant, &event.source);
     if copy.passed {
         counts.amended += 1;
     } else {
@@ -243,7 +248,7 @@ pub(crate) fn pass_partial(entry: &mut Entry, desk: &mut Desk<'_>) {
             amendment: false,
             filled: Vec::new(),
         });
-        desk.coverage.of(&event.source).partial += 1;
+        desk.coverage.of(tenant, &event.source).partial += 1;
         desk.effects.push(Effect::Emit {
             lane: entry.lane,
             partition: partition::of_event(tenant, &event.dedup_id, desk.partitions),
