@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(expected.len(), 9);
         let mut barriers = Barriers::default();
         let id = BarrierId([7; 16]);
-        let last = expected.iter().count() - 1;
+        let last = expected.len() - 1;
         for (index, source) in expected.iter().enumerate() {
             assert!(!barriers.observe(BarrierId([8; 16]), Timestamp(0), *source, &Source::all(3)));
             assert_eq!(

@@ -1,5 +1,11 @@
 //! Windows and episodes against their set definitions, which share no code with them.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test ends where it is wrong"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use balefire_event::{DedupId, EscalationId, EscalationKind, Timestamp};
@@ -16,6 +22,15 @@ struct Rule {
     r: i64,
 }
 
+fn floor(t: i64, r: i64) -> i64 {
+    let toward_zero = t / r;
+    if toward_zero * r > t {
+        toward_zero - 1
+    } else {
+        toward_zero
+    }
+}
+
 /// The set definition: SQL `RANGE BETWEEN W PRECEDING AND CURRENT ROW`, and floor(t / R).
 fn defined(rows: &[Row], rule: Rule) -> BTreeSet<i64> {
     let mut set: BTreeMap<(i64, u8), bool> = BTreeMap::new();
@@ -26,7 +41,7 @@ fn defined(rows: &[Row], rule: Rule) -> BTreeSet<i64> {
     for (&(t, _), &may_breach) in &set {
         let inside = set.keys().filter(|(u, _)| t - rule.w <= *u && *u <= t);
         if may_breach && inside.count() > rule.n {
-            slots.insert((t as f64 / rule.r as f64).floor() as i64);
+            slots.insert(floor(t, rule.r));
         }
     }
     slots

@@ -1,5 +1,11 @@
 //! Single decisions of the engine: windowless rules, copies, panics, amendments, doubt, barriers.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test ends where it is wrong"
+)]
+
 #[path = "support/world.rs"]
 mod world;
 

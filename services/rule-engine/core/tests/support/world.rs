@@ -2,6 +2,14 @@
 //! interleaving, repairs, crashes with older checkpoints, loss of the store.
 
 #![expect(dead_code, reason = "each test takes the part it needs")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "a test ends where it is wrong, and its numbers are small"
+)]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -109,6 +117,17 @@ pub struct Record {
     pub received_at: i64,
     /// `None`: a tick.
     pub event: Option<Event<'static>>,
+}
+
+impl Record {
+    fn of(stored_at: i64, lateness: i64, event: &Event<'static>) -> Self {
+        Self {
+            stored_at,
+            lateness,
+            received_at: event.received_at.0,
+            event: Some(event.clone()),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -287,15 +306,7 @@ fn raw_events(
             lateness: own,
             ..Event::default()
         };
-        raw.push((
-            lane,
-            Record {
-                stored_at: stored,
-                lateness: own.max(lateness),
-                received_at: received,
-                event: Some(event.clone()),
-            },
-        ));
+        raw.push((lane, Record::of(stored, own.max(lateness), &event)));
         while hazards.copies && rng.chance(35) {
             let reach = rng.pick(&[3, 10, span]);
             stored += rng.between(0, reach);
@@ -305,15 +316,7 @@ fn raw_events(
             if hazards.copies_change_revision {
                 event.control_revision = u64::from(stored >= changed_at && !rng.chance(20));
             }
-            raw.push((
-                lane,
-                Record {
-                    stored_at: stored,
-                    lateness: own.max(lateness),
-                    received_at: received,
-                    event: Some(event.clone()),
-                },
-            ));
+            raw.push((lane, Record::of(stored, own.max(lateness), &event)));
         }
     }
     raw
