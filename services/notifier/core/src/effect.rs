@@ -66,7 +66,8 @@ pub enum Effect {
         sequence: u64,
         /// Tenant of all of them.
         tenant: Arc<str>,
-        /// The records; those of one escalation stand together.
+        /// The records; those of one escalation stand together. Empty: that nobody is told is
+        /// decided too, so that a receiver that comes later is not told of what was before it.
         intents: Vec<Intent>,
     },
     /// A place with this receiver is free again.

@@ -88,15 +88,18 @@ impl State {
         escalations: &[Escalation],
         now: Timestamp,
     ) -> Vec<Effect> {
-        let mut intents = Vec::new();
+        let (mut intents, mut decided) = (Vec::new(), false);
         for escalation in escalations {
             let id = escalation.escalation_id;
             if !told(escalation.kind) || self.knows(&id) {
                 continue;
             }
             let before = intents.len();
-            if sequence > self.position && !escalation.backfill {
-                intents.extend(self.intents(sequence, escalation, now));
+            if sequence > self.position {
+                decided = true;
+                if !escalation.backfill {
+                    intents.extend(self.intents(sequence, escalation, now));
+                }
             }
             if intents.len() == before {
                 self.silent.insert(id);
@@ -105,7 +108,7 @@ impl State {
             }
         }
         match escalations.first() {
-            Some(first) if !intents.is_empty() => vec![Effect::RecordIntents {
+            Some(first) if decided => vec![Effect::RecordIntents {
                 sequence,
                 tenant: first.tenant.as_str().into(),
                 intents,

@@ -282,3 +282,33 @@ fn a_forgotten_escalation_is_still_known() {
         );
     }
 }
+
+#[test]
+fn a_receiver_that_comes_later_is_not_told_of_what_was_before_it() {
+    let before = escalation(1, Severity::High, &[]);
+    let mut alone = State::new(routes(&[]), Backoff::default());
+    let effects = alone.apply(Input::Escalated {
+        sequence: 7,
+        escalations: std::slice::from_ref(&before),
+        now: Timestamp(SECOND),
+    });
+    let [
+        Effect::RecordIntents {
+            sequence, intents, ..
+        },
+    ] = effects.as_slice()
+    else {
+        panic!("{effects:?}");
+    };
+    assert!(intents.is_empty());
+    let mut later = state();
+    later.apply(Input::Covered {
+        sequence: *sequence,
+    });
+    assert_eq!(escalated(&mut later, 7, before.clone()), []);
+    assert_eq!(escalated(&mut later, 8, before), [], "nor of its repeats");
+    assert_eq!(
+        escalated(&mut later, 8, escalation(2, Severity::High, &[])).len(),
+        1
+    );
+}

@@ -134,3 +134,17 @@ async fn what_cannot_be_read_is_a_dead_letter_and_the_partition_goes_on() {
     assert_eq!(letter.stream, world.topology.escalations_stream(0));
     assert!(letter.sequence > 0 && letter.payload.is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_comes_later_is_told_of_what_comes_after_it() {
+    let mut world = World::start().await;
+    let receiver = Receiver::good().await;
+    let notifier = world.notifier(&config(&[])).await;
+    world.escalate(0, &[escalation(1)]).await;
+    notifier.settled(&world).await;
+    notifier.stop().await;
+    let notifier = world.notifier(&config(&[("soc", &receiver.url)])).await;
+    world.escalate(0, &[escalation(2)]).await;
+    notifier.settled(&world).await;
+    assert_eq!(receiver.taken(), ["02".repeat(16)]);
+}
