@@ -150,10 +150,8 @@ impl Scenario {
             .get("id")
             .map_or(format!("e{}", self.sent), |id| (*id).to_owned());
         let decision = balefire_event::Digest::default();
-        let timing = [Timing::Late, Timing::Future].into_iter();
-        let timing = timing
-            .filter(|timing| words.has(&timing.as_str().to_lowercase()))
-            .last();
+        let mut timing = [Timing::Late, Timing::Future].into_iter();
+        let timing = timing.find(|timing| words.has(&timing.as_str().to_lowercase()));
         let said = words
             .named
             .get("severity")
