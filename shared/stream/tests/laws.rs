@@ -111,7 +111,7 @@ fn with_copies(mut rows: Vec<Row>, copies: &[(usize, bool)]) -> Vec<Row> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4_000))]
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
     fn any_order_with_copies_breaches_the_slots_of_the_definition(

@@ -146,7 +146,7 @@ impl Engine {
                 let found = Found::all(window, &window_spec, &breaches);
                 let slot = window_spec.slot_of(event.t);
                 let mut now_emitted = false;
-                for breach in breaches.iter() {
+                for breach in breaches.iter().filter(|_| !straggler) {
                     window.trim(&window_spec, breach.at, true);
                     now_emitted |= breach.slot == slot;
                 }
