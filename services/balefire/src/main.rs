@@ -96,6 +96,15 @@ impl From<tonic::Status> for Failure {
 }
 
 impl Failure {
+    /// What is said on standard error, with all causes.
+    fn told(&self) -> String {
+        match self {
+            Self::Connect(error) => balefire_kit::process::chain(error),
+            Self::Usage(text) | Self::Failed(text) => text.clone(),
+            Self::Told => String::new(),
+        }
+    }
+
     /// A failure with the whole chain of its causes in words.
     pub fn chain(error: &dyn std::error::Error) -> Self {
         Self::Failed(balefire_kit::process::chain(error))
@@ -105,7 +114,24 @@ impl Failure {
 fn main() -> ExitCode {
     balefire_kit::install_crypto();
     let cli = Cli::parse();
-    let ended = match cli.command {
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let text = failure.told();
+            if !text.is_empty() {
+                print::note(&format!("balefire: {text}"));
+            }
+            ExitCode::from(if matches!(failure, Failure::Usage(_)) {
+                2
+            } else {
+                1
+            })
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
         Command::NatsChild { command } => {
             let error = balefire_bus::become_child(&command);
             Err(Failure::Failed(format!("start the nats-server: {error}")))
@@ -122,49 +148,21 @@ fn main() -> ExitCode {
         Command::Config(args) => settings::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::NatsConfig(args) => broker::config(&args),
-        other => on_runtime(other),
-    };
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            let text = match &failure {
-                Failure::Connect(error) => match Failure::chain(error) {
-                    Failure::Failed(text) => text,
-                    other => other.to_string(),
-                },
-                other => other.to_string(),
-            };
-            if !text.is_empty() {
-                print::note(&format!("balefire: {text}"));
-            }
-            ExitCode::from(if matches!(failure, Failure::Usage(_)) {
-                2
-            } else {
-                1
-            })
-        }
+        Command::Up(args) => on_runtime(up::run(*args)),
+        Command::Send(args) => on_runtime(send::run(args)),
+        Command::Escalations(args) => on_runtime(escalations::run(args)),
+        Command::Deadletters(args) => on_runtime(deadletters::run(args)),
+        Command::Rules(args) => on_runtime(rules::run(args)),
+        Command::Status(args) => on_runtime(status::run(args)),
+        Command::Provision(args) => on_runtime(async move { broker::make(&args).await }),
     }
 }
 
-fn on_runtime(command: Command) -> Result<(), Failure> {
+fn on_runtime(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
-    let runtime = runtime.map_err(|e| Failure::Failed(format!("start the runtime: {e}")))?;
-    runtime.block_on(async {
-        match command {
-            Command::Up(args) => up::run(*args).await,
-            Command::Send(args) => send::run(args).await,
-            Command::Escalations(args) => escalations::run(args).await,
-            Command::Deadletters(args) => deadletters::run(args).await,
-            Command::Rules(args) => rules::run(args).await,
-            Command::Status(args) => status::run(args).await,
-            Command::Provision(args) => broker::make(&args).await,
-            Command::NatsConfig(_)
-            | Command::Replay(_)
-            | Command::Config(_)
-            | Command::Completions { .. }
-            | Command::NatsChild { .. } => Ok(()),
-        }
-    })
+    runtime
+        .map_err(|e| Failure::Failed(format!("start the runtime: {e}")))?
+        .block_on(command)
 }

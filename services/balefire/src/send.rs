@@ -113,12 +113,14 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     };
     let client = Client::connect(&args.target.addr, client_options)
         .await
-        .map_err(|e| match e {
-            balefire_client::Error::Connect { .. } => Failure::Failed(format!(
-                "no Balefire answers at {}; is `balefire up` running, or is --addr another?",
-                args.target.addr
-            )),
-            other => Failure::chain(&other),
+        .map_err(|error| {
+            if matches!(error, balefire_client::Error::Connect { .. }) {
+                return Failure::Failed(format!(
+                    "no Balefire answers at {}; is `balefire up` running, or is --addr another?",
+                    args.target.addr
+                ));
+            }
+            Failure::chain(&error)
         })?;
     let (sender, outcomes) = client.sender(options);
     let (records_out, records) = mpsc::channel(READ_AHEAD);

@@ -266,7 +266,7 @@ impl Log {
 async fn services(
     args: &Args,
     log: &Log,
-    stop: &CancellationToken,
+    shutdown: &CancellationToken,
 ) -> Result<Vec<Service>, Failure> {
     let files = match &args.rules {
         Some(dir) => rules::files(dir)?,
@@ -274,15 +274,37 @@ async fn services(
     };
     rules::compile(&files)?;
     let owner_id: [u8; 16] = rand::random();
-    let topology = &log.topology;
+    let topology = log.topology;
+    let shutdown = || shutdown.clone();
     let config = balefire_rule_engine::Config {
         rules: Some(files),
-        state_dir: args.state_dir("rule-engine"),
+        state_dir: args.state_dir(balefire_rule_engine::NAME),
         owner_id,
     };
     let bus = log.connect(Role::RuleEngine).await?;
-    let rule_engine = balefire_rule_engine::start(config, bus, *topology, stop.clone());
-    let rule_engine = rule_engine.await.map_err(failed)?;
+    let deps = balefire_rule_engine::Deps {
+        bus,
+        topology,
+        shutdown: shutdown(),
+    };
+    // First: it puts the rule set in force that ingest stamps events with.
+    let rule_engine = balefire_rule_engine::start(config, deps)
+        .await
+        .map_err(failed)?;
+    let config = balefire_correlator::Config {
+        state_dir: args.state_dir(balefire_correlator::NAME),
+        owner_id,
+        ..balefire_correlator::Config::default()
+    };
+    let bus = log.connect(Role::Correlator).await?;
+    let deps = balefire_correlator::Deps {
+        bus,
+        topology,
+        shutdown: shutdown(),
+    };
+    let correlator = balefire_correlator::start(config, deps)
+        .await
+        .map_err(failed)?;
     let config = balefire_ingest::Config {
         lateness: span::nanos(args.allowed_lateness),
         ..balefire_ingest::Config::default()
@@ -290,19 +312,19 @@ async fn services(
     let bus = log.connect(Role::Ingest).await?;
     let deps = balefire_ingest::Deps {
         bus,
-        topology: *topology,
-        shutdown: stop.clone(),
+        topology,
+        shutdown: shutdown(),
     };
     let ingest = balefire_ingest::start(config, deps).await.map_err(failed)?;
     let config = args.receivers.load().map_err(failed)?;
     let bus = log.connect(Role::Notifier).await?;
     let deps = balefire_notifier::Deps {
         bus,
-        topology: *topology,
-        shutdown: stop.clone(),
+        topology,
+        shutdown: shutdown(),
     };
     let notifier = balefire_notifier::start(&config, deps);
-    Ok(vec![ingest, rule_engine, notifier])
+    Ok(vec![ingest, correlator, rule_engine, notifier])
 }
 
 /// Runs the command.

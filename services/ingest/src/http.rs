@@ -59,7 +59,7 @@ struct Answer {
 
 /// What became of one record.
 #[derive(Debug, Serialize)]
-#[serde(tag = "status", rename_all = "snake_case")]
+#[serde(tag = "status", rename_all = "SCREAMING_SNAKE_CASE")]
 enum Item {
     Accepted {
         dedup_id: String,

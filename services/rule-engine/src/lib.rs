@@ -149,17 +149,26 @@ fn plan(topology: &Topology, partition: u32, owner_id: [u8; 16]) -> Plan {
     }
 }
 
-/// Starts the service. `bus` is connected with the rule-engine's credential to streams that were
-/// verified.
+/// What the service runs on.
+pub struct Deps {
+    /// Connected with the rule-engine's credential, to streams that were verified.
+    pub bus: Bus,
+    /// Their names.
+    pub topology: Topology,
+    /// Ends the service.
+    pub shutdown: CancellationToken,
+}
+
+/// Starts the service.
 ///
 /// # Errors
 /// Where the control log, the rules or the store do not allow it.
-pub async fn start(
-    config: Config,
-    bus: Bus,
-    topology: Topology,
-    shutdown: CancellationToken,
-) -> Result<Service, Error> {
+pub async fn start(config: Config, deps: Deps) -> Result<Service, Error> {
+    let Deps {
+        bus,
+        topology,
+        shutdown,
+    } = deps;
     let control = ControlLog::open(&bus, config.rules.as_deref(), "service:rule-engine").await?;
     let store = match &config.state_dir {
         Some(dir) => Store::open(dir, balefire_store::Options::default()).await?,

@@ -7,7 +7,7 @@ use balefire_bus::Role;
 use balefire_kit::config::{BrokerArgs, ServerArgs};
 use balefire_kit::process;
 use balefire_kit::server::TaskError;
-use balefire_rule_engine::{Config, start};
+use balefire_rule_engine::{Config, Deps, start};
 use clap::Parser as _;
 
 /// Keeps windows over the events of a log and writes escalations.
@@ -48,9 +48,16 @@ fn main() -> ExitCode {
                     state_dir,
                     owner_id: rand::random(),
                 };
-                start(config, bus, topology, shutdown)
-                    .await
-                    .map_err(TaskError::from)
+                start(
+                    config,
+                    Deps {
+                        bus,
+                        topology,
+                        shutdown,
+                    },
+                )
+                .await
+                .map_err(TaskError::from)
             }
         },
     )

@@ -39,9 +39,9 @@ async fn lines_arrays_and_objects_are_answered_record_by_record() {
         (&body["accepted"], &body["rejected"]),
         (&2.into(), &1.into())
     );
-    assert_eq!(body["results"][1]["status"], "rejected");
+    assert_eq!(body["results"][1]["status"], "REJECTED");
     assert_eq!(body["results"][1]["reason"], "malformed");
-    assert_eq!(body["results"][2]["timing"], "on_time");
+    assert_eq!(body["results"][2]["timing"], "ON_TIME");
     let json = "application/json";
     let (status, body) = answer(post(&harness, json, format!("[{one}, {two}]"))).await;
     assert_eq!((status, &body["duplicate"]), (200, &2.into()), "{body}");

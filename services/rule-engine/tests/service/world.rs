@@ -11,7 +11,7 @@ use balefire_event::{
     SubjectRef, Timestamp, partition,
 };
 use balefire_kit::{Authenticator, Listeners};
-use balefire_rule_engine::{Config, baseline_files, start};
+use balefire_rule_engine::{Config, Deps, baseline_files, start};
 use balefire_wire::escalation::v1::escalation_service_client::EscalationServiceClient;
 use balefire_wire::escalation::v1::{Escalation, ListEscalationsRequest};
 use balefire_wire::{BatchWriter, Header, RecordRef};
@@ -183,9 +183,16 @@ impl World {
             state_dir: store.then(|| self.dir.path().join("state")),
             owner_id: [7; 16],
         };
-        let service = start(config, bus, self.topology, shutdown.clone())
-            .await
-            .unwrap();
+        let service = start(
+            config,
+            Deps {
+                bus,
+                topology: self.topology,
+                shutdown: shutdown.clone(),
+            },
+        )
+        .await
+        .unwrap();
         let any = "127.0.0.1:0".parse().unwrap();
         let listeners = Listeners::bind(any, any).await.unwrap();
         let addr = listeners.grpc.local_addr().unwrap();
