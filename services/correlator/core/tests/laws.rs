@@ -54,7 +54,7 @@ fn sent() -> impl Strategy<Value = Sent> {
     let keys = prop::sample::subsequence(vec![(0, 0), (0, 1), (1, 0), (2, 0), (2, 1)], 1..=3);
     let what = prop_oneof![
         (0..6u8).prop_map(|id| What::Event { id }),
-        (0..3u8, 1..9i64, 0..3u32, 0..3u8).prop_map(|(user, j, authority, model)| What::Hint {
+        (0..3u8, 1..9i64, 0..2u32, 0..2u8).prop_map(|(user, j, authority, model)| What::Hint {
             user,
             j,
             authority,
@@ -75,7 +75,7 @@ fn sent() -> impl Strategy<Value = Sent> {
 
 /// Copies of one event carry the same keys and lie in the same lane, as dedup_id says.
 fn world() -> impl Strategy<Value = Vec<Sent>> {
-    prop::collection::vec(sent(), 1..14).prop_map(|mut records| {
+    prop::collection::vec(sent(), 1..24).prop_map(|mut records| {
         records.sort_by_key(|record| record.stored);
         let mut shapes: BTreeMap<(usize, u8), (usize, Vec<Key>)> = BTreeMap::new();
         for record in &mut records {

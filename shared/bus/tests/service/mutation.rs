@@ -95,6 +95,9 @@ fn publishers(harness: &Harness) -> Vec<(String, Vec<Role>)> {
             t.intake_tick(lane, 0),
             vec![Role::Correlator, Role::RuleEngine],
         ),
+        (t.intake_forwarded(Lane::Bulk, 0, 1), vec![Role::Correlator]),
+        // Hints are forwarded in the bulk lane only.
+        (t.intake_forwarded(lane, 0, 1), vec![]),
         (t.intake_replay(lane, 0), vec![Role::Notifier]),
         (t.events_door(lane, 0), vec![Role::Ingest]),
         (t.events_joined(lane, 0, 0), vec![Role::Correlator]),
