@@ -38,6 +38,7 @@ def delivered_all(receiver, want):
 class World:
     def __init__(self, binary, folder, count):
         self.binary, self.folder, self.count = binary, Path(folder), count
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.end_ns = time.time_ns() // 1_000_000_000 * 1_000_000_000 - 60_000_000_000
         self.corpus = Corpus(count, max(50, count // 20), self.end_ns)
         self.want = self.corpus.expected()

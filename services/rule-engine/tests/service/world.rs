@@ -158,7 +158,8 @@ impl World {
         let mut writer = BatchWriter::default();
         writer.push(RecordRef::Barrier {
             id,
-            at: Timestamp(1_770_820_200_000_000_000),
+            // Barriers are forgotten an hour after they were placed.
+            at: balefire_kit::clock::now(),
         });
         let payload = writer.finish(&Header::default(), None);
         for p in 0..PARTITIONS {
