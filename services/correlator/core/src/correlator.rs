@@ -16,7 +16,7 @@ use crate::key::{KeyHash, typed_keys};
 use crate::record::{Effect, Record};
 use crate::repair::{Repair, Straggler, Stragglers};
 use crate::settle::{Desk, pass_partial, settle};
-use crate::stub::Stubs;
+use crate::stub::{Stubs, answer};
 
 /// Everything a checkpoint holds.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
@@ -392,26 +392,6 @@ impl Correlator {
         if self.state.promise_told.is_none_or(due) {
             self.state.promise_told = Some(at);
             effects.push(Effect::Watermark { at });
-        }
-    }
-}
-
-/// Forwards what is claimed for a key to where the stubs of a range say the events lie.
-pub(crate) fn answer(
-    claims: &mut Claims,
-    stubs: &Stubs,
-    key: KeyHash,
-    range: Range,
-    effects: &mut Vec<Effect>,
-) {
-    for (at, place) in stubs.within(key, range) {
-        for mut hint in claims.forward(key, at, place.partition) {
-            hint.keys = vec![place.key()];
-            effects.push(Effect::Forward {
-                tenant: place.tenant.as_ref().to_owned(),
-                partition: place.partition,
-                hint: Box::new(hint),
-            });
         }
     }
 }

@@ -8,13 +8,13 @@ use std::collections::BTreeSet;
 use balefire_event::{DedupId, IdentityKind, Lane, Timestamp};
 
 use crate::claim::{Claims, Range};
-use crate::correlator::{Correlator, answer};
+use crate::correlator::Correlator;
 use crate::entry::Entries;
 use crate::key::{KeyHash, typed_keys};
 use crate::limits::STRAGGLERS_MAX;
 use crate::record::{Effect, Record};
 use crate::settle::settle;
-use crate::stub::Stubs;
+use crate::stub::{Stubs, answer};
 
 /// A record that came after what it may belong to was dropped.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

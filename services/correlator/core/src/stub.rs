@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use balefire_event::{CorrelationKey, DedupId, KeyKind, Stub, Timestamp};
 
-use crate::claim::Range;
+use crate::claim::{Claims, Range};
 use crate::key::KeyHash;
 use crate::limits::STUBS_MAX;
+use crate::record::Effect;
 
 /// Where the event lies, and the key in full.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -100,6 +101,26 @@ impl Stubs {
     fn drop_first(&mut self) {
         if let Some((at, key, id)) = self.by_age.pop_first() {
             self.by_key.remove(&(key, at, id));
+        }
+    }
+}
+
+/// Forwards what is claimed for a key to where the stubs of a range say the events lie.
+pub(crate) fn answer(
+    claims: &mut Claims,
+    stubs: &Stubs,
+    key: KeyHash,
+    range: Range,
+    effects: &mut Vec<Effect>,
+) {
+    for (at, place) in stubs.within(key, range) {
+        for mut hint in claims.forward(key, at, place.partition) {
+            hint.keys = vec![place.key()];
+            effects.push(Effect::Forward {
+                tenant: place.tenant.as_ref().to_owned(),
+                partition: place.partition,
+                hint: Box::new(hint),
+            });
         }
     }
 }
