@@ -136,9 +136,11 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         .await
         .map_err(joined)?
         .map_err(|e| unreadable(&args, &e))?;
-    if args.wait {
-        wait(&args, &client).await?;
-    }
+    let waited = if args.wait {
+        wait(&args, &client).await
+    } else {
+        Ok(())
+    };
     let seconds = begun.elapsed().as_secs_f64();
     let summary = json!({
         "accepted": tally.accepted, "duplicate": tally.duplicate, "rejected": tally.rejected,
@@ -146,6 +148,8 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     });
     Out::new().line(&summary.to_string());
     warn_of_late(&tally, args.backfill);
+    // What was accepted is said in any case.
+    waited?;
     if tally.rejected > 0 {
         Err(Failure::Told)
     } else {

@@ -76,7 +76,14 @@ pub(crate) fn windowed(
     let id = EscalationId::windowed(tenant, &spec.id, key, window.rearm(), slot_start);
     let late = event.received_at.since(found.breach.at) > stamp::LATE_ESCALATION;
     let timing = if late { Timing::Late } else { Timing::OnTime };
+    let base = base(spec, tenant, event, id, timing, found.assurance);
     Escalation {
+        // History asks nothing of anybody.
+        recommended_actions: if found.backfill {
+            Vec::new()
+        } else {
+            base.recommended_actions
+        },
         slot_start,
         rearm: window.rearm(),
         breach_at: found.breach.at,
@@ -85,7 +92,7 @@ pub(crate) fn windowed(
         backfill: found.backfill,
         window: window.window(),
         threshold: u64::try_from(window.threshold()).unwrap_or(u64::MAX),
-        ..base(spec, tenant, event, id, timing, found.assurance)
+        ..base
     }
 }
 
@@ -97,7 +104,11 @@ pub(crate) fn single(spec: &RuleSpec, tenant: &Arc<str>, event: &Event<'_>) -> E
         Timing::OnTime if old => Timing::Late,
         timing @ (Timing::OnTime | Timing::Late | Timing::Future) => timing,
     };
-    base(spec, tenant, event, id, timing, spec.assurance(event))
+    let mut escalation = base(spec, tenant, event, id, timing, spec.assurance(event));
+    if event.backfill {
+        escalation.recommended_actions.clear();
+    }
+    escalation
 }
 
 /// What both have in common; the window's part is that of a single event.

@@ -257,6 +257,7 @@ fn history_alone_is_told_to_nobody_and_one_live_event_changes_that() {
             },
         ));
         assert_eq!(found[0].backfill, backfill);
+        assert_eq!(found[0].recommended_actions.is_empty(), backfill);
     }
 }
 
