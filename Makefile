@@ -1,9 +1,12 @@
 # `make demo` runs the main job on a fresh machine; `make test` runs everything that a clean machine
 # needs to trust it.
 .DEFAULT_GOAL := help
-.PHONY: help demo build test lint unit contract e2e figures
+.PHONY: help demo build bins test lint unit contract e2e figures
 
-BALEFIRE := $(or $(CARGO_TARGET_DIR),target)/release/balefire
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BALEFIRE := $(TARGET)/release/balefire
+# What `make test` drives: built with the tests, so that a clean machine builds only once.
+TESTED := $(TARGET)/debug/balefire
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -24,11 +27,14 @@ unit: ## unit, scenario, law and service tests (with a real nats-server)
 contract: ## proto/ against buf's STANDARD rules
 	deploy/tools/buf.sh lint proto
 
-e2e: build ## the whole way, as users run it
-	deploy/tools/with-nats.sh "$$(deploy/tools/venv.sh e2e deploy/e2e/requirements.txt)/python" deploy/e2e/run.py --binary $(BALEFIRE)
+bins: ## the binaries with debug checks
+	cargo build --locked --workspace --bins
+
+e2e: bins ## the whole way, as users run it
+	deploy/tools/with-nats.sh "$$(deploy/tools/venv.sh e2e deploy/e2e/requirements.txt)/python" deploy/e2e/run.py --binary $(TESTED)
 
 figures: build ## first figures of the whole way, from real processes
 	deploy/tools/with-nats.sh python3 deploy/e2e/figures.py --binary $(BALEFIRE)
 
-test: lint contract unit e2e ## everything
-	$(MAKE) demo ONCE=1
+test: lint contract unit e2e ## everything that a clean machine needs to trust it
+	python3 deploy/demo/demo.py --binary $(TESTED) --nats-server "$$(deploy/tools/nats-server.sh)" --once
