@@ -240,8 +240,16 @@ fn doubt_makes_actions_on_a_user_wait_for_a_human() {
 
 #[test]
 fn history_alone_is_told_to_nobody_and_one_live_event_changes_that() {
+    let mut rule = spec(1, 1, MINUTE, MINUTE);
+    rule.actions = vec![RecommendedAction {
+        name: "capture_evidence".to_owned(),
+        class: "information".to_owned(),
+        target: "request_id".to_owned(),
+        max_duration_seconds: 0,
+        approval: Approval::None,
+    }];
     for (live, backfill) in [(false, true), (true, false)] {
-        let mut engine = engine(vec![spec(1, 1, MINUTE, MINUTE)]);
+        let mut engine = engine(vec![rule.clone()]);
         put(
             &mut engine,
             &Event {
