@@ -24,8 +24,9 @@ lint: ## formatting, clippy, advisories and licences where cargo-deny is there
 unit: ## unit, scenario, law and service tests (with a real nats-server)
 	deploy/tools/with-nats.sh cargo nextest run --workspace --locked --no-fail-fast
 
-contract: ## proto/ against buf's STANDARD rules
+contract: ## proto/ against buf's STANDARD rules and against the last release
 	deploy/tools/buf.sh lint proto
+	deploy/tools/breaking.sh
 
 bins: ## the binaries with debug checks
 	cargo build --locked --workspace --bins
