@@ -12,13 +12,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use balefire_bus::{Bus, Topology};
-use balefire_driver::{Driver, Phase, Report, Settings};
+use balefire_driver::{Driver, Fleet, Settings};
 use balefire_event::stamp;
 use balefire_kit::{Service, StatusSource};
 use balefire_store::Store;
 use balefire_wire::join::v1::join_service_server::JoinServiceServer;
-use balefire_wire::status::v1::{Counter, ServiceStatus};
-use tokio::sync::watch;
+use balefire_wire::status::v1::ServiceStatus;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -72,39 +71,11 @@ pub struct Deps {
     pub shutdown: CancellationToken,
 }
 
-struct Status {
-    reports: Vec<watch::Receiver<Report>>,
-    bus: Bus,
-}
+struct Status(Fleet);
 
 impl StatusSource for Status {
     fn status(&self) -> ServiceStatus {
-        let reports = self.reports.iter();
-        let reports: Vec<Report> = reports.map(|report| report.borrow().clone()).collect();
-        let mut counters: Vec<Counter> = Vec::new();
-        for counter in reports.iter().flat_map(|report| &report.stage.counters) {
-            match counters.iter_mut().find(|known| known.name == counter.name) {
-                Some(known) => known.value += counter.value,
-                None => counters.push(Counter {
-                    name: counter.name.into(),
-                    value: counter.value,
-                }),
-            }
-        }
-        let waiting = reports.iter().find(|report| report.phase != Phase::Running);
-        let reason = match waiting {
-            Some(report) => format!("partition {} is {}", report.partition, report.phase),
-            None if !self.bus.is_connected() => "the log is out of reach".into(),
-            None => String::new(),
-        };
-        ServiceStatus {
-            service: NAME.into(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            ready: reason.is_empty(),
-            reason,
-            partitions: reports.iter().map(Report::to_wire).collect(),
-            counters,
-        }
+        self.0.status(env!("CARGO_PKG_VERSION"), [])
     }
 }
 
@@ -124,7 +95,7 @@ pub async fn start(config: Config, deps: Deps) -> Result<Service, Error> {
     };
     let board = Board::new(topology.partitions);
     let mut tasks: JoinSet<Result<(), Error>> = JoinSet::new();
-    let mut reports = Vec::new();
+    let mut fleet = Fleet::new(NAME, &bus);
     for partition in 0..topology.partitions {
         let core = balefire_correlator_core::Config {
             hold: config.hold,
@@ -134,25 +105,15 @@ pub async fn start(config: Config, deps: Deps) -> Result<Service, Error> {
         let stage = CorrelatorStage::new(core, board.clone());
         let plan = target::plan(&topology, partition, config.owner_id);
         let driver = Driver::new(bus.clone(), store.clone(), plan, Settings::default());
-        reports.push(driver.report());
-        let stop = shutdown.clone();
-        tasks.spawn(async move {
-            if let Err(error) = driver.run(stage, stop.clone()).await {
-                // It stays stopped until somebody acts; its status says why. The others go on.
-                tracing::error!(partition, %error, "partition stopped");
-                stop.cancelled().await;
-            }
-            Ok(())
-        });
+        fleet.start(driver, stage, &mut tasks, &shutdown);
     }
-    let status = Status { reports, bus };
     Ok(Service {
         name: NAME,
         grpc: Box::new(move |routes| {
             routes.add_service(JoinServiceServer::new(Joins(board)));
         }),
         http: balefire_kit::server::no_http(),
-        status: Arc::new(status),
+        status: Arc::new(Status(fleet)),
         task: tokio::spawn(balefire_kit::server::supervise(tasks, shutdown)),
     })
 }

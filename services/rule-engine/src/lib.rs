@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use balefire_bus::{Bus, Topology};
-use balefire_driver::{Driver, Phase, Plan, Report, Settings, Source, Target};
+use balefire_driver::{Driver, Fleet, Plan, Settings, Source, Target};
 use balefire_event::Lane;
 use balefire_kit::{Service, StatusSource};
 use balefire_store::Store;
@@ -80,53 +80,29 @@ pub struct Config {
 }
 
 struct Status {
-    reports: Vec<watch::Receiver<Report>>,
+    fleet: Fleet,
     control: ControlLog,
     projection: Projection,
-    bus: Bus,
 }
 
 impl StatusSource for Status {
     fn status(&self) -> ServiceStatus {
-        let reports: Vec<Report> = self
-            .reports
-            .iter()
-            .map(|report| report.borrow().clone())
-            .collect();
-        let mut counters: Vec<Counter> = Vec::new();
-        for counter in reports.iter().flat_map(|report| &report.stage.counters) {
-            match counters.iter_mut().find(|known| known.name == counter.name) {
-                Some(known) => known.value += counter.value,
-                None => counters.push(Counter {
-                    name: counter.name.into(),
-                    value: counter.value,
-                }),
-            }
-        }
-        let ids = u64::try_from(self.projection.len()).unwrap_or(u64::MAX);
-        counters.push(Counter {
-            name: "escalation_ids".into(),
-            value: ids,
-        });
-        counters.push(Counter {
-            name: "control_revision".into(),
-            value: self.control.extent().0,
-        });
-        let waiting = reports.iter().find(|report| report.phase != Phase::Running);
-        let reason = match waiting {
-            Some(report) => format!("partition {} is {}", report.partition, report.phase),
-            None if !self.bus.is_connected() => "the log is out of reach".into(),
-            None if self.control.extent().1 == 0 => "no rule set is in force; give --rules".into(),
-            None => String::new(),
+        let counter = |name: &str, value| Counter {
+            name: name.into(),
+            value,
         };
-        ServiceStatus {
-            service: NAME.into(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            ready: reason.is_empty(),
-            reason,
-            partitions: reports.iter().map(Report::to_wire).collect(),
-            counters,
+        let (revision, sets) = self.control.extent();
+        let ids = u64::try_from(self.projection.len()).unwrap_or(u64::MAX);
+        let more = [
+            counter("escalation_ids", ids),
+            counter("control_revision", revision),
+        ];
+        let mut status = self.fleet.status(env!("CARGO_PKG_VERSION"), more);
+        if status.ready && sets == 0 {
+            status.ready = false;
+            status.reason = "no rule set is in force; give --rules".into();
         }
+        status
     }
 }
 
@@ -176,21 +152,12 @@ pub async fn start(config: Config, deps: Deps) -> Result<Service, Error> {
     };
     let projection = Projection::new(topology.partitions);
     let mut tasks: JoinSet<Result<(), Error>> = JoinSet::new();
-    let mut reports = Vec::new();
+    let mut fleet = Fleet::new(NAME, &bus);
     for partition in 0..topology.partitions {
         let stage = EngineStage::new(partition, topology.partitions, control.clone())?;
         let plan = plan(&topology, partition, config.owner_id);
         let driver = Driver::new(bus.clone(), store.clone(), plan, Settings::default());
-        reports.push(driver.report());
-        let stop = shutdown.clone();
-        tasks.spawn(async move {
-            if let Err(error) = driver.run(stage, stop.clone()).await {
-                // It stays stopped until somebody acts; its status says why. The others go on.
-                tracing::error!(partition, %error, "partition stopped");
-                stop.cancelled().await;
-            }
-            Ok(())
-        });
+        fleet.start(driver, stage, &mut tasks, &shutdown);
         let stream = topology.escalations_stream(partition);
         tasks.spawn(
             projection
@@ -201,10 +168,9 @@ pub async fn start(config: Config, deps: Deps) -> Result<Service, Error> {
     let moved = watch::Sender::new(0);
     tasks.spawn(control.clone().follow(bus.clone(), moved, shutdown.clone()));
     let status = Status {
-        reports,
+        fleet,
         control: control.clone(),
         projection: projection.clone(),
-        bus: bus.clone(),
     };
     let services = Services {
         bus,

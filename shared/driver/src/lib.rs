@@ -12,6 +12,7 @@
 
 mod driver;
 mod error;
+mod fleet;
 pub mod ledger;
 mod letter;
 pub mod limit;
@@ -29,6 +30,7 @@ mod tick;
 
 pub use driver::Driver;
 pub use error::Error;
+pub use fleet::Fleet;
 pub use letter::{MALFORMED_RECORD, RULE_PANICKED, UNKNOWN_SCHEMA};
 pub use plan::{Plan, Settings, Source, Target};
 pub use report::{Phase, Report};
