@@ -31,7 +31,7 @@ const fn shell(
 }
 
 /// Arrows point down. A service never uses another; only the binary that users type uses all.
-const EDGES: [Row; 19] = [
+const EDGES: [Row; 20] = [
     pure("balefire-event", &[]),
     pure("balefire-rule", &["event"]),
     pure("balefire-stream", &["event"]),
@@ -51,6 +51,10 @@ const EDGES: [Row; 19] = [
         &[],
     ),
     shell("balefire-testkit", &[], &[]),
+    // It judges the engine, so it shares nothing with it, not even the vocabulary.
+    pure("balefire-loadtest-core", &[]),
+    // Tests only: the log that each release left, read with what reads the log.
+    shell("balefire-golden", &["bus", "driver", "event", "wire"], &[]),
     shell(
         "balefire-ingest",
         &["bus", "event", "ingest-core", "kit", "wire"],

@@ -1,0 +1,96 @@
+//! Frames: what goes out at one intended time, encoded before the run begins.
+//!
+//! The bytes are `balefire.ingest.v1.AppendStreamRequest` with `raw`, written by hand so that
+//! sending costs nothing but the write.
+
+use crate::planned::Planned;
+
+/// Most events of a frame; the server's own limit.
+pub const FRAME_EVENTS_MAX: usize = 512;
+
+const BATCH_ID: u8 = 1 << 3;
+const RAW: u8 = (3 << 3) | 2;
+const RECORDS: u8 = (1 << 3) | 2;
+const OPTIONS: u8 = (2 << 3) | 2;
+const SOURCE: u8 = (1 << 3) | 2;
+
+/// One message of the stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// When it is meant to be sent, nanoseconds after the start.
+    pub at_ns: u64,
+    /// Number of its first event; the others follow.
+    pub first: u32,
+    /// How many events it holds.
+    pub len: u32,
+    /// The message's bytes.
+    pub bytes: Vec<u8>,
+}
+
+fn varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        // Seven bits and the mark that more follow.
+        out.push(u8::try_from(value & 0x7f).unwrap_or_default() | 0x80);
+        value >>= 7;
+    }
+    out.push(u8::try_from(value).unwrap_or_default());
+}
+
+fn field(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
+    out.push(tag);
+    varint(out, u64::try_from(bytes.len()).unwrap_or_default());
+    out.extend_from_slice(bytes);
+}
+
+/// The message with batch number `id`, from a source of that name.
+#[must_use]
+pub fn encode<'a>(id: u64, records: impl Iterator<Item = &'a [u8]>, source: &str) -> Vec<u8> {
+    let mut raw = Vec::new();
+    records.for_each(|record| field(&mut raw, RECORDS, record));
+    let mut options = Vec::new();
+    field(&mut options, SOURCE, source.as_bytes());
+    field(&mut raw, OPTIONS, &options);
+    let mut out = Vec::with_capacity(raw.len() + 16);
+    out.push(BATCH_ID);
+    varint(&mut out, id);
+    field(&mut out, RAW, &raw);
+    out
+}
+
+/// Cuts a plan into frames: events of one intended time, in the plan's order. The batch number is
+/// the frame's index.
+#[must_use]
+pub fn frames(events: &[Planned], payloads: &[String], source: &str) -> Vec<Frame> {
+    let mut frames: Vec<Frame> = Vec::new();
+    let mut rest = events.iter().zip(payloads).peekable();
+    while let Some((head, payload)) = rest.next() {
+        let mut records = vec![payload.as_bytes()];
+        while records.len() < FRAME_EVENTS_MAX
+            && let Some((_, payload)) = rest.next_if(|(event, _)| event.at_ns == head.at_ns)
+        {
+            records.push(payload.as_bytes());
+        }
+        let id = u64::try_from(frames.len()).unwrap_or(u64::MAX);
+        frames.push(Frame {
+            at_ns: head.at_ns,
+            first: head.number,
+            len: u32::try_from(records.len()).unwrap_or(u32::MAX),
+            bytes: encode(id, records.into_iter(), source),
+        });
+    }
+    frames
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bytes_are_those_of_the_contract() {
+        let bytes = encode(300, [b"{}".as_slice(), b"[]"].into_iter(), "lt");
+        let raw = b"\x0a\x02{}\x0a\x02[]\x12\x04\x0a\x02lt";
+        let mut want = vec![0x08, 0xac, 0x02, 0x1a, u8::try_from(raw.len()).unwrap()];
+        want.extend_from_slice(raw);
+        assert_eq!(bytes, want);
+    }
+}
