@@ -31,7 +31,7 @@ const fn shell(
 }
 
 /// Arrows point down. A service never uses another; only the binary that users type uses all.
-const EDGES: [Row; 20] = [
+const EDGES: [Row; 21] = [
     pure("balefire-event", &[]),
     pure("balefire-rule", &["event"]),
     pure("balefire-stream", &["event"]),
