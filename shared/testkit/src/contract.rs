@@ -61,6 +61,7 @@ pub fn generate(out: &Path) -> Result<(), ContractError> {
     std::fs::create_dir_all(out).map_err(access(out))?;
     tonic_prost_build::configure()
         .bytes(".")
+        .codec_path("crate::codec::Codec")
         .out_dir(out)
         .emit_rerun_if_changed(false)
         .compile_fds(set.clone())

@@ -4,6 +4,7 @@
 //! - [`event_codec`]: an event's bytes, written in two parts and read without a copy.
 //! - [`batch`]: a log message, written from encoded records and read record by record.
 //! - [`record`]: one record of a batch.
+//! - [`codec`]: gRPC messages, counted before they are decoded.
 //! - `convert`: `From` and `TryFrom` between event types and generated types.
 //!
 //! Never panics on any bytes. Never reads a clock, never does IO.
@@ -11,6 +12,7 @@
 pub mod batch;
 mod bytes_reader;
 mod bytes_writer;
+pub mod codec;
 mod convert;
 mod error;
 pub mod event_codec;

@@ -313,7 +313,7 @@ pub mod dead_letter_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/balefire.deadletter.v1.DeadLetterService/ListDeadLetters",
             );
@@ -343,7 +343,7 @@ pub mod dead_letter_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/balefire.deadletter.v1.DeadLetterService/GetDeadLetter",
             );
@@ -373,7 +373,7 @@ pub mod dead_letter_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/balefire.deadletter.v1.DeadLetterService/ReplayDeadLetters",
             );
@@ -403,7 +403,7 @@ pub mod dead_letter_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/balefire.deadletter.v1.DeadLetterService/DiscardDeadLetter",
             );
@@ -574,7 +574,7 @@ pub mod dead_letter_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListDeadLettersSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -620,7 +620,7 @@ pub mod dead_letter_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetDeadLetterSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -669,7 +669,7 @@ pub mod dead_letter_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReplayDeadLettersSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -718,7 +718,7 @@ pub mod dead_letter_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DiscardDeadLetterSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

@@ -402,7 +402,7 @@ pub mod escalation_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/balefire.escalation.v1.EscalationService/ListEscalations",
             );
@@ -432,7 +432,7 @@ pub mod escalation_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/balefire.escalation.v1.EscalationService/WatchEscalations",
             );
@@ -462,7 +462,7 @@ pub mod escalation_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/balefire.escalation.v1.EscalationService/AwaitBarrier",
             );
@@ -634,7 +634,7 @@ pub mod escalation_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListEscalationsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -682,7 +682,7 @@ pub mod escalation_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = WatchEscalationsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -728,7 +728,7 @@ pub mod escalation_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AwaitBarrierSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

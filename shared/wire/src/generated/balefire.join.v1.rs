@@ -145,7 +145,7 @@ pub mod join_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/balefire.join.v1.JoinService/GetJoinCoverage",
             );
@@ -287,7 +287,7 @@ pub mod join_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetJoinCoverageSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
