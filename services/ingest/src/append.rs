@@ -29,7 +29,7 @@ use crate::plan::{Plan, Planner, Slot};
 use crate::target::Targets;
 
 /// A request that names no deadline waits this long for the log.
-const DEADLINE: Duration = Duration::from_secs(10);
+pub const DEADLINE: Duration = Duration::from_secs(10);
 /// Source of requests that name none.
 const SOURCE_DEFAULT: &str = "native";
 

@@ -6,9 +6,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use balefire_kit::violation::overloaded;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::Status;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tower::Service;
@@ -53,18 +55,24 @@ impl Budget {
     }
 }
 
-/// A gRPC service with a limit of calls at once, counted before a message is read.
+/// A gRPC service with a limit of calls at once, counted before a message is read, and of the time
+/// until a call's answer begins.
 #[derive(Debug, Clone)]
 pub struct Calls<S> {
     inner: S,
     calls: Arc<Semaphore>,
+    time_max: Duration,
 }
 
 impl<S> Calls<S> {
-    /// At most so many.
-    pub fn new(inner: S, calls_max: usize) -> Self {
+    /// At most so many, each for so long.
+    pub fn new(inner: S, calls_max: usize, time_max: Duration) -> Self {
         let calls = Arc::new(Semaphore::new(calls_max.min(Semaphore::MAX_PERMITS)));
-        Self { inner, calls }
+        Self {
+            inner,
+            calls,
+            time_max,
+        }
     }
 }
 
@@ -91,11 +99,15 @@ where
             let status = overloaded("too many calls at once", OVERLOAD_RETRY);
             return Box::pin(async move { Ok(status.into_http()) });
         };
-        let answer = self.inner.call(request);
+        let answer = tokio::time::timeout(self.time_max, self.inner.call(request));
         Box::pin(async move {
             let answer = answer.await;
             drop(permit);
-            answer
+            answer.unwrap_or_else(|_late| {
+                metrics::counter!("balefire_ingest_refused_total", "reason" => "slow").increment(1);
+                let status = Status::deadline_exceeded("the request did not arrive in time");
+                Ok(status.into_http())
+            })
         })
     }
 }

@@ -1,6 +1,7 @@
 //! What an ingest is configured by.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use balefire_event::stamp::{ClockPolicy, LATENESS};
 use balefire_event::time::{HOUR, MINUTE, SECOND};
@@ -16,6 +17,8 @@ pub const IN_FLIGHT_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Calls at once.
 pub const CALLS_MAX: usize = 512;
+/// How long a request may take to arrive.
+pub const UPLOAD_TIME_MAX: Duration = Duration::from_secs(30);
 /// Longest lateness bound, nanoseconds.
 const LATENESS_MAX: i64 = 31 * 24 * HOUR;
 
@@ -32,6 +35,8 @@ pub struct Config {
     pub queue_bytes_max: usize,
     /// Calls at once; beyond it: RESOURCE_EXHAUSTED.
     pub calls_max: usize,
+    /// How long a request may take to arrive: who sends slowly holds no place for longer.
+    pub upload_time_max: Duration,
 }
 
 impl Default for Config {
@@ -42,6 +47,7 @@ impl Default for Config {
             in_flight_bytes_max: IN_FLIGHT_BYTES_MAX,
             queue_bytes_max: QUEUE_BYTES_MAX,
             calls_max: CALLS_MAX,
+            upload_time_max: UPLOAD_TIME_MAX,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{Extension, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -12,14 +12,18 @@ use axum::routing::post;
 use balefire_kit::{Caller, Scope};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::append::{Door, Records, Request};
-use crate::http_body::{self as body, UNPACKED_BYTES_MAX, Unreadable};
+use crate::budget::Budget;
+use crate::config::Config;
+use crate::http_body::{self as body, Arrived, Format, UNPACKED_BYTES_MAX, Unreadable};
 use crate::outcome::{OVERLOAD_RETRY, Outcome, Refusal};
 
-/// HTTP requests at once.
+/// HTTP requests at once that are read, under way or answered; one that arrives does not count.
 const REQUESTS_MAX: usize = 128;
+/// Bytes of bodies, arriving and unpacked.
+const BODIES_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Longest Idempotency-Key, bytes.
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 200;
 
@@ -27,13 +31,17 @@ const IDEMPOTENCY_KEY_BYTES_MAX: usize = 200;
 struct Http {
     door: Arc<Door>,
     requests: Arc<Semaphore>,
+    bodies: Budget,
+    upload_time_max: Duration,
 }
 
 /// The routes.
-pub fn routes(door: Arc<Door>) -> Router {
+pub fn routes(door: Arc<Door>, config: &Config) -> Router {
     let http = Http {
         door,
         requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
+        bodies: Budget::new(BODIES_BYTES_MAX),
+        upload_time_max: config.upload_time_max,
     };
     Router::new()
         .route("/v1/events", post(events))
@@ -94,17 +102,33 @@ async fn events(
     if let Err(status) = caller.require(Scope::Ingest) {
         return problem(StatusCode::FORBIDDEN, status.message(), None);
     }
-    let Ok(_permit) = http.requests.try_acquire() else {
-        let message = "too many requests at once";
-        return problem(StatusCode::TOO_MANY_REQUESTS, message, Some(OVERLOAD_RETRY));
+    // Told before the body is sent, where it can be.
+    if http.requests.available_permits() == 0 {
+        return too_many();
+    }
+    let (format, gzip) = match body::format(&headers) {
+        Ok(format) => format,
+        Err(refused) => return unreadable(&refused),
     };
-    let records = match read(&headers, packed).await {
-        Ok(records) => records,
-        Err(unreadable) => return problem(unreadable.status, &unreadable.message, None),
+    let arriving = body::arrived(packed, &http.bodies);
+    let arrived = match tokio::time::timeout(http.upload_time_max, arriving).await {
+        Ok(Ok(arrived)) => arrived,
+        Ok(Err(refused)) => return unreadable(&refused),
+        Err(_late) => {
+            let message = "the body did not arrive in time";
+            return problem(StatusCode::REQUEST_TIMEOUT, message, None);
+        }
+    };
+    let Ok(_permit) = http.requests.try_acquire() else {
+        return too_many();
+    };
+    let (records, _room) = match read(arrived, format, gzip, &http.bodies).await {
+        Ok(read) => read,
+        Err(refused) => return unreadable(&refused),
     };
     let key = match idempotency_key(&headers) {
         Ok(key) => key,
-        Err(unreadable) => return problem(unreadable.status, &unreadable.message, None),
+        Err(refused) => return unreadable(&refused),
     };
     let occurrences = body::occurrences(&records);
     let request = Request {
@@ -120,12 +144,16 @@ async fn events(
     }
 }
 
-async fn read(headers: &HeaderMap, packed: Body) -> Result<Vec<Bytes>, Unreadable> {
-    let (format, gzip) = body::format(headers)?;
-    let packed = to_bytes(packed, UNPACKED_BYTES_MAX)
-        .await
-        .map_err(|_| body::too_large())?;
+/// The records, and the room that they take.
+async fn read(
+    arrived: Arrived,
+    format: Format,
+    gzip: bool,
+    bodies: &Budget,
+) -> Result<(Vec<Bytes>, OwnedSemaphorePermit), Unreadable> {
+    let Arrived { packed, mut room } = arrived;
     let unpacked = if gzip {
+        room.merge(body::take(bodies, UNPACKED_BYTES_MAX)?);
         let unpacking = tokio::task::spawn_blocking(move || body::unpack(&packed));
         unpacking.await.map_err(|_| {
             Unreadable::new(StatusCode::BAD_REQUEST, "the body could not be unpacked")
@@ -140,7 +168,17 @@ async fn read(headers: &HeaderMap, packed: Body) -> Result<Vec<Bytes>, Unreadabl
             "the body holds no record",
         ));
     }
-    Ok(records)
+    Ok((records, room))
+}
+
+fn too_many() -> Response {
+    let message = "too many requests at once";
+    problem(StatusCode::TOO_MANY_REQUESTS, message, Some(OVERLOAD_RETRY))
+}
+
+fn unreadable(refused: &Unreadable) -> Response {
+    let retry = (refused.status == StatusCode::TOO_MANY_REQUESTS).then_some(OVERLOAD_RETRY);
+    problem(refused.status, &refused.message, retry)
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<&str, Unreadable> {

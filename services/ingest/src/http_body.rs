@@ -3,13 +3,22 @@
 use std::collections::HashMap;
 use std::io::Read;
 
+use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
-use bytes::Bytes;
+use balefire_event::limits::BATCH_EVENTS_MAX;
+use bytes::{Bytes, BytesMut};
 use flate2::read::MultiGzDecoder;
+use futures::StreamExt;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::budget::Budget;
 
 /// Largest body once unpacked, bytes.
 pub const UNPACKED_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Records of a body that are looked at: one more than a request may hold, so that it is refused.
+const RECORDS_MAX: usize = BATCH_EVENTS_MAX + 1;
 
 /// What a body that cannot be read is answered with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +73,50 @@ pub fn format(headers: &HeaderMap) -> Result<(Format, bool), Unreadable> {
     }
 }
 
+/// A body and its share of the memory that bodies may have.
+#[derive(Debug)]
+pub struct Arrived {
+    /// As it was sent.
+    pub packed: Bytes,
+    /// Free again when dropped.
+    pub room: OwnedSemaphorePermit,
+}
+
+/// Reads a body. Room is taken as it arrives: a connection that sends nothing holds none.
+///
+/// # Errors
+/// 400 where it ends early, 413 where it is too large, 429 where there is no room.
+pub async fn arrived(body: Body, room: &Budget) -> Result<Arrived, Unreadable> {
+    let mut chunks = body.into_data_stream();
+    let mut whole = BytesMut::new();
+    let mut held = take(room, 0)?;
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_broken| {
+            Unreadable::new(StatusCode::BAD_REQUEST, "the body ended too early")
+        })?;
+        if whole.len() + chunk.len() > UNPACKED_BYTES_MAX {
+            return Err(too_large());
+        }
+        held.merge(take(room, chunk.len())?);
+        whole.extend_from_slice(&chunk);
+    }
+    Ok(Arrived {
+        packed: whole.freeze(),
+        room: held,
+    })
+}
+
+/// Room for more bytes of bodies.
+///
+/// # Errors
+/// 429 where there is none.
+pub fn take(room: &Budget, bytes: usize) -> Result<OwnedSemaphorePermit, Unreadable> {
+    room.take(bytes).map_err(|_full| {
+        let message = "too many bytes are on their way in";
+        Unreadable::new(StatusCode::TOO_MANY_REQUESTS, message)
+    })
+}
+
 /// Unpacks gzip.
 ///
 /// # Errors
@@ -89,7 +142,7 @@ pub fn too_large() -> Unreadable {
     )
 }
 
-/// The records of a body.
+/// The records of a body; of one with more than a request may hold only so many that this shows.
 ///
 /// # Errors
 /// 400 where the whole is no JSON. A bad line of several is refused by itself, later.
@@ -99,10 +152,11 @@ pub fn records(body: &Bytes, format: Format) -> Result<Vec<Bytes>, Unreadable> {
             .split(|&byte| byte == b'\n')
             .map(<[u8]>::trim_ascii)
             .filter(|line| !line.is_empty())
+            .take(RECORDS_MAX)
             .map(|line| body.slice_ref(line))
             .collect()),
         Format::Json if body.trim_ascii_start().starts_with(b"[") => {
-            let elements: Vec<&RawValue> = serde_json::from_slice(body).map_err(|error| {
+            let Elements(elements) = serde_json::from_slice(body).map_err(|error| {
                 let place = format!("line {}, column {}", error.line(), error.column());
                 Unreadable::new(
                     StatusCode::BAD_REQUEST,
@@ -115,6 +169,37 @@ pub fn records(body: &Bytes, format: Format) -> Result<Vec<Bytes>, Unreadable> {
                 .collect())
         }
         Format::Json => Ok(vec![body.slice_ref(body.trim_ascii())]),
+    }
+}
+
+/// The first elements of an array; the rest is only read.
+struct Elements<'a>(Vec<&'a RawValue>);
+
+impl<'de> Deserialize<'de> for Elements<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(ElementsVisitor)
+    }
+}
+
+struct ElementsVisitor;
+
+impl<'de> Visitor<'de> for ElementsVisitor {
+    type Value = Elements<'de>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut elements = Vec::new();
+        while elements.len() < RECORDS_MAX {
+            match seq.next_element()? {
+                Some(element) => elements.push(element),
+                None => return Ok(Elements(elements)),
+            }
+        }
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Elements(elements))
     }
 }
 
@@ -160,6 +245,32 @@ mod tests {
         assert_eq!(text(&records(&one, Format::Json).unwrap()), ["{\"a\":[1]}"]);
         let broken = Bytes::from_static(b"[{]");
         assert_eq!(records(&broken, Format::Json).unwrap_err().status, 400);
+    }
+
+    #[test]
+    fn of_too_many_records_only_so_many_are_kept_as_show_it() {
+        let many = 1_000_000;
+        let array = Bytes::from(format!("[{}1]", "1,".repeat(many)));
+        let lines = Bytes::from("1\n".repeat(many));
+        for (body, format) in [(array, Format::Json), (lines, Format::Lines)] {
+            let read = records(&body, format).unwrap();
+            assert_eq!(read.len(), RECORDS_MAX);
+            assert!(read.capacity() < 2 * RECORDS_MAX, "{}", read.capacity());
+        }
+        let cut = Bytes::from("1,".repeat(many).replacen('1', "[1", 1));
+        assert_eq!(records(&cut, Format::Json).unwrap_err().status, 400);
+    }
+
+    #[tokio::test]
+    async fn a_body_takes_room_as_it_arrives() {
+        let room = Budget::new(1024 * 1024);
+        let arriving = arrived(Body::from(vec![b' '; 700 * 1024]), &room).await;
+        let first = arriving.unwrap();
+        assert!(room.used_bytes() >= 700 * 1024);
+        let refused = arrived(Body::from(vec![b' '; 700 * 1024]), &room).await;
+        assert_eq!(refused.unwrap_err().status, 429);
+        drop(first);
+        assert_eq!(room.used_bytes(), 0);
     }
 
     #[test]

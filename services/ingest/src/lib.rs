@@ -88,8 +88,9 @@ pub async fn start(config: Config, deps: Deps) -> Result<Service, Error> {
     let server = IngestServiceServer::new(Grpc::new(Arc::clone(&door)))
         .max_decoding_message_size(config::REQUEST_BYTES_MAX + ENVELOPE_BYTES)
         .accept_compressed(tonic::codec::CompressionEncoding::Gzip);
-    let server = budget::Calls::new(server, config.calls_max);
-    let http = http::routes(Arc::clone(&door));
+    let time_max = config.upload_time_max + append::DEADLINE;
+    let server = budget::Calls::new(server, config.calls_max, time_max);
+    let http = http::routes(Arc::clone(&door), &config);
     let task = tokio::spawn(drain(Arc::clone(&door), control.task, shutdown));
     Ok(Service {
         name: SERVICE,

@@ -1,14 +1,18 @@
 //! `POST /v1/events`.
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use balefire_ingest::Config;
 use balefire_kit::Authenticator;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{RequestBuilder, Response};
 use rustix::process::Signal;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
-use crate::harness::{Harness, record};
+use crate::harness::{DEADLINE, Harness, record};
 
 const LINES: &str = "application/x-ndjson";
 
@@ -113,6 +117,41 @@ async fn bodies_that_cannot_be_taken_are_refused_whole() {
         assert_eq!(status, expected, "{kind} {body}");
     }
     assert_eq!(harness.events().await.len(), 1);
+}
+
+/// A request that announces more than it sends.
+async fn slow(harness: &Harness) -> TcpStream {
+    let address = harness.http.trim_start_matches("http://");
+    let mut connection = TcpStream::connect(address).await.unwrap();
+    let head = "POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{";
+    connection.write_all(head.as_bytes()).await.unwrap();
+    connection
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_sends_slowly_keeps_nobody_out() {
+    let harness = Harness::start().await;
+    let mut held = Vec::new();
+    for _ in 0..200 {
+        held.push(slow(&harness).await);
+    }
+    let (status, body) = answer(post(&harness, LINES, record(r#""user_id":"u""#))).await;
+    assert_eq!(status, 200, "{body}");
+    drop(held);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_never_finishes_is_told_so() {
+    let config = Config {
+        upload_time_max: Duration::from_millis(200),
+        ..Config::default()
+    };
+    let harness = Harness::with(config, Authenticator::open()).await;
+    let mut connection = slow(&harness).await;
+    let mut answered = [0; 64];
+    let read = timeout(DEADLINE, connection.read(&mut answered));
+    let read = read.await.unwrap().unwrap();
+    assert!(answered[..read].starts_with(b"HTTP/1.1 408 "));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
