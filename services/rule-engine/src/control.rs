@@ -51,7 +51,7 @@ impl ControlLog {
     }
 
     /// Takes in one message of CONTROL.
-    fn take(&self, revision: u64, payload: &[u8]) -> Result<(), Error> {
+    pub(crate) fn take(&self, revision: u64, payload: &[u8]) -> Result<(), Error> {
         let batch =
             BatchView::parse(payload).map_err(|source| Error::Control { revision, source })?;
         let mut sets = Vec::new();

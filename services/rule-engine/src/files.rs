@@ -9,7 +9,7 @@ const DEPTH_MAX: usize = 8;
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
     /// A file or folder.
-    #[error("read {path}")]
+    #[error("read rules in {path}")]
     Read {
         /// Which.
         path: PathBuf,

@@ -266,6 +266,8 @@ impl Stage for EngineStage {
 }
 
 #[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
 mod tests {
     use super::*;
 

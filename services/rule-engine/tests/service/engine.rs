@@ -104,6 +104,17 @@ async fn pages_and_filters_lose_and_repeat_nothing() {
         }
     }
     assert_eq!(paged, all);
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_that_is_wrong_is_refused_and_one_that_is_right_filters() {
+    let world = World::start().await;
+    let engine = world.engine(false).await;
+    for user in ["user3", "user4"] {
+        world.append(&blocks(user, 0..11)).await;
+    }
+    engine.listed(2).await;
     let of = async |filter: EscalationFilter| {
         let request = ListEscalationsRequest {
             filter: Some(filter),
