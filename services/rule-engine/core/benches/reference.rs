@@ -85,7 +85,8 @@ fn workload() -> Vec<Event<'static>> {
                 &mut rng,
                 number,
                 &users[user],
-                Timestamp(at - late),
+                // A few milliseconds on the way.
+                Timestamp(at - late - 3_000_000),
                 Timestamp(at),
             )
         })
@@ -126,7 +127,7 @@ fn event(
         severity,
         model: "claude-sonnet-4-5".into(),
         endpoint: "/api/v1/chat".into(),
-        tool_allowed: Some(number % 2 == 0),
+        tool_allowed: Some(number.is_multiple_of(2)),
         user: Some(Identity {
             subject_ref: user.1,
             kind: IdentityKind::User,

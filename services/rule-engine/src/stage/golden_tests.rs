@@ -131,7 +131,12 @@ fn ids(decided: impl IntoIterator<Item = Decided>) -> BTreeSet<EscalationId> {
 fn recorded_steps_give_the_recorded_escalations() {
     let mut kinds = BTreeSet::new();
     for part in parts() {
-        let fed = feed(&mut part.stage(), &part.recording, &part.lanes, part.order());
+        let fed = feed(
+            &mut part.stage(),
+            &part.recording,
+            &part.lanes,
+            part.order(),
+        );
         let recorded = part.recorded();
         assert!(recorded.values().flatten().count() > 5, "it has some");
         assert_eq!(part.by_step(&fed), recorded, "{}", part.golden.version);
@@ -161,7 +166,10 @@ fn an_input_less_is_noticed() {
     let urgent = |input: &InputRef| input.lane == Lane::Urgent;
     let less = part.order().into_iter().filter(|input| !urgent(input));
     let fed = feed(&mut part.stage(), &part.recording, &part.lanes, less);
-    assert_ne!(ids(escalations(&fed).into_iter().map(|(_, one)| one)), recorded);
+    assert_ne!(
+        ids(escalations(&fed).into_iter().map(|(_, one)| one)),
+        recorded
+    );
 }
 
 #[tokio::test]
@@ -179,7 +187,12 @@ async fn a_recorded_checkpoint_and_the_rest_of_the_log_give_the_rest() {
         let behind = |input: &InputRef| meta.sources[input.lane.index()].sequence < input.sequence;
         let rest: Vec<InputRef> = part.order().into_iter().filter(behind).collect();
         assert!(rest.len() < part.inputs.len() && !rest.is_empty());
-        let fed = feed(&mut stage, &part.recording, &part.lanes, rest.iter().copied());
+        let fed = feed(
+            &mut stage,
+            &part.recording,
+            &part.lanes,
+            rest.iter().copied(),
+        );
         let mut recorded = part.recorded();
         recorded.retain(|step, _| *step > meta.step);
         assert_eq!(part.by_step(&fed), recorded, "{}", part.golden.version);
