@@ -92,7 +92,7 @@ impl Bus {
             }
             if Instant::now() >= give_up {
                 return Err(Error::Connect {
-                    urls: urls.to_owned(),
+                    urls: shown(urls),
                     name: name.to_owned(),
                     source: failed.into(),
                 });
@@ -285,6 +285,21 @@ impl Bus {
     }
 }
 
+/// Addresses, separated by commas, as they may be shown: without user and password.
+#[must_use]
+pub fn shown(urls: &str) -> String {
+    let one = |url: &str| {
+        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+        let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+        if scheme.is_empty() {
+            rest.to_owned()
+        } else {
+            format!("{scheme}://{rest}")
+        }
+    };
+    urls.split(',').map(one).collect::<Vec<_>>().join(",")
+}
+
 /// One address each: the client itself does not split them.
 fn parse_addresses(urls: &str, name: &str) -> Result<Vec<ServerAddr>, Error> {
     urls.split(',')
@@ -292,7 +307,7 @@ fn parse_addresses(urls: &str, name: &str) -> Result<Vec<ServerAddr>, Error> {
         .filter(|url| !url.is_empty())
         .map(|url| {
             url.parse::<ServerAddr>().map_err(|e| Error::Connect {
-                urls: urls.to_owned(),
+                urls: shown(urls),
                 name: name.to_owned(),
                 source: e.into(),
             })
@@ -344,5 +359,21 @@ fn note(event: &Event, name: &str, connected: &watch::Sender<bool>) {
         Event::SlowConsumer(_) | Event::ServerError(_) | Event::ClientError(_) => {
             tracing::warn!(name, %event, "nats complains");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_in_an_address_is_not_shown() {
+        assert_eq!(
+            shown("nats://u:p@a:4222, tls://q:r@s@b:1,c:2"),
+            "nats://a:4222, tls://b:1,c:2"
+        );
+        assert_eq!(shown("nats"), "nats");
+        let refused = parse_addresses("nats://u:hunter2@a:99999", "x").unwrap_err();
+        assert!(!refused.to_string().contains("hunter2"), "{refused}");
     }
 }

@@ -6,6 +6,7 @@ pub mod broker;
 pub mod caller;
 pub mod clock;
 pub mod config;
+mod http;
 pub mod process;
 pub mod server;
 pub mod shutdown;

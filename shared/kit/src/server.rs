@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::http::StatusCode;
 use axum::extract::State;
 use axum::routing::get;
 use balefire_wire::status::v1::status_service_server::StatusServiceServer;
-use http::StatusCode;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
 
 use crate::caller::{Authenticator, CallerLayer};
+use crate::http;
 use crate::status::{StatusSource, Statuses};
 
 /// How long open calls may take to end after the shutdown began.
@@ -27,6 +28,11 @@ pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(600);
 const READY_POLL: Duration = Duration::from_millis(5);
 /// Most HTTP/2 streams of one connection.
 const STREAMS_MAX: u32 = 1024;
+/// A connection that is silent for so long is asked whether it is still there: what a client that
+/// is gone holds is free again.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(30);
+/// It has so long to answer.
+const KEEPALIVE_MAX: Duration = Duration::from_secs(20);
 /// HTTP/2 flow-control windows, bytes.
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 
@@ -119,9 +125,6 @@ pub enum Error {
     /// The gRPC server.
     #[error("serve gRPC")]
     Grpc(#[source] TaskError),
-    /// The HTTP server.
-    #[error("serve HTTP")]
-    Http(#[source] std::io::Error),
     /// A service's task.
     #[error("{name} ended")]
     Task {
@@ -188,7 +191,8 @@ async fn announce(
 
 /// Serves until `shutdown` is cancelled, then drains under [`DRAIN_MAX`]. Ends early, cancelling
 /// `shutdown` itself, when a service's task fails. Once every service is ready, says so on
-/// standard output: `ready grpc=ADDR http=ADDR nats=URL`; `nats_url` is only shown.
+/// standard output: `ready grpc=ADDR http=ADDR nats=URL`; `nats_url` is only shown, without user
+/// and password.
 ///
 /// # Errors
 /// The first failure of a server or a task.
@@ -202,11 +206,11 @@ pub async fn serve(
 ) -> Result<(), Error> {
     let statuses = Statuses::default();
     let mut routes = RoutesBuilder::default();
-    let mut http = axum::Router::new();
+    let mut router = axum::Router::new();
     let mut tasks: JoinSet<Result<(), Error>> = JoinSet::new();
     for service in services {
         (service.grpc)(&mut routes);
-        http = http.merge(service.http);
+        router = router.merge(service.http);
         statuses.add(service.status);
         let name = service.name;
         tasks.spawn(async move {
@@ -228,9 +232,10 @@ pub async fn serve(
     let address = |listener: &TcpListener| listener.local_addr().map(|a| a.to_string());
     let (grpc_addr, http_addr) = (address(&listeners.grpc), address(&listeners.http));
     let line = format!(
-        "ready grpc={} http={} nats={nats_url}",
+        "ready grpc={} http={} nats={}",
         grpc_addr.unwrap_or_default(),
-        http_addr.unwrap_or_default()
+        http_addr.unwrap_or_default(),
+        balefire_bus::connection::shown(nats_url)
     );
     tasks.spawn(announce(line, statuses.clone(), shutdown.clone()));
     let layer = CallerLayer { authenticator };
@@ -240,6 +245,8 @@ pub async fn serve(
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(2 * STREAM_WINDOW)
         .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
+        .http2_keepalive_timeout(Some(KEEPALIVE_MAX))
         .layer(layer.clone())
         .add_routes(routes.routes())
         .serve_with_incoming_shutdown(
@@ -247,11 +254,11 @@ pub async fn serve(
             shutdown.clone().cancelled_owned(),
         );
     tasks.spawn(async move { grpc.await.map_err(|e| Error::Grpc(Box::new(e))) });
-    let router = http_routes(http, statuses, metrics).layer(layer);
+    let router = http_routes(router, statuses, metrics).layer(layer);
     let stop = shutdown.clone().cancelled_owned();
     tasks.spawn(async move {
-        let server = axum::serve(listeners.http, router).with_graceful_shutdown(stop);
-        server.await.map_err(Error::Http)
+        http::serve(listeners.http, router, http::Limits::default(), stop).await;
+        Ok(())
     });
     drain(tasks, shutdown).await
 }

@@ -6,6 +6,8 @@ use balefire_wire::status::v1::status_service_server::StatusService;
 use balefire_wire::status::v1::{GetStatusRequest, GetStatusResponse, ServiceStatus};
 use tonic::{Request, Response, Status};
 
+use crate::caller::{Caller, Scope};
+
 /// A service that can say how it is.
 pub trait StatusSource: Send + Sync + 'static {
     /// How it is now. Must not wait.
@@ -46,10 +48,30 @@ impl Statuses {
 impl StatusService for Statuses {
     async fn get_status(
         &self,
-        _: Request<GetStatusRequest>,
+        request: Request<GetStatusRequest>,
     ) -> Result<Response<GetStatusResponse>, Status> {
+        Caller::of(&request, Scope::Read)?;
         Ok(Response::new(GetStatusResponse {
             services: self.all(),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn how_the_platform_is_needs_leave_to_read() {
+        let mut request = Request::new(GetStatusRequest {});
+        request.extensions_mut().insert(Caller {
+            tenant: "acme".into(),
+            subject: "gateway".into(),
+            method: String::new(),
+            client: String::new(),
+            scopes: [Scope::Ingest].into(),
+        });
+        let refused = Statuses::default().get_status(request).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::PermissionDenied);
     }
 }
