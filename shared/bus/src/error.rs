@@ -197,7 +197,10 @@ pub enum Error {
         reason: String,
     },
     /// Two processes on one data directory.
-    #[error("{} is in use by another process (pid {holder})", path.display())]
+    #[error(
+        "{} is in use by another process (pid {holder}); stop that one, or use another folder",
+        path.display()
+    )]
     Locked {
         /// The lock file.
         path: PathBuf,

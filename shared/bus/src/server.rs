@@ -7,6 +7,7 @@
 mod binary;
 mod config;
 mod orphan;
+mod room;
 mod supervisor;
 
 use std::ffi::OsString;

@@ -55,9 +55,7 @@ pub(super) fn write(dir: &Path, listen: &Listen, options: &ServerOptions) -> Res
     } else {
         ""
     };
-    let max_file = options
-        .store_bytes_max
-        .unwrap_or_else(|| room_for_store(dir));
+    let max_file = limit(dir, options);
     let text = format!(
         "# written by balefire at each start: changes are lost\n\
          listen: \"{client}\"\n\
@@ -83,12 +81,23 @@ pub(super) fn write(dir: &Path, listen: &Listen, options: &ServerOptions) -> Res
     })
 }
 
+/// What a store that is started now may grow to, bytes.
+pub(super) fn limit(dir: &Path, options: &ServerOptions) -> u64 {
+    options
+        .store_bytes_max
+        .unwrap_or_else(|| room_for_store(dir))
+}
+
+/// Bytes of the disk that are free; 0 where it does not say.
+pub(super) fn free(dir: &Path) -> u64 {
+    rustix::fs::statvfs(dir).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
 /// What the store may grow to. The server's own default is three quarters of what is free at
 /// its start, so that a store larger than that would refuse everything after a restart.
 fn room_for_store(dir: &Path) -> u64 {
     let used = size_of(&store(dir));
-    let free =
-        rustix::fs::statvfs(dir).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    let free = free(dir);
     used + free - (free / 10).min(RESERVE_MAX)
 }
 

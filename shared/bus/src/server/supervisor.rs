@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::config::{self, Listen};
-use super::{Ports, ServerOptions, ServerState, orphan};
+use super::{Ports, ServerOptions, ServerState, orphan, room};
 use crate::error::Error;
 use crate::http;
 
@@ -24,6 +24,8 @@ const STARTING_POLL: Duration = Duration::from_millis(5);
 const RUNNING_POLL: Duration = Duration::from_millis(50);
 const HEALTH_POLL: Duration = Duration::from_secs(1);
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
+/// Every so many looks at its health it is asked for room.
+const ROOM_EVERY: u32 = 2;
 /// So many "JetStream is off" in a row (it turns itself off on a full disk) mean a restart.
 const HEALTH_FAILURES_MAX: u32 = 5;
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
@@ -167,7 +169,7 @@ impl Supervisor {
     /// Until it ends, is to stop, or must be replaced.
     fn watch(&self, child: &mut Child, ports: &Ports) -> End {
         let mut looked = Instant::now();
-        let mut failures = 0;
+        let (mut failures, mut looks) = (0, 0_u32);
         loop {
             if let Some(end) = ended(child) {
                 return end;
@@ -187,6 +189,12 @@ impl Supervisor {
             }
             if failures >= HEALTH_FAILURES_MAX {
                 return End::Died("JetStream is off (a full disk turns it off)".into());
+            }
+            looks = looks.wrapping_add(1);
+            if looks.is_multiple_of(ROOM_EVERY)
+                && let Some(why) = room::again(&self.dir, &self.options, ports, HEALTH_TIMEOUT)
+            {
+                return End::Died(why.into());
             }
         }
     }
