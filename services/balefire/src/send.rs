@@ -107,6 +107,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         backfill: args.backfill,
         backfill_span_ns: if args.backfill { file_span(&args)? } else { 0 },
     };
+    let opened = Records::open(&args.file).map_err(|e| unreadable(&args, &e))?;
     let client_options = Options {
         token: args.target.token.clone(),
         ..Options::default()
@@ -124,7 +125,6 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         })?;
     let (sender, outcomes) = client.sender(options);
     let (records_out, records) = mpsc::channel(READ_AHEAD);
-    let opened = Records::open(&args.file).map_err(|e| unreadable(&args, &e))?;
     let reading = tokio::task::spawn_blocking(move || read(opened, &records_out));
     let (lines_out, lines) = mpsc::channel(1 << 20);
     let sending = tokio::spawn(send(sender, records, lines_out));

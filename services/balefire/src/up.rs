@@ -263,21 +263,36 @@ impl Log {
     }
 }
 
+/// What is read from files: looked at before anything is started or written.
+struct Loaded {
+    /// Name and YAML of each.
+    rules: Vec<(String, String)>,
+    receivers: balefire_notifier::Config,
+}
+
+impl Loaded {
+    fn of(args: &Args) -> Result<Self, Failure> {
+        let rules = match &args.rules {
+            Some(dir) => rules::files(dir)?,
+            None => balefire_rule_engine::baseline_files(),
+        };
+        rules::compile(&rules)?;
+        let receivers = args.receivers.load().map_err(failed)?;
+        Ok(Self { rules, receivers })
+    }
+}
+
 async fn services(
     args: &Args,
+    loaded: Loaded,
     log: &Log,
     shutdown: &CancellationToken,
 ) -> Result<Vec<Service>, Failure> {
-    let files = match &args.rules {
-        Some(dir) => rules::files(dir)?,
-        None => balefire_rule_engine::baseline_files(),
-    };
-    rules::compile(&files)?;
     let owner_id: [u8; 16] = rand::random();
     let topology = log.topology;
     let shutdown = || shutdown.clone();
     let config = balefire_rule_engine::Config {
-        rules: Some(files),
+        rules: Some(loaded.rules),
         state_dir: args.state_dir(balefire_rule_engine::NAME),
         owner_id,
     };
@@ -316,14 +331,13 @@ async fn services(
         shutdown: shutdown(),
     };
     let ingest = balefire_ingest::start(config, deps).await.map_err(failed)?;
-    let config = args.receivers.load().map_err(failed)?;
     let bus = log.connect(Role::Notifier).await?;
     let deps = balefire_notifier::Deps {
         bus,
         topology,
         shutdown: shutdown(),
     };
-    let notifier = balefire_notifier::start(&config, deps);
+    let notifier = balefire_notifier::start(&loaded.receivers, deps);
     Ok(vec![ingest, correlator, rule_engine, notifier])
 }
 
@@ -335,6 +349,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     install_crypto();
     telemetry::init(&args.server.log, args.server.log_format);
     let authenticator = args.server.authenticator().map_err(failed)?;
+    let loaded = Loaded::of(&args)?;
     let stop = shutdown::on_signal().map_err(failed)?;
     let metrics = telemetry::metrics().map_err(failed)?;
     let _lock = DirLock::acquire(&args.data_dir).map_err(failed)?;
@@ -345,7 +360,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     let url = log.url.clone();
     let run = async {
         log.provision().await?;
-        let services = services(&args, &log, &stop).await?;
+        let services = services(&args, loaded, &log, &stop).await?;
         serve(
             listeners,
             services,
