@@ -18,7 +18,7 @@ use balefire_wire::rule::v1::rule_service_server::RuleService;
 use balefire_wire::rule::v1::{ListRulesRequest, ListRulesResponse, Rule as WireRule};
 use balefire_wire::{BatchView, RecordView};
 use bytes::Bytes;
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,7 @@ use tonic::{Request, Response, Status};
 
 use crate::control::ControlLog;
 use crate::projection::{Place, Projection};
+use crate::room::Rooms;
 
 /// Page size where none is asked for, and the largest.
 const PAGE_DEFAULT: usize = 500;
@@ -46,6 +47,8 @@ pub struct Services {
     pub control: ControlLog,
     /// ESCALATIONS, followed.
     pub projection: Projection,
+    /// How many calls at once.
+    pub rooms: Rooms,
     /// Ends watches.
     pub shutdown: CancellationToken,
 }
@@ -173,6 +176,7 @@ impl EscalationService for Services {
     ) -> Result<Response<ListEscalationsResponse>, Status> {
         let caller = Caller::of(&request, Scope::Read)?;
         let request = request.into_inner();
+        let _place = self.rooms.lists.enter()?;
         let wanted = Wanted::of(&caller, request.filter)?;
         let asked = usize::try_from(request.page_size).unwrap_or(PAGE_MAX);
         let size = if asked == 0 {
@@ -227,6 +231,7 @@ impl EscalationService for Services {
     ) -> Result<Response<Watching>, Status> {
         let caller = Caller::of(&request, Scope::Read)?;
         let request = request.into_inner();
+        let place = self.rooms.watches.enter()?;
         let wanted = std::sync::Arc::new(Wanted::of(&caller, request.filter)?);
         let (sender, receiver) = mpsc::channel(WATCH_QUEUE_MAX);
         for partition in 0..self.projection.partitions() {
@@ -247,7 +252,12 @@ impl EscalationService for Services {
                 sender.clone(),
             ));
         }
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        // The place is held for as long as the stream.
+        let answers = ReceiverStream::new(receiver).map(move |answer| {
+            let _held = &place;
+            answer
+        });
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn await_barrier(
@@ -261,6 +271,7 @@ impl EscalationService for Services {
                 "takes the 16 bytes that PlaceBarrier answered",
             )
         })?;
+        let _place = self.rooms.barriers.enter()?;
         tokio::select! {
             () = self.projection.barrier(id) => {}
             () = self.shutdown.cancelled() => return Err(unavailable("shutting down", RETRY_AFTER)),

@@ -7,6 +7,7 @@ mod control;
 mod files;
 mod grpc;
 mod projection;
+mod room;
 mod stage;
 
 use std::path::PathBuf;
@@ -28,10 +29,14 @@ use control::ControlLog;
 pub use files::{FilesError, baseline_files, rule_files};
 use grpc::Services;
 use projection::Projection;
+use room::Rooms;
 use stage::EngineStage;
 
 /// Name of the stage, as its dead letters are filed.
 pub const NAME: &str = "rule-engine";
+
+/// Largest request, bytes.
+const REQUEST_BYTES_MAX: usize = 64 * 1024;
 
 /// Why the service could not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -177,13 +182,16 @@ pub async fn start(config: Config, deps: Deps) -> Result<Service, Error> {
         topology,
         control,
         projection,
+        rooms: Rooms::default(),
         shutdown: shutdown.clone(),
     };
     Ok(Service {
         name: NAME,
         grpc: Box::new(move |routes| {
-            routes.add_service(EscalationServiceServer::new(services.clone()));
-            routes.add_service(RuleServiceServer::new(services));
+            let escalations = EscalationServiceServer::new(services.clone());
+            let rules = RuleServiceServer::new(services);
+            routes.add_service(escalations.max_decoding_message_size(REQUEST_BYTES_MAX));
+            routes.add_service(rules.max_decoding_message_size(REQUEST_BYTES_MAX));
         }),
         http: balefire_kit::server::no_http(),
         status: Arc::new(status),

@@ -281,3 +281,30 @@ async fn the_rules_in_force_are_listed() {
     assert_eq!(answer.control_revision, 1);
     engine.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beyond_the_limit_a_watcher_is_told_to_come_again() {
+    let world = World::start().await;
+    let engine = world.engine(false).await;
+    engine.listed(0).await;
+    let watch = async || {
+        let mut client = engine.client.clone();
+        client
+            .watch_escalations(WatchEscalationsRequest::default())
+            .await
+    };
+    let mut open = Vec::new();
+    let refused = loop {
+        match watch().await {
+            Ok(stream) => open.push(stream),
+            Err(refused) => break refused,
+        }
+        assert!(open.len() < 1000, "no limit");
+    };
+    assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+    // Who leaves makes room.
+    open.pop();
+    until("a place", async || watch().await.ok()).await;
+    drop(open);
+    engine.stop().await;
+}
