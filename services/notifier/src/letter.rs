@@ -8,7 +8,7 @@ use balefire_event::Timestamp;
 use balefire_kit::clock;
 use balefire_notifier_core::DeadDelivery;
 use balefire_wire::deadletter::v1::DeadLetter;
-use balefire_wire::{BatchWriter, Header, RecordRef};
+use balefire_wire::{BatchView, BatchWriter, Header, RecordRef};
 use bytes::Bytes;
 
 use crate::codec::id_bytes;
@@ -74,6 +74,7 @@ impl Letterbox {
             last_failed_at_ns: found.at.0,
             first_error: found.detail.into(),
             last_error: found.detail.into(),
+            tenant: tenant_of(found.payload),
             ..DeadLetter::default()
         };
         self.write(letter, &id).await;
@@ -133,6 +134,13 @@ impl Letterbox {
     }
 }
 
+/// Whose a message is; empty: its header cannot be read either.
+fn tenant_of(payload: &[u8]) -> String {
+    BatchView::parse(payload)
+        .map(|view| view.header.tenant)
+        .unwrap_or_default()
+}
+
 /// A message of one writer outside the steps.
 pub fn frame(batch: &mut BatchWriter, writer_id: [u8; 16], tenant: &str, now: Timestamp) -> Bytes {
     let header = Header {
@@ -143,4 +151,18 @@ pub fn frame(batch: &mut BatchWriter, writer_id: [u8; 16], tenant: &str, now: Ti
         ..Header::default()
     };
     batch.finish(&header, None).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_with_a_bad_record_still_says_whose_it_is() {
+        let mut batch = BatchWriter::default();
+        batch.push_encoded(&[0xff; 3]);
+        let payload = frame(&mut batch, [1; 16], "acme", Timestamp(1));
+        assert_eq!(tenant_of(&payload), "acme");
+        assert_eq!(tenant_of(b"\xff\xff"), "");
+    }
 }

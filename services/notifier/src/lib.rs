@@ -48,6 +48,8 @@ pub use error::Error;
 pub const NAME: &str = "notifier";
 /// Answers of one partition that wait to be written.
 const ANSWERS_MAX: usize = 256;
+/// Largest request, bytes: 5,000 ids of dead letters fit.
+const REQUEST_BYTES_MAX: usize = 1024 * 1024;
 
 /// What a notifier works on: a connection of its own role, verified, and the shape of the log.
 #[derive(Debug, Clone)]
@@ -116,8 +118,10 @@ pub fn start(config: &Config, deps: Deps) -> Service {
     Service {
         name: NAME,
         grpc: Box::new(move |routes: &mut RoutesBuilder| {
-            routes.add_service(DeliveryServiceServer::new(deliveries));
-            routes.add_service(DeadLetterServiceServer::new(dead_letters));
+            let deliveries = DeliveryServiceServer::new(deliveries);
+            let dead_letters = DeadLetterServiceServer::new(dead_letters);
+            routes.add_service(deliveries.max_decoding_message_size(REQUEST_BYTES_MAX));
+            routes.add_service(dead_letters.max_decoding_message_size(REQUEST_BYTES_MAX));
         }),
         http: axum::Router::new(),
         status: Arc::new(status),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use balefire_bus::{Log, Topology};
 use balefire_event::{EscalationId, Timestamp};
+use balefire_kit::caller::DEFAULT_TENANT;
 use balefire_kit::violation::invalid;
 use balefire_kit::{Caller, Scope, clock};
 use balefire_notifier_core::Standing;
@@ -66,17 +67,22 @@ fn entry(known: &Known, whole: Option<DeadLetter>) -> DeadLetterEntry {
     }
 }
 
-/// A caller sees the letters of its tenant, and those that name none.
-fn sees(caller: &Caller, known: &Known) -> bool {
-    let tenant = &known.letter.letter.tenant;
-    tenant.is_empty() || **tenant == *caller.tenant
+/// A caller sees the letters of its tenant. What cannot be read names none, and may hold anybody's
+/// records: those letters are for the callers of the tenant `default`, who run the platform.
+fn sees(caller: &Caller, tenant: &str) -> bool {
+    let whose = if tenant.is_empty() {
+        DEFAULT_TENANT
+    } else {
+        tenant
+    };
+    *whose == *caller.tenant
 }
 
 impl DeadLetters {
     fn find(&self, caller: &Caller, id: &str) -> Result<Known, Status> {
         let found = self.letters.folded().get(id).cloned();
         match found {
-            Some(known) if sees(caller, &known) => Ok(known),
+            Some(known) if sees(caller, &known.letter.letter.tenant) => Ok(known),
             Some(_) | None => Err(Status::not_found(format!("no dead letter {id}"))),
         }
     }
@@ -194,7 +200,8 @@ impl DeadLetters {
         let folded = self.letters.folded();
         folded
             .iter(0)
-            .filter(|(_, known)| known.standing().is_none() && sees(caller, known))
+            .filter(|(_, known)| known.standing().is_none())
+            .filter(|(_, known)| sees(caller, &known.letter.letter.tenant))
             .map(|(id, _)| id.to_owned())
             .collect()
     }
@@ -226,7 +233,7 @@ impl DeadLetterService for DeadLetters {
         let mut found = folded
             .iter(after)
             .map(|(_, known)| known)
-            .filter(|known| sees(&caller, known))
+            .filter(|known| sees(&caller, &known.letter.letter.tenant))
             .filter(|known| request.include_resolved || known.standing().is_none())
             .filter(|known| request.stage.is_empty() || known.letter.letter.stage == request.stage);
         let page: Vec<&Known> = found.by_ref().take(size).collect();
@@ -324,5 +331,26 @@ impl DeadLetterService for DeadLetters {
         Ok(Response::new(DiscardDeadLetterResponse {
             dead_letter: Some(entry(&known, None)),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_letter_of_nobody_is_not_everybodys() {
+        let of = |tenant: &str| Caller {
+            tenant: tenant.into(),
+            subject: "s".into(),
+            method: String::new(),
+            client: String::new(),
+            scopes: [Scope::Read].into(),
+        };
+        assert!(sees(&of("acme"), "acme"));
+        assert!(!sees(&of("acme"), "other"));
+        assert!(!sees(&of("acme"), ""));
+        assert!(sees(&of(DEFAULT_TENANT), ""));
+        assert!(!sees(&of(DEFAULT_TENANT), "acme"));
     }
 }
