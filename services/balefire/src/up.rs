@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use balefire_bus::connection::shown;
 use balefire_bus::{
     Bus, Credential, Credentials, DirLock, Role, Server, ServerOptions, SyncProof, Topology,
     Verification, provision,
@@ -96,14 +97,14 @@ impl Args {
             ("log", Some(text(&self.server.log))),
             (
                 "nats_url",
-                self.nats_url.as_ref().map(|url| text(&without_secret(url))),
+                self.nats_url.as_ref().map(|url| text(&shown(url))),
             ),
             ("credentials", path(&self.credentials)),
             (
                 "nats_monitoring_url",
                 self.nats_monitoring_url
                     .as_ref()
-                    .map(|url| text(&without_secret(url))),
+                    .map(|url| text(&shown(url))),
             ),
             (
                 "nats_sync_confirmed",
@@ -121,7 +122,7 @@ impl Args {
                 self.receivers
                     .webhook
                     .as_ref()
-                    .map(|url| text(&without_secret(url))),
+                    .map(|url| text(&without_path(url))),
             ),
             (
                 "webhook_signed",
@@ -148,11 +149,13 @@ impl Args {
     }
 }
 
-/// A URL without user and password.
-fn without_secret(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://{rest}"),
-        _ => url.to_owned(),
+/// A receiver's URL without user, password and path: the path often is the secret.
+fn without_path(url: &str) -> String {
+    let shown = shown(url);
+    let (scheme, rest) = shown.split_once("://").unwrap_or(("", &shown));
+    match rest.split_once(['/', '?', '#']) {
+        Some((host, path)) if !path.is_empty() => format!("{scheme}://{host}/…"),
+        Some(_) | None => shown,
     }
 }
 
@@ -377,4 +380,31 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         server.shutdown().await;
     }
     ended
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_receivers_url_only_the_host_is_shown() {
+        for (url, shown) in [
+            (
+                "https://hooks.example/services/T0/s3cret",
+                "https://hooks.example/…",
+            ),
+            (
+                "https://u:s3cret@hooks.example:8443/?key=s3cret",
+                "https://hooks.example:8443/…",
+            ),
+            ("https://hooks.example?s3cret", "https://hooks.example/…"),
+            (
+                "https://hooks.example/s3cret@x/y",
+                "https://hooks.example/…",
+            ),
+            ("http://127.0.0.1:9/", "http://127.0.0.1:9/"),
+        ] {
+            assert_eq!(without_path(url), shown, "{url}");
+        }
+    }
 }

@@ -290,9 +290,15 @@ impl Bus {
 pub fn shown(urls: &str) -> String {
     let one = |url: &str| {
         let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-        let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+        // An @ behind the host is part of a path.
+        let host_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (host, path) = rest.split_at(host_end);
+        let rest = format!(
+            "{}{path}",
+            host.rsplit_once('@').map_or(host, |(_, host)| host)
+        );
         if scheme.is_empty() {
-            rest.to_owned()
+            rest
         } else {
             format!("{scheme}://{rest}")
         }

@@ -1,7 +1,8 @@
 //! One process a data directory.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use rustix::fs::FlockOperation;
@@ -17,7 +18,7 @@ pub struct DirLock {
 }
 
 impl DirLock {
-    /// Takes the lock of `dir` at once or not at all; creates the directory.
+    /// Takes the lock of `dir` at once or not at all; creates the directory, for its owner alone.
     ///
     /// # Errors
     /// [`Error::Locked`] with the holder's pid, [`Error::Io`].
@@ -28,7 +29,12 @@ impl DirLock {
             path: path.clone(),
             source,
         };
-        std::fs::create_dir_all(dir).map_err(|e| io("create the folder of", e))?;
+        // What lies in it names people.
+        let mut folders = DirBuilder::new();
+        folders.recursive(true).mode(0o700);
+        folders
+            .create(dir)
+            .map_err(|e| io("create the folder of", e))?;
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -60,6 +66,16 @@ impl DirLock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_that_is_made_is_nobody_elses() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        let _held = DirLock::acquire(&data).unwrap();
+        let mode = std::fs::metadata(&data).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+    }
 
     #[test]
     fn a_second_holder_is_refused_and_told_who() {

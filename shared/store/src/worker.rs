@@ -1,5 +1,6 @@
 //! [`Store`]: the handle; behind it one thread that owns the database and survives its panics.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -72,7 +73,10 @@ impl Store {
     /// from opening.
     pub async fn open(dir: &Path, options: Options) -> Result<Self, Error> {
         if let Some(parent) = dir.parent() {
-            std::fs::create_dir_all(parent).map_err(|source| Error::Io {
+            // Checkpoints name people.
+            let mut folders = std::fs::DirBuilder::new();
+            let made = folders.recursive(true).mode(0o700).create(parent);
+            made.map_err(|source| Error::Io {
                 doing: "create",
                 path: parent.to_owned(),
                 source,
