@@ -102,6 +102,10 @@ async fn events(
     if let Err(status) = caller.require(Scope::Ingest) {
         return problem(StatusCode::FORBIDDEN, status.message(), None);
     }
+    // Pages of the web reach this host through its browsers, and need no token where none is set.
+    if headers.contains_key(header::ORIGIN) {
+        return problem(StatusCode::FORBIDDEN, "not for pages of the web", None);
+    }
     // Told before the body is sent, where it can be.
     if http.requests.available_permits() == 0 {
         return too_many();

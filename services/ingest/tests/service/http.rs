@@ -190,6 +190,18 @@ async fn who_calls_decides_the_tenant() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_of_the_web_sends_nothing() {
+    let harness = Harness::start().await;
+    // What a page may send anywhere without being asked: a body without a type.
+    let request = reqwest::Client::new()
+        .post(format!("{}/v1/events", harness.http))
+        .header("origin", "https://page.example")
+        .body(record(r#""user_id":"u""#));
+    assert_eq!(answer(request).await.0, 403);
+    assert!(harness.events().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_out_of_reach_is_a_503_that_says_when_to_come_again() {
     let harness = Harness::start().await;
     harness.signal(Signal::STOP);
