@@ -272,6 +272,8 @@ impl Stage for CorrelatorStage {
 }
 
 #[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
 mod tests {
     use super::*;
     use balefire_event::{

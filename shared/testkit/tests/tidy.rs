@@ -39,7 +39,7 @@ const EDGES: [Row; 21] = [
     pure("balefire-correlator-core", &["event"]),
     pure("balefire-rule-engine-core", &["event", "rule", "stream"]),
     pure("balefire-notifier-core", &["event"]),
-    shell("balefire-wire", &["event"], &[]),
+    shell("balefire-wire", &["event"], &["golden"]),
     shell("balefire-bus", &["event"], &[]),
     shell("balefire-store", &[], &[]),
     // The flags that reach the broker are the same in every main.
@@ -71,7 +71,7 @@ const EDGES: [Row; 21] = [
             "store",
             "wire",
         ],
-        &[],
+        &["golden"],
     ),
     shell(
         "balefire-rule-engine",
@@ -86,12 +86,12 @@ const EDGES: [Row; 21] = [
             "stream",
             "wire",
         ],
-        &[],
+        &["golden"],
     ),
     shell(
         "balefire-notifier",
         &["bus", "event", "kit", "notifier-core", "wire"],
-        &[],
+        &["golden"],
     ),
     shell(
         "balefire",
