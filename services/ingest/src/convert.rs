@@ -151,6 +151,7 @@ pub fn status(refusal: &Refusal) -> Status {
             message,
             retry_after,
         } => violation::unavailable(message, *retry_after),
+        Refusal::Forbidden { message } => Status::permission_denied(message.clone()),
         Refusal::Invalid {
             field, description, ..
         } => violation::invalid(field, description),
@@ -168,6 +169,11 @@ pub fn batch_error(refusal: &Refusal) -> BatchError {
             message,
             retry_after,
         } => (Code::Unavailable, message.clone(), *retry_after),
+        Refusal::Forbidden { message } => (
+            Code::PermissionDenied,
+            message.clone(),
+            std::time::Duration::ZERO,
+        ),
         Refusal::Invalid {
             field, description, ..
         } => (

@@ -42,6 +42,18 @@ impl Grpc {
     }
 }
 
+/// History raises the lateness bound of whole partitions, up to years: what is late is then kept
+/// in memory for as long, for every tenant.
+fn may(caller: &Caller, options: Option<&AppendOptions>) -> Result<(), Refusal> {
+    let backfill = options.is_some_and(|options| options.backfill);
+    if backfill && caller.require(Scope::Operate).is_err() {
+        return Err(Refusal::forbidden(
+            "options.backfill needs the scope operate",
+        ));
+    }
+    Ok(())
+}
+
 fn request<'r>(
     tenant: &'r str,
     options: Option<&'r AppendOptions>,
@@ -63,32 +75,34 @@ fn results(outcomes: Vec<Outcome>) -> Vec<AppendResult> {
 
 async fn append_typed(
     door: &Door,
-    tenant: &str,
+    caller: &Caller,
     message: &AppendRequest,
 ) -> Result<Vec<AppendResult>, Refusal> {
+    may(caller, message.options.as_ref())?;
     let records = Records::Typed(&message.events);
-    let request = request(tenant, message.options.as_ref(), records);
+    let request = request(&caller.tenant, message.options.as_ref(), records);
     door.append(request).await.map(results)
 }
 
 async fn append_raw(
     door: &Door,
-    tenant: &str,
+    caller: &Caller,
     message: &AppendRawRequest,
 ) -> Result<Vec<AppendResult>, Refusal> {
+    may(caller, message.options.as_ref())?;
     let records = Records::Raw(&message.records, &message.occurrences);
-    let request = request(tenant, message.options.as_ref(), records);
+    let request = request(&caller.tenant, message.options.as_ref(), records);
     door.append(request).await.map(results)
 }
 
 async fn append_batch(
     door: Arc<Door>,
-    tenant: Arc<str>,
+    caller: Arc<Caller>,
     message: AppendStreamRequest,
 ) -> AppendStreamResponse {
     let appended = match &message.batch {
-        Some(Batch::Events(events)) => append_typed(&door, &tenant, events).await,
-        Some(Batch::Raw(raw)) => append_raw(&door, &tenant, raw).await,
+        Some(Batch::Events(events)) => append_typed(&door, &caller, events).await,
+        Some(Batch::Raw(raw)) => append_raw(&door, &caller, raw).await,
         None => Err(Refusal::invalid("batch", "give events or raw")),
     };
     let (results, error) = match appended {
@@ -105,7 +119,7 @@ async fn append_batch(
 /// Answers in the order in which batches became durable.
 fn answers(
     door: Arc<Door>,
-    tenant: Arc<str>,
+    caller: Arc<Caller>,
     messages: Streaming<AppendStreamRequest>,
     permit: OwnedSemaphorePermit,
 ) -> impl Stream<Item = Result<AppendStreamResponse, Status>> + Send {
@@ -114,10 +128,10 @@ fn answers(
     messages
         .take_until(stop)
         .map(move |message| {
-            let (door, tenant) = (Arc::clone(&door), Arc::clone(&tenant));
+            let (door, caller) = (Arc::clone(&door), Arc::clone(&caller));
             // The permit lives as long as the stream.
             let _open = &permit;
-            async move { Ok(append_batch(door, tenant, message?).await) }
+            async move { Ok(append_batch(door, caller, message?).await) }
         })
         .buffer_unordered(STREAM_BATCHES_MAX)
 }
@@ -132,7 +146,7 @@ impl IngestService for Grpc {
         request: Request<AppendRequest>,
     ) -> Result<Response<AppendResponse>, Status> {
         let caller = Caller::of(&request, Scope::Ingest)?;
-        let results = append_typed(&self.door, &caller.tenant, request.get_ref())
+        let results = append_typed(&self.door, &caller, request.get_ref())
             .await
             .map_err(|refusal| convert::status(&refusal))?;
         Ok(Response::new(AppendResponse { results }))
@@ -143,7 +157,7 @@ impl IngestService for Grpc {
         request: Request<AppendRawRequest>,
     ) -> Result<Response<AppendRawResponse>, Status> {
         let caller = Caller::of(&request, Scope::Ingest)?;
-        let results = append_raw(&self.door, &caller.tenant, request.get_ref())
+        let results = append_raw(&self.door, &caller, request.get_ref())
             .await
             .map_err(|refusal| convert::status(&refusal))?;
         Ok(Response::new(AppendRawResponse { results }))
@@ -158,7 +172,7 @@ impl IngestService for Grpc {
             .try_acquire_owned()
             .map_err(|_| overloaded("too many streams at once", OVERLOAD_RETRY))?;
         let door = Arc::clone(&self.door);
-        let answers = answers(door, caller.tenant, request.into_inner(), permit);
+        let answers = answers(door, Arc::new(caller), request.into_inner(), permit);
         Ok(Response::new(Box::pin(answers)))
     }
 

@@ -258,6 +258,7 @@ fn refused(refusal: &Refusal) -> Response {
             message,
             retry_after,
         } => problem(StatusCode::SERVICE_UNAVAILABLE, message, Some(*retry_after)),
+        Refusal::Forbidden { message } => problem(StatusCode::FORBIDDEN, message, None),
         Refusal::Invalid {
             field,
             description,

@@ -54,6 +54,11 @@ pub enum Refusal {
         /// Come back after this time.
         retry_after: Duration,
     },
+    /// The caller may not.
+    Forbidden {
+        /// What it lacks.
+        message: String,
+    },
     /// The request itself is wrong.
     Invalid {
         /// The field.
@@ -82,6 +87,13 @@ impl Refusal {
         }
     }
 
+    /// The caller may not.
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self::Forbidden {
+            message: message.into(),
+        }
+    }
+
     /// A field is wrong.
     pub fn invalid(field: &'static str, description: impl Into<String>) -> Self {
         Self::Invalid {
@@ -105,6 +117,7 @@ impl Refusal {
         match self {
             Self::Overloaded { .. } => "overloaded",
             Self::Unavailable { .. } => "unavailable",
+            Self::Forbidden { .. } => "forbidden",
             Self::Invalid { .. } => "invalid",
         }
     }

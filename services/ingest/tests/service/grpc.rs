@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use balefire_bus::{Log, Role, topology};
 use balefire_event::{Assurance, KeyKind, Timing};
+use balefire_ingest::Config;
+use balefire_kit::Authenticator;
 use balefire_wire::event::v1 as event;
 use balefire_wire::ingest::v1::append_stream_request::Batch;
 use balefire_wire::ingest::v1::{
@@ -356,4 +358,40 @@ async fn the_newest_control_revision_is_stamped() {
     harness.send(&[&record(r#""user_id":"u""#)]).await.unwrap();
     let (.., event) = harness.events().await.pop().unwrap();
     assert_eq!(event.control_revision, revision);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn history_is_for_operators() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keys.toml");
+    let key = |token, scopes| {
+        format!(
+            "[[key]]\ntoken = \"{token}\"\ntenant = \"acme\"\nsubject = \"s\"\nscopes = {scopes}\n"
+        )
+    };
+    let keys = key("0123456789abcdef", "[\"ingest\"]")
+        + &key("fedcba9876543210", "[\"ingest\", \"operate\"]");
+    std::fs::write(&path, keys).unwrap();
+    let authenticator = Authenticator::from_file(&path).unwrap();
+    let harness = Harness::with(Config::default(), authenticator).await;
+    let send = async |token: &str, backfill: bool| {
+        let line = record(&format!(r#""event_id":"{token}{backfill}","user_id":"u""#));
+        let mut request = tonic::Request::new(AppendRawRequest {
+            records: vec![Bytes::from(line)],
+            options: Some(AppendOptions {
+                backfill,
+                backfill_span_ns: i64::MAX,
+                ..AppendOptions::default()
+            }),
+            occurrences: Vec::new(),
+        });
+        let bearer = format!("Bearer {token}").parse().unwrap();
+        request.metadata_mut().insert("authorization", bearer);
+        let answer = harness.client.clone().append_raw(request).await;
+        answer.map(|_| ()).map_err(|status| status.code())
+    };
+    assert_eq!(send("0123456789abcdef", false).await, Ok(()));
+    let refused = send("0123456789abcdef", true).await;
+    assert_eq!(refused, Err(Code::PermissionDenied));
+    assert_eq!(send("fedcba9876543210", true).await, Ok(()));
 }

@@ -148,7 +148,8 @@ pub struct AppendOptions {
     /// Name of the source. Empty: "native".
     #[prost(string, tag = "1")]
     pub source: ::prost::alloc::string::String,
-    /// History: counts in windows by its own time with this lateness bound; nobody is told.
+    /// History: counts in windows by its own time with this lateness bound; nobody is told. The
+    /// bound holds for everybody's memory, so the caller needs the scope operate.
     #[prost(bool, tag = "2")]
     pub backfill: bool,
     /// With backfill: the span of the data, nanoseconds; L for these events.
