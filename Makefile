@@ -1,7 +1,7 @@
 # `make demo` runs the main job on a fresh machine; `make test` runs everything that a clean machine
 # needs to trust it.
 .DEFAULT_GOAL := help
-.PHONY: help demo build bins test lint unit contract e2e figures
+.PHONY: help demo build bins test lint unit contract e2e figures loadtest loadtest-quick
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BALEFIRE := $(TARGET)/release/balefire
@@ -36,6 +36,12 @@ e2e: bins ## the whole way, as users run it
 
 figures: build ## first figures of the whole way, from real processes
 	deploy/tools/with-nats.sh python3 deploy/e2e/figures.py --binary $(BALEFIRE)
+
+loadtest: build ## the load test, about 5 minutes; the page stays in loadtest/reports
+	deploy/tools/with-nats.sh $(dir $(BALEFIRE))balefire-loadtest run steady sla flood join burst --rate 1000 --seconds 30 --slo loadtest/slo.toml --binary $(BALEFIRE)
+
+loadtest-quick: build ## under 90 s: fails on loss, doubles and what is unexpected, never on a time
+	deploy/tools/with-nats.sh $(dir $(BALEFIRE))balefire-loadtest run --rate 500 --books-only --binary $(BALEFIRE)
 
 test: lint contract unit e2e ## everything that a clean machine needs to trust it
 	python3 deploy/demo/demo.py --binary $(TESTED) --nats-server "$$(deploy/tools/nats-server.sh)" --once

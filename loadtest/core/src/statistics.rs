@@ -1,7 +1,7 @@
 //! Figures: percentiles, what a waiting generator would have seen, how sure a share is.
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Percentiles above p99 are only told from so many samples up.
 pub const P999_SAMPLES_MIN: u64 = 10_000;
@@ -9,11 +9,13 @@ pub const P999_SAMPLES_MIN: u64 = 10_000;
 const VALUE_MAX_NS: u64 = 3_600_000_000_000;
 /// Significant digits kept.
 const DIGITS: u8 = 3;
+/// Points of a curve for each half of what is left.
+const CURVE_POINTS_PER_HALF: u32 = 5;
 /// Two-sided 95 %.
 const Z: f64 = 1.959_963_984_540_054;
 
 /// Percentiles of one set of times, milliseconds.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// Samples.
     pub count: u64,
@@ -75,6 +77,17 @@ impl Summary {
     pub fn of_values(values_ns: impl IntoIterator<Item = u64>) -> Option<Self> {
         histogram(values_ns).and_then(|histogram| Self::of(&histogram))
     }
+}
+
+/// Percentile (0 to 100) and milliseconds, closer together towards the end.
+#[must_use]
+pub fn curve(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
+    let values = histogram.iter_quantiles(CURVE_POINTS_PER_HALF);
+    let points = values.map(|value| (value.percentile(), millis(value.value_iterated_to())));
+    // The last one has no place on a scale of the rest.
+    points
+        .filter(|(percentile, _)| *percentile < 100.0)
+        .collect()
 }
 
 /// What a generator that waits for each answer before it sends the next would have measured: of

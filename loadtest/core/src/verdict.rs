@@ -33,7 +33,7 @@ pub struct Latency {
 }
 
 /// What came of one check.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Check {
     /// What was checked.
     pub name: String,

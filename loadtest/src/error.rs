@@ -1,0 +1,62 @@
+//! What can keep a load test from being run.
+
+use std::path::PathBuf;
+
+/// What was being done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody is there.
+    #[error("connect to the server under test")]
+    Connect {
+        /// Why.
+        source: tonic::transport::Error,
+    },
+    /// A socket of our own.
+    #[error("listen on this machine")]
+    Listen {
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A program under test.
+    #[error("start {program}")]
+    Start {
+        /// Which.
+        program: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It ended, or took too long.
+    #[error("{program} did not become ready")]
+    NotReady {
+        /// Which.
+        program: PathBuf,
+    },
+    /// A file.
+    #[error("access {path}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file that is not what it should be.
+    #[error("{path} is not understood: {reason}")]
+    Malformed {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A question to the server under test.
+    #[error("ask the server under test: {0}")]
+    Asked(#[from] tonic::Status),
+    /// The same, by the client.
+    #[error("ask the server under test")]
+    Client(#[from] balefire_client::Error),
+    /// The bare broker.
+    #[error("measure the bare broker: {what}")]
+    Broker {
+        /// What it said, or did not.
+        what: String,
+    },
+}

@@ -1,0 +1,212 @@
+//! Sends a plan's frames, each at its intended time, whatever the other side does.
+//!
+//! A thread of its own keeps the time; it never waits for an answer or for room. A frame that
+//! cannot leave in time is unsent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use balefire_loadtest_core::account::Fate;
+use balefire_loadtest_core::frame::Frame;
+use balefire_wire::ingest::v1::{AppendResult, AppendStatus, AppendStreamResponse};
+use bytes::{BufMut as _, Bytes};
+use futures::{Stream, StreamExt as _, stream};
+use http::uri::PathAndQuery;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::client::Grpc;
+use tonic::codec::{BufferSettings, Codec, EncodeBuf, Encoder};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status, Streaming};
+use tonic_prost::ProstCodec;
+
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::track::Track;
+
+/// Streams side by side over one connection.
+const STREAMS: usize = 4;
+/// Frames that may wait in front of a stream.
+const QUEUE_MAX: usize = 1_024;
+/// A frame that is so late is left out, nanoseconds.
+pub const LATE_MAX_NS: u64 = 1_000_000_000;
+/// How long the last answers may take.
+const DRAIN_MAX: Duration = Duration::from_secs(30);
+const METHOD: &str = "/balefire.ingest.v1.IngestService/AppendStream";
+
+/// What is sent, and what becomes of it.
+#[derive(Debug)]
+pub struct Sending {
+    /// The frames in order.
+    pub frames: Vec<Frame>,
+    /// What becomes of them.
+    pub track: Track,
+    /// The run's time.
+    pub clock: Clock,
+}
+
+struct Outgoing {
+    frame: usize,
+    bytes: Bytes,
+}
+
+/// Writes bytes that were encoded before; notes when.
+struct Raw(Arc<Sending>);
+
+impl Encoder for Raw {
+    type Item = Outgoing;
+    type Error = Status;
+
+    fn encode(&mut self, item: Outgoing, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put(item.bytes);
+        self.0.track.sent(item.frame, self.0.clock.now_ns());
+        Ok(())
+    }
+}
+
+struct RawCodec(Arc<Sending>);
+
+impl Codec for RawCodec {
+    type Encode = Outgoing;
+    type Decode = AppendStreamResponse;
+    type Encoder = Raw;
+    type Decoder = <ProstCodec<AppendStreamResponse, AppendStreamResponse> as Codec>::Decoder;
+
+    fn encoder(&mut self) -> Raw {
+        Raw(Arc::clone(&self.0))
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        ProstCodec::<AppendStreamResponse, AppendStreamResponse>::raw_decoder(
+            BufferSettings::default(),
+        )
+    }
+}
+
+/// Sends everything; returns when all is answered, or nothing more comes. `stop` ends it early:
+/// what was not sent by then is unsent.
+///
+/// # Errors
+/// Nobody is there.
+pub async fn run(sending: Arc<Sending>, addr: &str, stop: CancellationToken) -> Result<(), Error> {
+    let channel = Endpoint::from_shared(format!("http://{addr}"))
+        .map_err(|source| Error::Connect { source })?
+        .tcp_nodelay(true)
+        .connect()
+        .await
+        .map_err(|source| Error::Connect { source })?;
+    let mut queues = Vec::with_capacity(STREAMS);
+    let mut streams = JoinSet::new();
+    for _ in 0..STREAMS {
+        let (queue, frames) = mpsc::channel(QUEUE_MAX);
+        queues.push(queue);
+        streams.spawn(carry(Arc::clone(&sending), channel.clone(), frames));
+    }
+    let pacer = {
+        let sending = Arc::clone(&sending);
+        tokio::task::spawn_blocking(move || pace(&sending, &queues, &stop))
+    };
+    // A panic of the pacer leaves frames unknown, which the books show.
+    let _panicked = pacer.await;
+    let drained = async { while streams.join_next().await.is_some() {} };
+    // What is not answered by then is unknown.
+    let _unanswered = tokio::time::timeout(DRAIN_MAX, drained).await;
+    Ok(())
+}
+
+fn pace(sending: &Sending, queues: &[mpsc::Sender<Outgoing>], stop: &CancellationToken) {
+    for (index, frame) in sending.frames.iter().enumerate() {
+        if !stop.is_cancelled() {
+            sending.clock.block_until(frame.at_ns);
+        }
+        let queue = queues.get(index % queues.len().max(1));
+        let late = sending.clock.now_ns().saturating_sub(frame.at_ns) > LATE_MAX_NS;
+        if stop.is_cancelled() || late || !sending.track.depart() {
+            sending.track.settle_all(frame, Fate::Unsent);
+            continue;
+        }
+        let outgoing = Outgoing {
+            frame: index,
+            bytes: Bytes::copy_from_slice(&frame.bytes),
+        };
+        if queue.is_none_or(|queue| queue.try_send(outgoing).is_err()) {
+            sending.track.arrive();
+            sending.track.settle_all(frame, Fate::Unsent);
+        }
+    }
+}
+
+/// The frames that are still in time when the connection has room for them.
+fn in_time(
+    sending: Arc<Sending>,
+    frames: mpsc::Receiver<Outgoing>,
+) -> impl Stream<Item = Outgoing> {
+    let queue = stream::unfold(frames, |mut frames| async move {
+        frames.recv().await.map(|outgoing| (outgoing, frames))
+    });
+    queue.filter_map(move |outgoing| {
+        let kept = match sending.frames.get(outgoing.frame) {
+            Some(frame) if sending.clock.now_ns().saturating_sub(frame.at_ns) > LATE_MAX_NS => {
+                sending.track.arrive();
+                sending.track.settle_all(frame, Fate::Unsent);
+                None
+            }
+            Some(_) | None => Some(outgoing),
+        };
+        std::future::ready(kept)
+    })
+}
+
+/// One stream: frames out, answers in. An error ends it; what it had not answered is unknown.
+async fn carry(
+    sending: Arc<Sending>,
+    channel: Channel,
+    frames: mpsc::Receiver<Outgoing>,
+) -> Result<(), Status> {
+    let mut grpc = Grpc::new(channel);
+    grpc.ready()
+        .await
+        .map_err(|error| Status::unavailable(error.to_string()))?;
+    let outgoing = Box::pin(in_time(Arc::clone(&sending), frames));
+    let codec = RawCodec(Arc::clone(&sending));
+    let path = PathAndQuery::from_static(METHOD);
+    let answers = grpc.streaming(Request::new(outgoing), path, codec).await?;
+    read(&sending, answers.into_inner()).await
+}
+
+async fn read(
+    sending: &Sending,
+    mut answers: Streaming<AppendStreamResponse>,
+) -> Result<(), Status> {
+    while let Some(answer) = answers.message().await? {
+        let at_ns = sending.clock.now_ns();
+        let index = usize::try_from(answer.batch_id).unwrap_or(usize::MAX);
+        let Some(frame) = sending.frames.get(index) else {
+            continue;
+        };
+        sending.track.arrive();
+        if answer.error.is_some() {
+            sending.track.settle_all(frame, Fate::Refused);
+        } else {
+            sending.track.answered(index, at_ns);
+            sending.track.settle(frame, answer.results.iter().map(fate));
+            let first = usize::try_from(frame.first).unwrap_or(usize::MAX);
+            for (after, result) in answer.results.iter().enumerate() {
+                if let Some(place) = &result.place {
+                    let event = first.saturating_add(after);
+                    sending.track.place(event, &place.stream, place.sequence);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn fate(result: &AppendResult) -> Fate {
+    match result.status() {
+        AppendStatus::Accepted | AppendStatus::Duplicate => Fate::Acknowledged,
+        AppendStatus::Rejected => Fate::Refused,
+        AppendStatus::Unspecified => Fate::Unknown,
+    }
+}
