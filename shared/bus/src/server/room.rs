@@ -22,7 +22,7 @@ pub(super) fn again(
 ) -> Option<&'static str> {
     if let Ok((503, said)) = http::get(&ports.monitoring_url, "/healthz", timeout)
         && is_write_error(&said)
-        && config::free(dir) >= ROOM_MIN
+        && !is_short(dir)
     {
         return Some("a write failed, and there is room again");
     }
@@ -30,6 +30,11 @@ pub(super) fn again(
     let use_of = Use::read(&said)?;
     (use_of.is_full() && config::limit(dir, options) >= use_of.limit.saturating_add(ROOM_MIN))
         .then_some("its store was full, and the disk has room again")
+}
+
+/// Whether the disk is as good as full: a server started on it may never become ready.
+pub(super) fn is_short(dir: &Path) -> bool {
+    config::free(dir) < ROOM_MIN
 }
 
 /// `/healthz` names the first stream whose write failed.

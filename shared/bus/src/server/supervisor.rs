@@ -144,6 +144,7 @@ impl Supervisor {
 
     fn until_ready(&self, child: &mut Child) -> Result<Ports, End> {
         let deadline = Instant::now() + READY_DEADLINE;
+        let was_short = room::is_short(&self.dir);
         while Instant::now() < deadline {
             if let Some(end) = ended(child) {
                 return Err(end);
@@ -156,12 +157,20 @@ impl Supervisor {
             {
                 return Ok(ports);
             }
+            if was_short && !room::is_short(&self.dir) {
+                return Err(End::Died("it started on a full disk".into()));
+            }
             if self.pause(STARTING_POLL) == Pause::Stop {
                 return Err(End::Stopped);
             }
         }
+        let full = if was_short {
+            ", and the disk is full"
+        } else {
+            ""
+        };
         Err(End::Died(format!(
-            "not ready after {} s",
+            "not ready after {} s{full}",
             READY_DEADLINE.as_secs()
         )))
     }
