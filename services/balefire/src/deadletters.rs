@@ -46,8 +46,7 @@ enum Command {
     Replay {
         #[command(flatten)]
         target: Target,
-        /// Their ids
-        #[arg(required_unless_present = "all")]
+        /// Their ids; or --all
         ids: Vec<String>,
         /// All that wait
         #[arg(long, conflicts_with = "ids")]
@@ -137,6 +136,10 @@ pub async fn run(args: Args) -> Result<(), Failure> {
             all,
             reason,
         } => {
+            if ids.is_empty() && !all {
+                let message = "which dead letters? name their ids, or say --all";
+                return Err(Failure::Usage(message.into()));
+            }
             let request = ReplayDeadLettersRequest { ids, all, reason };
             let answer = client(&target)
                 .await?
