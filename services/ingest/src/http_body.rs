@@ -82,27 +82,34 @@ pub struct Arrived {
     pub room: OwnedSemaphorePermit,
 }
 
-/// Reads a body. Room is taken as it arrives: a connection that sends nothing holds none.
+/// Reads a body. Room is taken as it arrives: a connection that sends nothing holds none. One for
+/// which there is no room is read to its end all the same, and thrown away: many clients see no
+/// answer before they have sent everything.
 ///
 /// # Errors
 /// 400 where it ends early, 413 where it is too large, 429 where there is no room.
 pub async fn arrived(body: Body, room: &Budget) -> Result<Arrived, Unreadable> {
     let mut chunks = body.into_data_stream();
-    let mut whole = BytesMut::new();
-    let mut held = take(room, 0)?;
+    let mut bytes = 0_usize;
+    let mut kept = take(room, 0).map(|held| (BytesMut::new(), held));
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_broken| {
             Unreadable::new(StatusCode::BAD_REQUEST, "the body ended too early")
         })?;
-        if whole.len() + chunk.len() > UNPACKED_BYTES_MAX {
+        bytes = bytes.saturating_add(chunk.len());
+        if bytes > UNPACKED_BYTES_MAX {
             return Err(too_large());
         }
-        held.merge(take(room, chunk.len())?);
-        whole.extend_from_slice(&chunk);
+        kept = kept.and_then(|(mut whole, mut held)| {
+            held.merge(take(room, chunk.len())?);
+            whole.extend_from_slice(&chunk);
+            Ok((whole, held))
+        });
     }
+    let (whole, room) = kept?;
     Ok(Arrived {
         packed: whole.freeze(),
-        room: held,
+        room,
     })
 }
 
@@ -222,6 +229,8 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn text(records: &[Bytes]) -> Vec<&str> {
         records
@@ -267,8 +276,18 @@ mod tests {
         let arriving = arrived(Body::from(vec![b' '; 700 * 1024]), &room).await;
         let first = arriving.unwrap();
         assert!(room.used_bytes() >= 700 * 1024);
-        let refused = arrived(Body::from(vec![b' '; 700 * 1024]), &room).await;
+        let unread = Arc::new(AtomicUsize::new(7));
+        let left = Arc::clone(&unread);
+        let chunk = Bytes::from(vec![b' '; 100 * 1024]);
+        let chunks = futures::stream::iter(std::iter::repeat_n(chunk, 7));
+        let chunks = chunks.map(move |chunk| {
+            left.fetch_sub(1, Ordering::Relaxed);
+            Ok::<_, std::io::Error>(chunk)
+        });
+        let refused = arrived(Body::from_stream(chunks), &room).await;
         assert_eq!(refused.unwrap_err().status, 429);
+        let unread = unread.load(Ordering::Relaxed);
+        assert_eq!(unread, 0, "read to its end");
         drop(first);
         assert_eq!(room.used_bytes(), 0);
     }
