@@ -2,26 +2,18 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use balefire_loadtest_core::oracle::expected;
 use balefire_loadtest_core::plan::{Scenario, Shape};
-use balefire_loadtest_core::report::{Pair, Report, Verdict};
-use balefire_loadtest_core::statistics::Summary;
-use balefire_loadtest_core::verdict::{Check, Slo};
+use balefire_loadtest_core::report::{Report, Verdict};
+use balefire_loadtest_core::verdict::Slo;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
-use crate::hop::{self, Broker};
 use crate::product::Product;
 use crate::receiver::{Receiver, secret};
-use crate::run::{self, Outcome};
-use crate::{calibrate, figures, machine, print};
-
-/// Seconds of each of a pair's two halves.
-const PAIR_SECONDS: u32 = 5;
-/// A ratio may grow by so much.
-const REGRESSION_MAX: f64 = 1.3;
+use crate::suite::Suite;
+use crate::{calibrate, machine, print};
 
 /// Finds out what Balefire does with synthetic traffic, and proves itself first.
 #[derive(Debug, clap::Parser)]
@@ -64,25 +56,25 @@ struct PlanArgs {
 }
 
 #[derive(Debug, Clone, clap::Args)]
-struct LoadArgs {
+pub(crate) struct LoadArgs {
     /// Events a second
     #[arg(long, default_value_t = 1000)]
     rate: u32,
     /// Seconds of each scenario
     #[arg(long, default_value_t = 30)]
-    seconds: u32,
+    pub(crate) seconds: u32,
     /// Of chance
     #[arg(long, default_value_t = 1)]
-    seed: u64,
+    pub(crate) seed: u64,
 }
 
 #[derive(Debug, clap::Args)]
-struct RunArgs {
+pub(crate) struct RunArgs {
     /// Kinds of days: steady, sla, burst, flood, join, attack; none: the pairs alone
     #[arg(value_parser = scenario)]
-    scenarios: Vec<Scenario>,
+    pub(crate) scenarios: Vec<Scenario>,
     #[command(flatten)]
-    load: LoadArgs,
+    pub(crate) load: LoadArgs,
     /// Start this `balefire up` on a temporary folder
     #[arg(long, value_name = "FILE", required_unless_present = "addr")]
     binary: Option<PathBuf>,
@@ -94,16 +86,16 @@ struct RunArgs {
     listen: SocketAddr,
     /// The bare broker's program
     #[arg(long, default_value = "nats-server", value_name = "FILE")]
-    nats_server: PathBuf,
+    pub(crate) nats_server: PathBuf,
     /// Pairs of the product and the bare broker
     #[arg(long, default_value_t = 3)]
-    pairs: usize,
+    pub(crate) pairs: usize,
     /// Targets of time; without them no figure of time fails a run
     #[arg(long, value_name = "FILE")]
     slo: Option<PathBuf>,
     /// An earlier report: fail if the median p50 ratio grew by more than 30 %
     #[arg(long, value_name = "FILE")]
-    baseline: Option<PathBuf>,
+    pub(crate) baseline: Option<PathBuf>,
     /// Calibrate the books alone: fail on loss, doubles and what is unexpected; no time counts
     #[arg(long, conflicts_with = "slo")]
     books_only: bool,
@@ -131,7 +123,7 @@ fn write(path: &Path, text: &str) -> Result<(), Error> {
     })
 }
 
-fn report_of(path: &Path) -> Result<Report, Error> {
+pub(crate) fn report_of(path: &Path) -> Result<Report, Error> {
     serde_json::from_str(&read(path)?).map_err(|error| Error::Malformed {
         path: path.to_path_buf(),
         reason: error.to_string(),
@@ -139,7 +131,7 @@ fn report_of(path: &Path) -> Result<Report, Error> {
 }
 
 impl LoadArgs {
-    fn shape(&self, scenario: Scenario, seconds: u32, seed: u64, base_ns: i64) -> Shape {
+    pub(crate) fn shape(&self, scenario: Scenario, seconds: u32, seed: u64, base_ns: i64) -> Shape {
         Shape {
             scenario,
             arrival: Shape::usual_arrival(scenario),
@@ -211,17 +203,6 @@ fn tell(report: &Report) -> u8 {
     code(report.verdict())
 }
 
-/// One load test under way.
-struct Test<'a> {
-    args: &'a RunArgs,
-    product: Product,
-    receiver: Receiver,
-    stop: CancellationToken,
-    report: Report,
-    slo: Option<Slo>,
-    stem: PathBuf,
-}
-
 fn targets(args: &RunArgs) -> Result<Option<Slo>, Error> {
     let targets = args.slo.as_deref().map(|path| {
         Slo::parse(&read(path)?).map_err(|error| Error::Malformed {
@@ -271,7 +252,7 @@ async fn load_test(args: &RunArgs) -> Result<u8, Error> {
         machine.generator.push_str("; times not calibrated");
     }
     let seconds = balefire_kit::clock::now().0 / 1_000_000_000;
-    let mut test = Test {
+    let mut test = Suite {
         args,
         product,
         receiver,
@@ -285,7 +266,7 @@ async fn load_test(args: &RunArgs) -> Result<u8, Error> {
         stem: args.out.join(format!("{seconds}")),
     };
     let done = test.all().await;
-    let Test {
+    let Suite {
         product,
         report,
         stem,
@@ -305,101 +286,4 @@ async fn load_test(args: &RunArgs) -> Result<u8, Error> {
         stem.with_extension("html").display()
     ));
     Ok(code)
-}
-
-impl Test<'_> {
-    async fn all(&mut self) -> Result<(), Error> {
-        for (number, scenario) in (0u64..).zip(&self.args.scenarios) {
-            if self.stop.is_cancelled() {
-                return Ok(());
-            }
-            let outcome = self.one(*scenario, self.args.load.seconds, number).await?;
-            let run = figures::of(&outcome, self.slo.as_ref());
-            let name = format!("{}-{number}.hlog", self.stem.display());
-            figures::write_hlog(&outcome, Path::new(&name))?;
-            print::run(&run);
-            self.report.runs.push(run);
-        }
-        self.pairs().await
-    }
-
-    async fn one(&self, scenario: Scenario, seconds: u32, number: u64) -> Result<Outcome, Error> {
-        let load = &self.args.load;
-        let seed = load.seed.wrapping_add(number);
-        let shape = load.shape(scenario, seconds, seed, balefire_kit::clock::now().0);
-        let bar = print::bar(&format!("{scenario:?}"), seconds);
-        let stop = self.stop.clone();
-        let outcome = run::against(&self.product, &self.receiver, shape.plan(), stop).await;
-        bar.abort();
-        outcome
-    }
-
-    /// The same load by turns through the product and through the bare broker.
-    async fn pairs(&mut self) -> Result<(), Error> {
-        if self.args.pairs == 0 || self.stop.is_cancelled() {
-            return Ok(());
-        }
-        let program = self.args.nats_server.clone();
-        let broker = blocking(move || Broker::start(&program)).await?;
-        let broker = Arc::new(broker);
-        for number in 0..self.args.pairs {
-            if self.stop.is_cancelled() {
-                return Ok(());
-            }
-            let seed = 1_000 + u64::try_from(number).unwrap_or_default();
-            let outcome = self.one(Scenario::Steady, PAIR_SECONDS, seed).await?;
-            let messages = hop::messages(&outcome);
-            let bare = Arc::clone(&broker);
-            let reading = blocking(move || bare.measure(number, &messages)).await?;
-            self.report.runs.push(figures::of(&outcome, None));
-            self.report.pairs.extend(pair(&outcome, &reading));
-        }
-        self.report.regression = self.regression()?;
-        Ok(())
-    }
-
-    fn regression(&self) -> Result<Option<Check>, Error> {
-        let Some(path) = &self.args.baseline else {
-            return Ok(None);
-        };
-        let before = report_of(path)?.ratios();
-        let now = self.report.ratios();
-        let (Some((before, _)), Some((now, _))) = (before, now) else {
-            return Err(Error::Malformed {
-                path: path.clone(),
-                reason: "it has no pairs, or this run has none".to_owned(),
-            });
-        };
-        Ok(Some(Check {
-            name: "the p50 ratio to the bare broker grew by at most 30 %".to_owned(),
-            passed: now <= before * REGRESSION_MAX,
-            detail: format!("{now:.2} × now, {before:.2} × before"),
-        }))
-    }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|error| {
-        Err(Error::Broker {
-            what: error.to_string(),
-        })
-    })
-}
-
-fn pair(outcome: &Outcome, reading: &hop::Reading) -> Option<Pair> {
-    let product = Summary::of_values(figures::whole(outcome))?;
-    let bare = Summary::of_values(reading.consumed_ns.iter().copied())?;
-    Some(Pair {
-        escalations: product.count,
-        messages: reading.messages,
-        streams: reading.streams,
-        product_p50_ms: product.p50_ms,
-        product_p99_ms: product.p99_ms,
-        hop_p50_ms: bare.p50_ms,
-        hop_p99_ms: bare.p99_ms,
-        load: outcome.load,
-    })
 }

@@ -17,4 +17,5 @@ pub mod product;
 pub mod receiver;
 pub mod run;
 pub mod sending;
+mod suite;
 pub mod track;
