@@ -51,19 +51,6 @@ const EDGES: [Row; 22] = [
         &[],
     ),
     shell("balefire-testkit", &[], &[]),
-    // Development only: all cores under the driver's bookkeeping, over a log in memory.
-    shell(
-        "balefire-simulation",
-        &[
-            "correlator-core",
-            "driver",
-            "event",
-            "rule",
-            "rule-engine-core",
-            "stream",
-        ],
-        &[],
-    ),
     // It judges the engine, so it shares nothing with it, not even the vocabulary.
     pure("balefire-loadtest-core", &[]),
     // What a producer and an operator can know: the contract and the client.
