@@ -198,8 +198,14 @@ impl Correlator {
             self.pass_through(lane, tenant, event, effects);
             return;
         }
-        if event.received_at <= self.state.claims.horizon() {
-            let from = event.received_at.minus(self.state.join_horizon_max);
+        // An identity may have been dropped that reaches it, or a copy up to J older that one
+        // reached.
+        let copies = self.state.entries.horizon();
+        let copies = copies.plus(self.state.join_horizon_max);
+        if event.received_at <= self.state.claims.horizon().max(copies) {
+            // What reaches a copy up to J older names somebody for this record, too.
+            let copies = event.received_at.minus(self.state.join_horizon_max);
+            let from = copies.minus(self.state.join_horizon_max);
             self.straggle(Straggler::Event(event.dedup_id), from, effects);
         }
         let kept = self.state.entries.learn(tenant, lane, event);
@@ -285,7 +291,9 @@ impl Correlator {
             .collect();
         let reach: Range = (hint.received_at.minus(j), hint.received_at.plus(j));
         if reach.0 <= self.state.entries.horizon().max(self.state.stubs.horizon()) {
-            self.straggle(Straggler::Hint(keys.clone(), reach), reach.0, effects);
+            // Copies up to J older of what it reaches are of the same event.
+            let from = reach.0.minus(self.state.join_horizon_max);
+            self.straggle(Straggler::Hint(keys.clone(), reach), from, effects);
         }
         let mut concerned = BTreeSet::new();
         let mut asked = Vec::new();
