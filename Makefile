@@ -1,7 +1,7 @@
 # `make demo` runs the main job on a fresh machine; `make test` runs everything that a clean machine
 # needs to trust it.
 .DEFAULT_GOAL := help
-.PHONY: help demo build bins test lint unit contract e2e figures loadtest loadtest-quick
+.PHONY: help demo build bins test lint unit contract e2e figures loadtest loadtest-quick sim sabotage
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BALEFIRE := $(TARGET)/release/balefire
@@ -33,6 +33,14 @@ bins: ## the binaries with debug checks
 
 e2e: bins ## the whole way, as users run it
 	deploy/tools/with-nats.sh "$$(deploy/tools/venv.sh e2e deploy/e2e/requirements.txt)/python" deploy/e2e/run.py --binary $(TESTED)
+
+SEEDS ?= 20000
+SEED0 ?= 0
+sim: ## the simulation: SEEDS=20000 seeds from SEED0=0 on
+	cargo run --release --locked -q -p balefire-simulation --bin sim -- --seeds $(SEEDS) --seed0 $(SEED0)
+
+sabotage: ## every deliberate fault of the simulation must be caught
+	cargo run --release --locked -q -p balefire-simulation --bin sim -- --sabotage --seeds 2000 --seed0 $(SEED0)
 
 figures: build ## first figures of the whole way, from real processes
 	deploy/tools/with-nats.sh python3 deploy/e2e/figures.py --binary $(BALEFIRE)

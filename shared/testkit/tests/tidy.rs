@@ -31,7 +31,7 @@ const fn shell(
 }
 
 /// Arrows point down. A service never uses another; only the binary that users type uses all.
-const EDGES: [Row; 22] = [
+const EDGES: [Row; 23] = [
     pure("balefire-event", &[]),
     pure("balefire-rule", &["event"]),
     pure("balefire-stream", &["event"]),
@@ -51,6 +51,19 @@ const EDGES: [Row; 22] = [
         &[],
     ),
     shell("balefire-testkit", &[], &[]),
+    // Development only: all cores under the driver's bookkeeping, over a log in memory.
+    shell(
+        "balefire-simulation",
+        &[
+            "correlator-core",
+            "driver",
+            "event",
+            "rule",
+            "rule-engine-core",
+            "stream",
+        ],
+        &[],
+    ),
     // It judges the engine, so it shares nothing with it, not even the vocabulary.
     pure("balefire-loadtest-core", &[]),
     // What a producer and an operator can know: the contract and the client.

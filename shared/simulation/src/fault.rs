@@ -1,0 +1,197 @@
+//! [`Fault`]: deliberate mistakes around the cores. Each must be caught, or a promise is only
+//! believed.
+
+/// A mistake made everywhere in a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Copies of an event are events of their own.
+    NoDedupe,
+    /// t is the time of arrival.
+    SlotByArrival,
+    /// Each event has the newest control revision of its batch.
+    RevisionOfBatch,
+    /// A batch is taken in before the control log delivered its revision.
+    RevisionNotAwaited,
+    /// Entries leave memory without regard to L.
+    TrimWithoutLateness,
+    /// The fastest lane moves the low watermark.
+    FasterLane,
+    /// The consumer's clock moves the low watermark.
+    ConsumerWatermark,
+    /// The correlators' watermarks are ignored.
+    CorrelatorWatermarkIgnored,
+    /// Repairs of the rule engine are not done.
+    RepairDropped,
+    /// Repairs of the correlator are not done.
+    JoinRepairDropped,
+    /// A straggler is decided by its repair and then forgotten.
+    StragglerNotKept,
+    /// A repair reads the events again, and not the slots emitted before.
+    SlotsNotLoaded,
+    /// A repair loads slots by when they were written, not by their own time.
+    SlotsByServerTime,
+    /// A new owner goes on behind the recorded lists without going through them.
+    RedoWithoutLists,
+    /// Batches that brought no output are left out of the lists.
+    IdleBatchesUnlisted,
+    /// What repairs found is not found again in a redo.
+    RedoWithoutRepairs,
+    /// Parts that a target lacks are not sent by the new owner.
+    StepLeftIncomplete,
+    /// A checkpoint is taken between apply and acknowledgement.
+    CheckpointBeforeAck,
+    /// The log takes writes of an owner that was replaced.
+    NoFence,
+    /// The first identity of a key is the only one.
+    FirstIdentityWins,
+    /// Identities and events meet by arrival, not by stamps.
+    JoinByArrival,
+    /// Hints are not forwarded to where events with several keys lie.
+    ForwardDropped,
+    /// Further keys of an event are told nobody.
+    StubDropped,
+    /// What a join adds to an event passed on before is lost.
+    AmendmentDropped,
+    /// A barrier comes out without waiting for what is being joined.
+    BarrierNotAwaited,
+}
+
+/// A fault, its name on the command line, and the promise that it breaks.
+#[derive(Debug, Clone, Copy)]
+pub struct Sabotage {
+    /// Which.
+    pub fault: Fault,
+    /// kebab-case.
+    pub name: &'static str,
+    /// In SEMANTICS.
+    pub breaks: &'static str,
+}
+
+const fn row(fault: Fault, name: &'static str, breaks: &'static str) -> Sabotage {
+    Sabotage {
+        fault,
+        name,
+        breaks,
+    }
+}
+
+/// Every fault.
+pub const SABOTAGE: [Sabotage; 25] = [
+    row(Fault::NoDedupe, "no-dedupe", "2: a copy adds nothing"),
+    row(
+        Fault::SlotByArrival,
+        "slot-by-arrival",
+        "4: slots are of the event's own time",
+    ),
+    row(
+        Fault::RevisionOfBatch,
+        "revision-of-batch",
+        "6: revisions are per event",
+    ),
+    row(
+        Fault::RevisionNotAwaited,
+        "revision-not-awaited",
+        "6: an unseen revision blocks",
+    ),
+    row(
+        Fault::TrimWithoutLateness,
+        "trim-without-lateness",
+        "7: entries stay for L + W",
+    ),
+    row(
+        Fault::FasterLane,
+        "faster-lane",
+        "7: the slowest lane is the watermark",
+    ),
+    row(
+        Fault::ConsumerWatermark,
+        "consumer-watermark",
+        "7: time is what the log says",
+    ),
+    row(
+        Fault::CorrelatorWatermarkIgnored,
+        "correlator-watermark-ignored",
+        "7: joins in the making hold the watermark",
+    ),
+    row(
+        Fault::RepairDropped,
+        "repair-dropped",
+        "7: repair is never trimmed",
+    ),
+    row(
+        Fault::JoinRepairDropped,
+        "join-repair-dropped",
+        "7: the correlator repairs too",
+    ),
+    row(
+        Fault::StragglerNotKept,
+        "straggler-not-kept",
+        "7: t > X enters the state",
+    ),
+    row(
+        Fault::SlotsNotLoaded,
+        "slots-not-loaded",
+        "5: who repairs loads slots first",
+    ),
+    row(
+        Fault::SlotsByServerTime,
+        "slots-by-server-time",
+        "5: slots are loaded by their own time",
+    ),
+    row(
+        Fault::RedoWithoutLists,
+        "redo-without-lists",
+        "10: a step is derived as its first owner did",
+    ),
+    row(
+        Fault::IdleBatchesUnlisted,
+        "idle-batches-unlisted",
+        "10: lists name every batch",
+    ),
+    row(
+        Fault::RedoWithoutRepairs,
+        "redo-without-repairs",
+        "10: a redo repairs as the first owner did",
+    ),
+    row(
+        Fault::StepLeftIncomplete,
+        "step-left-incomplete",
+        "10: a new owner sends what a target lacks",
+    ),
+    row(
+        Fault::CheckpointBeforeAck,
+        "checkpoint-before-ack",
+        "10: a checkpoint stands after a step",
+    ),
+    row(Fault::NoFence, "no-fence", "10: one owner writes"),
+    row(
+        Fault::FirstIdentityWins,
+        "first-identity-wins",
+        "8: association is a union",
+    ),
+    row(
+        Fault::JoinByArrival,
+        "join-by-arrival",
+        "8: J is measured between stamps",
+    ),
+    row(
+        Fault::ForwardDropped,
+        "forward-dropped",
+        "8: every key joins, wherever it lies",
+    ),
+    row(
+        Fault::StubDropped,
+        "stub-dropped",
+        "8: every key joins, wherever it lies",
+    ),
+    row(
+        Fault::AmendmentDropped,
+        "amendment-dropped",
+        "8: a late identity counts",
+    ),
+    row(
+        Fault::BarrierNotAwaited,
+        "barrier-not-awaited",
+        "a barrier comes behind all that was accepted",
+    ),
+];

@@ -1,0 +1,138 @@
+//! Rules of a world: as the engine takes them, and as the oracle reads them.
+
+use std::sync::Arc;
+
+use balefire_event::digest::FieldHasher;
+use balefire_event::{Category, Digest, Event, Field, IdentityKind, RuleId, Severity};
+use balefire_rule::{RuleKind, Threshold};
+use balefire_rule_engine_core::{Matcher, RuleSpec};
+
+use crate::rng::Rng;
+use crate::world::UNIT;
+
+/// N, W and R; nanoseconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Counted {
+    pub(crate) n: u64,
+    pub(crate) window: i64,
+    pub(crate) rearm: i64,
+}
+
+/// A rule: categories, perhaps a model, and what it counts by user.
+#[derive(Debug, Clone)]
+pub(crate) struct Plain {
+    pub(crate) id: RuleId,
+    pub(crate) categories: Vec<Category>,
+    pub(crate) model: Option<&'static str>,
+    /// `None`: each matching event escalates.
+    pub(crate) counted: Option<Counted>,
+}
+
+impl Matcher for Plain {
+    fn matches(&self, event: &Event<'_>) -> bool {
+        self.categories.contains(&event.category)
+            && self.model.is_none_or(|model| event.model == model)
+    }
+    fn reads(&self, field: &Field) -> bool {
+        *field == Field::Category || (*field == Field::parse("model") && self.model.is_some())
+    }
+}
+
+impl Plain {
+    pub(crate) fn spec(&self) -> RuleSpec {
+        let user = vec![Field::Identity(IdentityKind::User)];
+        let kind = match self.counted {
+            None => RuleKind::Single,
+            Some(counted) => RuleKind::Threshold(Threshold {
+                n: counted.n,
+                window: counted.window,
+                rearm: counted.rearm,
+                group_by: user.clone(),
+            }),
+        };
+        let mut hasher = FieldHasher::new("simulated rule");
+        for category in &self.categories {
+            hasher.field(category.as_str().as_bytes());
+        }
+        hasher.field(self.model.unwrap_or_default().as_bytes());
+        if let Some(counted) = self.counted {
+            hasher
+                .number(i64::try_from(counted.n).unwrap_or(i64::MAX))
+                .number(counted.window)
+                .number(counted.rearm);
+        }
+        RuleSpec {
+            id: self.id,
+            name: format!("rule_{}", self.id.0[0]),
+            title: String::new(),
+            severity: Severity::High,
+            key_fields: user,
+            kind,
+            actions: Vec::new(),
+            audiences: Vec::new(),
+            atlas: Vec::new(),
+            owasp: Vec::new(),
+            categories: self.categories.clone(),
+            signature: Digest(hasher.digest()),
+            matcher: Arc::new(self.clone()),
+        }
+    }
+}
+
+fn counted(rng: &mut Rng) -> Counted {
+    let window = rng.between(1, 8) * UNIT;
+    let rearm = rng.pick(&[1, 2, 3, 12, 20]) * UNIT;
+    Counted {
+        n: rng.pick(&[0, 1, 1, 2, 2, 3]),
+        window,
+        rearm: if rng.chance(40) { window } else { rearm },
+    }
+}
+
+/// The rule sets in force from each control revision on.
+pub(crate) fn rule_sets(rng: &mut Rng, sets: usize) -> Vec<(u64, Vec<Plain>)> {
+    let mut blocks = Plain {
+        id: RuleId([1; 16]),
+        categories: vec![Category::GuardrailBlock],
+        model: None,
+        counted: Some(counted(rng)),
+    };
+    let both = Plain {
+        id: RuleId([2; 16]),
+        categories: vec![Category::GuardrailBlock, Category::JudgeFlag],
+        model: rng.chance(50).then_some("m"),
+        counted: Some(counted(rng)),
+    };
+    let attacks = Plain {
+        id: RuleId([3; 16]),
+        categories: vec![Category::PromptAttack],
+        model: rng.chance(30).then_some("m"),
+        counted: None,
+    };
+    let mut found = vec![(0, vec![blocks.clone(), both.clone(), attacks.clone()])];
+    for revision in 1..sets {
+        let mut set = Vec::new();
+        match rng.below(4) {
+            0 => {}
+            1 => blocks.counted = Some(counted(rng)),
+            2 => {
+                // Another N and W, the same R: the ids are shared.
+                let rearm = blocks.counted.map_or(UNIT, |counted| counted.rearm);
+                blocks.counted = Some(Counted {
+                    rearm,
+                    ..counted(rng)
+                });
+            }
+            _ => blocks.categories = vec![Category::JudgeFlag],
+        }
+        if !rng.chance(15) {
+            set.push(blocks.clone());
+        }
+        set.push(both.clone());
+        if !rng.chance(30) {
+            set.push(attacks.clone());
+        }
+        found.push((revision as u64, set));
+    }
+    found
+}

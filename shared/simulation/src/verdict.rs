@@ -1,0 +1,323 @@
+//! [`Outcome`]: what a run left behind, against what the definitions ask.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use balefire_driver::ledger::RunList;
+use balefire_event::{BarrierId, EscalationId, EscalationKind, RuleId};
+
+use crate::cluster::Cluster;
+use crate::fault::Fault;
+use crate::log::{Log, Rec, StreamId};
+use crate::oracle::{Scope, expected};
+use crate::owner::Session;
+use crate::stage::Stage;
+use crate::start::Place;
+use crate::world::World;
+
+/// Counts of one run, or of many.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Ids that the definitions do not ask for.
+    pub wrong: u64,
+    /// Ids that they ask for and the log does not have.
+    pub missing: u64,
+    /// States that differ from the one that the recorded lists give.
+    pub digest_diff: u64,
+    /// Ids that came again where nothing allows it.
+    pub repeats: u64,
+    /// Records whose kind or episode is not the fold's.
+    pub fold: u64,
+    /// Barriers that came too early, or never.
+    pub barriers: u64,
+    /// Repairs in a world where nothing asks for one.
+    pub needless: u64,
+    /// What else must never happen: a log that contradicts itself, no rest.
+    pub broken: u64,
+    /// Ids in the log.
+    pub escalations: u64,
+    /// Windowless ids of copied events that came again, as documented.
+    pub copies: u64,
+    /// Repairs done.
+    pub repairs: u64,
+    /// Owners that crashed.
+    pub crashes: u64,
+    /// What was found, in words; of a single run.
+    pub said: Vec<String>,
+}
+
+impl Outcome {
+    /// Whether everything is as the definitions ask.
+    #[must_use]
+    pub const fn holds(&self) -> bool {
+        self.wrong
+            + self.missing
+            + self.digest_diff
+            + self.repeats
+            + self.fold
+            + self.barriers
+            + self.needless
+            + self.broken
+            == 0
+    }
+
+    /// Adds another run's counts.
+    pub fn add(&mut self, other: &Self) {
+        self.wrong += other.wrong;
+        self.missing += other.missing;
+        self.digest_diff += other.digest_diff;
+        self.repeats += other.repeats;
+        self.fold += other.fold;
+        self.barriers += other.barriers;
+        self.needless += other.needless;
+        self.broken += other.broken;
+        self.escalations += other.escalations;
+        self.copies += other.copies;
+        self.repairs += other.repairs;
+        self.crashes += other.crashes;
+    }
+
+    /// The names of what does not hold.
+    #[must_use]
+    pub fn failures(&self) -> Vec<&'static str> {
+        let counts = [
+            ("wrong", self.wrong),
+            ("missing", self.missing),
+            ("digest_diff", self.digest_diff),
+            ("repeats", self.repeats),
+            ("fold", self.fold),
+            ("barriers", self.barriers),
+            ("needless_repairs", self.needless),
+            ("broken", self.broken),
+        ];
+        let failed = counts.iter().filter(|(_, count)| *count > 0);
+        failed.map(|(name, _)| *name).collect()
+    }
+
+    /// The line that `sim` prints.
+    #[must_use]
+    pub fn line(&self, seeds: u64) -> String {
+        format!(
+            "seeds={seeds} wrong={} missing={} digest_diff={} repeats={} fold={} barriers={} \
+             needless_repairs={} broken={} escalations={} copies={} repairs={} crashes={}",
+            self.wrong,
+            self.missing,
+            self.digest_diff,
+            self.repeats,
+            self.fold,
+            self.barriers,
+            self.needless,
+            self.broken,
+            self.escalations,
+            self.copies,
+            self.repairs,
+            self.crashes
+        )
+    }
+}
+
+pub(crate) fn judge(world: &World, cluster: &mut Cluster<'_>, fault: Option<Fault>) -> Outcome {
+    let mut outcome = Outcome {
+        repairs: cluster.repairs,
+        crashes: cluster.crashes,
+        ..Outcome::default()
+    };
+    ids(world, &cluster.log, &mut outcome);
+    for partition in 0..world.partitions {
+        fold(&cluster.log, partition, &mut outcome);
+    }
+    barriers(world, &cluster.log, &mut outcome);
+    // What the correlators promise does not cover what their own repairs emit.
+    let states = || cluster.sessions().map(|session| &session.stage);
+    if world.calm && !states().any(|stage| stage.joins && stage.stragglers() > 0) {
+        outcome.needless = states().map(Stage::stragglers).sum();
+        if outcome.needless > 0 {
+            outcome.said.push("a repair in a calm world".to_owned());
+        }
+    }
+    digests(world, cluster, fault, &mut outcome);
+    outcome.broken = cluster.broken.len() as u64;
+    outcome.said.append(&mut cluster.broken);
+    outcome
+}
+
+fn ids(world: &World, log: &Log, outcome: &mut Outcome) {
+    let expected = expected(world, Scope::ALL);
+    let mut found: BTreeSet<EscalationId> = BTreeSet::new();
+    for partition in 0..world.partitions {
+        for batch in log.all(StreamId::Escalations(partition)) {
+            for record in &batch.records {
+                let Rec::Escalation(escalation) = record else {
+                    continue;
+                };
+                let id = escalation.escalation_id;
+                if found.insert(id) {
+                    continue;
+                }
+                if expected.copied.contains(&id) {
+                    outcome.copies += 1;
+                } else {
+                    outcome.repeats += 1;
+                    outcome
+                        .said
+                        .push(format!("repeated: {}", shown(escalation)));
+                }
+            }
+        }
+    }
+    outcome.escalations = found.len() as u64;
+    let wanted: BTreeSet<EscalationId> = expected
+        .windowed
+        .keys()
+        .copied()
+        .chain(expected.single.iter().copied())
+        .collect();
+    for id in found.difference(&wanted) {
+        outcome.wrong += 1;
+        outcome.said.push(format!("wrong: {id}"));
+    }
+    for id in wanted.difference(&found) {
+        outcome.missing += 1;
+        let windowed = expected.windowed.get(id);
+        outcome.said.push(format!("missing: {id}, {windowed:?}"));
+    }
+}
+
+fn shown(escalation: &balefire_event::Escalation) -> String {
+    format!(
+        "{} {} {} {:?} slot {} of {}, {:?}",
+        escalation.escalation_id,
+        escalation.tenant,
+        escalation.rule_name,
+        escalation.kind,
+        escalation.slot_start.0,
+        escalation.rearm,
+        escalation.key.first().map(|part| part.canonical.clone()),
+    )
+}
+
+/// Kind and episode of every windowed record are what those before it in its log say.
+fn fold(log: &Log, partition: u32, outcome: &mut Outcome) {
+    type Key = (String, RuleId, Vec<u8>, i64);
+    let mut keys: BTreeMap<Key, BTreeMap<i64, EscalationId>> = BTreeMap::new();
+    for batch in log.all(StreamId::Escalations(partition)) {
+        for record in &batch.records {
+            let Rec::Escalation(escalation) = record else {
+                continue;
+            };
+            if escalation.rearm == 0 {
+                continue;
+            }
+            let user = escalation.key.first().map(|part| part.canonical.clone());
+            let key = (
+                escalation.tenant.clone(),
+                escalation.rule_id,
+                user.unwrap_or_default(),
+                escalation.rearm,
+            );
+            let known = keys.entry(key).or_default();
+            let start = escalation.slot_start.0;
+            if known.contains_key(&start) {
+                continue;
+            }
+            let before = known.get(&(start - escalation.rearm));
+            let episode = before
+                .or_else(|| known.get(&(start + escalation.rearm)))
+                .copied();
+            let said = match escalation.kind {
+                EscalationKind::Raised => None,
+                EscalationKind::Continued | EscalationKind::Closed | EscalationKind::Amended => {
+                    Some(escalation.episode_id)
+                }
+            };
+            if said != episode {
+                outcome.fold += 1;
+                outcome.said.push(format!("fold: {}", shown(escalation)));
+            }
+            known.insert(start, episode.unwrap_or(escalation.escalation_id));
+        }
+    }
+}
+
+/// What was accepted before a barrier and needs no other partition is in ESCALATIONS before it.
+fn barriers(world: &World, log: &Log, outcome: &mut Outcome) {
+    for barrier in &world.barriers {
+        let scope = Scope {
+            until: barrier.index,
+            first_key: true,
+        };
+        let before = expected(world, scope);
+        for partition in 0..world.partitions {
+            let wanted = before
+                .windowed
+                .iter()
+                .filter(|(_, place)| place.partition == partition);
+            let wanted: BTreeSet<EscalationId> = wanted.map(|(id, _)| *id).collect();
+            match until(log, partition, barrier.id) {
+                None => {
+                    outcome.barriers += 1;
+                    outcome
+                        .said
+                        .push(format!("a barrier never came out of {partition}"));
+                }
+                Some(found) if !wanted.is_subset(&found) => {
+                    outcome.barriers += 1;
+                    outcome
+                        .said
+                        .push(format!("a barrier came too early out of {partition}"));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+fn until(log: &Log, partition: u32, barrier: BarrierId) -> Option<BTreeSet<EscalationId>> {
+    let mut found = BTreeSet::new();
+    for batch in log.all(StreamId::Escalations(partition)) {
+        for record in &batch.records {
+            match record {
+                Rec::Escalation(escalation) => {
+                    found.insert(escalation.escalation_id);
+                }
+                Rec::Barrier { id, .. } if *id == barrier => return Some(found),
+                _ => {}
+            }
+        }
+    }
+    None
+}
+
+/// The state of every last owner, however often it was restored, is the one that the recorded
+/// lists give from the beginning.
+fn digests(world: &World, cluster: &mut Cluster<'_>, fault: Option<Fault>, outcome: &mut Outcome) {
+    let owners: Vec<(Place, usize, String, RunList)> = cluster
+        .sessions()
+        .filter(|session| cluster.owns(session))
+        .map(|session| {
+            let Session {
+                stage,
+                ledger,
+                partition,
+                ..
+            } = session;
+            let place = Place {
+                joins: stage.joins,
+                partition: *partition,
+            };
+            (place, stage.sets(), stage.digest(), ledger.list().clone())
+        })
+        .collect();
+    for (place, sets, live, tail) in owners {
+        let rebuilt = Session::open(world, place, sets, fault, &mut cluster.log, None);
+        let digest = rebuilt.map(|mut session| {
+            session.go_through(&cluster.log, &tail);
+            session.stage.digest()
+        });
+        if digest.as_ref().ok() != Some(&live) {
+            outcome.digest_diff += 1;
+            outcome.said.push(format!(
+                "digest of {place:?}: live {live}, rebuilt {digest:?}"
+            ));
+        }
+    }
+}

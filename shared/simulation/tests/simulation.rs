@@ -1,0 +1,38 @@
+//! Seeds of the simulation, few enough for every run of the tests; `make sim` does many more.
+
+use balefire_simulation::{Outcome, SABOTAGE, caught, run};
+
+/// Seeds of a run of the tests.
+const SEEDS: u64 = 300;
+/// Seeds within which every deliberate fault must show itself.
+const SABOTAGE_SEEDS: u64 = 1000;
+
+#[test]
+fn what_is_escalated_is_what_the_log_defines() {
+    let mut total = Outcome::default();
+    for seed in 0..SEEDS {
+        let outcome = run(seed, None, false);
+        assert!(outcome.holds(), "--seed {seed}: {:?}", outcome.said);
+        total.add(&outcome);
+    }
+    // The hazards bite.
+    assert!(total.escalations > 5 * SEEDS, "{}", total.line(SEEDS));
+    assert!(total.repairs > SEEDS && total.crashes > SEEDS);
+}
+
+#[test]
+fn a_seed_gives_the_same_run_again() {
+    for seed in 0..10 {
+        assert_eq!(run(seed, None, false), run(seed, None, false));
+    }
+}
+
+#[test]
+fn no_deliberate_fault_survives() {
+    let survivors: Vec<&str> = SABOTAGE
+        .iter()
+        .filter(|row| caught(row.fault, 0, SABOTAGE_SEEDS).is_none())
+        .map(|row| row.name)
+        .collect();
+    assert!(survivors.is_empty(), "{survivors:?}");
+}
