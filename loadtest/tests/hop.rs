@@ -1,4 +1,4 @@
-//! The reference hop against a real `nats-server` (on PATH, as the other service tests find it).
+//! The reference hop against a real `nats-server` (in `.tools/` or on PATH).
 
 use std::path::Path;
 
@@ -15,7 +15,16 @@ fn messages(count: u64) -> Vec<Message> {
 
 #[test]
 fn every_message_comes_back_once_and_later_than_it_was_meant() {
-    let broker = Broker::start(Path::new("nats-server")).expect("a nats-server on PATH");
+    let own = Path::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../.tools/nats-server"
+    ));
+    let program = if own.exists() {
+        own
+    } else {
+        Path::new("nats-server")
+    };
+    let broker = Broker::start(program).expect("a nats-server in .tools or on PATH");
     for run in 0..2 {
         let reading = broker.measure(run, &messages(60)).unwrap();
         assert_eq!((reading.messages, reading.streams), (60, 2));

@@ -91,7 +91,8 @@ pub struct Completion {
     pub number: u32,
     /// When that was meant to be sent, nanoseconds after the start.
     pub at_ns: u64,
-    /// Whether an event in it did not say whose it was.
+    /// Whether what completes it had to be joined: it did not say whose it was, or it is the record
+    /// that does.
     pub joined: bool,
 }
 
@@ -158,7 +159,7 @@ const fn own(event: &Planned) -> Completion {
     Completion {
         number: event.number,
         at_ns: event.at_ns,
-        joined: false,
+        joined: !event.named,
     }
 }
 
