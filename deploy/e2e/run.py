@@ -8,6 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -203,34 +205,44 @@ def clients(world):
 SCENARIOS = [edges, bad, clients, partitions, killed, separate]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+def tried(scenario, world):
+    """Runs one; whether it passed."""
+    begun = time.monotonic()
+    try:
+        told, passed = scenario(world), True
+    except Failed as error:
+        told, passed = error, False
+    except Exception:
+        # a scenario that cannot go on has failed; the others still count
+        told, passed = traceback.format_exc(), False
+    print(f"{'ok    ' if passed else 'FAILED'}  {scenario.__name__:<15} {time.monotonic() - begun:6.1f} s  {told}", flush=True)
+    if not passed:
+        for log in sorted(world.folder.rglob("*.log")):
+            words = log.read_text(errors="replace").strip()
+            if words and "nats" not in log.name:
+                print(f"--- {log.name}\n{words[-1500:]}", flush=True)
+    return passed
+
+
+def main(scenarios, description, count):
+    """`scenarios`: one after the other; those of a tuple at once, because they mostly wait."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--binary", required=True)
-    parser.add_argument("--count", type=int, default=100_000)
+    parser.add_argument("--count", type=int, default=count)
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--keep", help="folder for data and logs, kept")
     arguments = parser.parse_args()
-    failed = passed = 0
+    results = []
     with tempfile.TemporaryDirectory(prefix="balefire-e2e-") as folder:
         world = World(str(Path(arguments.binary).resolve()), arguments.keep or folder, arguments.count)
-        for scenario in SCENARIOS:
-            if arguments.only and scenario.__name__ not in arguments.only:
-                continue
-            begun = time.monotonic()
-            try:
-                told = scenario(world)
-                passed += 1
-                print(f"ok      {scenario.__name__:<12} {time.monotonic() - begun:6.1f} s  {told}", flush=True)
-            except Failed as error:
-                failed += 1
-                print(f"FAILED  {scenario.__name__:<12} {time.monotonic() - begun:6.1f} s  {error}", flush=True)
-                for log in sorted(world.folder.rglob("*.log")):
-                    words = log.read_text(errors="replace").strip()
-                    if words and "nats" not in log.name:
-                        print(f"--- {log.name}\n{words[-1500:]}", flush=True)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+        for group in scenarios:
+            group = [one for one in (group if isinstance(group, tuple) else (group,)) if not arguments.only or one.__name__ in arguments.only]
+            if group:
+                with ThreadPoolExecutor(len(group)) as pool:
+                    results += pool.map(lambda scenario: tried(scenario, world), group)
+    print(f"{sum(results)} passed, {results.count(False)} failed")
+    return 0 if results and all(results) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(SCENARIOS, __doc__, 100_000))

@@ -36,6 +36,7 @@ class Process:
     """One program whose `ready key=value …` line is read."""
 
     def __init__(self, command, log, env=None):
+        self.command, self.env = command, env
         self.log = open(log, "ab")
         self.facts = {}
         self.child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True, env=env)
@@ -52,15 +53,25 @@ class Process:
         self.child.send_signal(signal.SIGKILL)
         self.child.wait(END_S)
 
-    def stop(self):
+    def again(self):
+        """The same, at the same addresses."""
+        command = list(self.command)
+        for flag, fact in (("--grpc-addr", "grpc"), ("--http-addr", "http")):
+            command[command.index(flag) + 1] = self.facts[fact]
+        self.log.close()
+        return Process(command, self.log.name, self.env)
+
+    def stop(self, seconds=END_S):
+        """SIGTERM; the exit code."""
         if self.child.poll() is None:
             self.child.terminate()
             try:
-                self.child.wait(END_S)
+                self.child.wait(seconds)
             except subprocess.TimeoutExpired:
                 self.kill()
-                raise Failed(f"{self.child.args[0]} did not stop within {END_S} s of SIGTERM") from None
+                raise Failed(f"{self.child.args[0]} did not stop within {seconds} s of SIGTERM") from None
         self.log.close()
+        return self.child.returncode
 
 
 class Client:
@@ -99,6 +110,18 @@ class Up(Client):
         self.process = Process(self.command, f"{self.data}.log")
         self.addr, self.http = self.process.facts["grpc"], self.process.facts["http"]
 
+    def again(self):
+        """Starts it at the addresses it had."""
+        self.process = self.process.again()
+
+    def nats_pid(self):
+        """The nats-server that it started, once it has one."""
+        for task in Path(f"/proc/{self.process.child.pid}/task").iterdir():
+            children = (task / "children").read_text().split()
+            if children:
+                return int(children[0])
+        return None
+
     def stop(self):
         self.process.stop()
 
@@ -115,8 +138,8 @@ def get(url):
 class Four:
     """The four services as processes of their own against one nats-server."""
 
-    def __init__(self, bin_dir, data, partitions, *, lateness, webhook, secret):
-        self.data, self.parts = Path(data), []
+    def __init__(self, bin_dir, data, partitions, *, lateness, webhook, secret, ingest=()):
+        self.data, self.parts, self.services = Path(data), [], []
         self.data.mkdir(parents=True)
         balefire = str(Path(bin_dir) / "balefire")
         credentials, conf, ports = self.data / "credentials", self.data / "nats.conf", self.data / "ports"
@@ -131,7 +154,7 @@ class Four:
         url = json.loads(file.read_text())["nats"][0]
         broker = ["--nats-url", url, "--credentials", str(credentials), "--nats-sync-confirmed"]
         subprocess.run([balefire, "provision", *broker, "--partitions", str(partitions)], check=True, capture_output=True)
-        own = {"rule-engine": [], "correlator": [], "ingest": ["--allowed-lateness", lateness],
+        own = {"rule-engine": [], "correlator": [], "ingest": ["--allowed-lateness", lateness, *ingest],
                "notifier": ["--webhook", webhook, "--webhook-secret", secret]}
         self.addr = {}
         for service, flags in own.items():
@@ -139,7 +162,13 @@ class Four:
                                "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--log", "warn", *flags],
                               self.data / f"{service}.log", dict(os.environ))
             self.parts.append(process)
+            self.services.append(service)
             self.addr[service] = process.facts["grpc"]
+
+    def kill_and_restart(self, service):
+        place = self.services.index(service)
+        self.parts[place].kill()
+        self.parts[place] = self.parts[place].again()
 
     def stop(self):
         for part in reversed(self.parts):
