@@ -198,14 +198,13 @@ impl Correlator {
             self.pass_through(lane, tenant, event, effects);
             return;
         }
-        // An identity may have been dropped that reaches it, or a copy up to J older that one
-        // reached.
-        let copies = self.state.entries.horizon();
-        let copies = copies.plus(self.state.join_horizon_max);
-        if event.received_at <= self.state.claims.horizon().max(copies) {
-            // What reaches a copy up to J older names somebody for this record, too.
-            let copies = event.received_at.minus(self.state.join_horizon_max);
-            let from = copies.minus(self.state.join_horizon_max);
+        // An identity that reaches it, or a copy up to J older, may have been dropped.
+        let j = self.state.join_horizon_max;
+        let State {
+            claims, entries, ..
+        } = &self.state;
+        if event.received_at <= claims.horizon().max(entries.horizon().plus(j)) {
+            let from = event.received_at.minus(2 * j);
             self.straggle(Straggler::Event(event.dedup_id), from, effects);
         }
         let kept = self.state.entries.learn(tenant, lane, event);
@@ -285,14 +284,11 @@ impl Correlator {
         }
         let j = Claims::horizon_of(hint);
         self.state.join_horizon_max = self.state.join_horizon_max.max(j);
-        let keys: Vec<KeyHash> = typed_keys(tenant, &hint.keys)
-            .into_iter()
-            .map(|key| key.hash)
-            .collect();
+        let keys = typed_keys(tenant, &hint.keys).into_iter();
+        let keys: Vec<KeyHash> = keys.map(|key| key.hash).collect();
         let reach: Range = (hint.received_at.minus(j), hint.received_at.plus(j));
         if reach.0 <= self.state.entries.horizon().max(self.state.stubs.horizon()) {
-            // Copies up to J older of what it reaches are of the same event.
-            let from = reach.0.minus(self.state.join_horizon_max);
+            let from = reach.0.minus(self.state.join_horizon_max); // copies, J older
             self.straggle(Straggler::Hint(keys.clone(), reach), from, effects);
         }
         let mut concerned = BTreeSet::new();
@@ -345,8 +341,8 @@ impl Correlator {
     /// A hold is measured by its own lane's clock, so that a flood in another does not prolong
     /// it.
     fn release_due(&mut self, lane: Lane, effects: &mut Vec<Effect>) {
-        let clock = self.state.clocks.get(lane.index()).copied().flatten();
-        let clock = clock.unwrap_or(Timestamp::MIN);
+        let clock = self.state.clocks.get(lane.index()).copied();
+        let clock = clock.flatten().unwrap_or(Timestamp::MIN);
         while let Some(id) = self.state.entries.release_due(lane, clock) {
             self.partial(id, effects);
         }
@@ -387,17 +383,16 @@ impl Correlator {
             return;
         };
         let amendable = low_watermark.minus(self.state.join_horizon_max);
-        let held = self.state.entries.earliest_held();
-        let lowest = held.map_or(amendable, |held| held.min(amendable));
-        self.state.promised = self.state.promised.max(Some(lowest));
+        let held = self.state.entries.earliest_held().unwrap_or(amendable);
+        self.state.promised = self.state.promised.max(Some(held.min(amendable)));
     }
 
     fn tell_promise(&mut self, effects: &mut Vec<Effect>) {
         let Some(at) = self.state.promised else {
             return;
         };
-        let due = |told: Timestamp| at >= told.plus(SECOND);
-        if self.state.promise_told.is_none_or(due) {
+        let told = self.state.promise_told;
+        if told.is_none_or(|told| at >= told.plus(SECOND)) {
             self.state.promise_told = Some(at);
             effects.push(Effect::Watermark { at });
         }
