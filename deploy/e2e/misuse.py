@@ -130,7 +130,9 @@ def nobody_there(world):
             piped = f"{world.binary} escalations --output {output} --addr http://{up.addr} | head -1; echo ${{PIPESTATUS[0]}}"
             done = subprocess.run(["bash", "-c", piped], capture_output=True, text=True, timeout=30)
             check(len(done.stdout.splitlines()) == 2 and done.stdout.splitlines()[1] == "0" and not done.stderr, f"| head -1: {done}")
-        follow = subprocess.Popen([world.binary, "escalations", "--follow", "--addr", f"http://{up.addr}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        follow = subprocess.Popen([world.binary, "escalations", "--follow", "--addr", f"http://{up.addr}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                  # a run in the background of a shell ignores SIGINT, and so would its children
+                                  preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
         check(follow.stdout.readline(), "--follow shows nothing")
         follow.send_signal(signal.SIGINT)
         follow.communicate(timeout=10)
