@@ -14,7 +14,7 @@ use crate::board::{Board, Notice};
 use crate::target;
 
 /// Version of state and behaviour. Another one starts from the log.
-const STATE_VERSION: u32 = 1;
+const STATE_VERSION: u32 = 2;
 
 /// One INTAKE partition.
 pub(crate) struct CorrelatorStage {

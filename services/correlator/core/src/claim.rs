@@ -44,6 +44,8 @@ pub(crate) struct Fact {
     /// Values for [`FILLABLE`]; empty: says nothing.
     pub(crate) fills: [Box<str>; 3],
     claims: usize,
+    /// Kept events that it reached.
+    events: usize,
 }
 
 impl Fact {
@@ -66,6 +68,7 @@ impl Fact {
             authority: hint.authority,
             fills: FILLABLE.map(fill),
             claims: 0,
+            events: 0,
         }
     }
 
@@ -193,9 +196,8 @@ impl Claim {
 pub(crate) type Range = (Timestamp, Timestamp);
 
 /// A claim that reaches a moment.
-pub(crate) struct Reach<'c> {
+pub(crate) struct Reach {
     pub(crate) id: FactId,
-    pub(crate) fact: &'c Fact,
     /// Nanoseconds to the nearest hint.
     pub(crate) distance: i64,
 }
@@ -273,17 +275,44 @@ impl Claims {
     }
 
     /// The claims of a key that reach a moment.
-    pub(crate) fn reaching(&self, key: KeyHash, at: Timestamp) -> impl Iterator<Item = Reach<'_>> {
+    pub(crate) fn reaching(&self, key: KeyHash, at: Timestamp) -> impl Iterator<Item = Reach> {
         let claims = self.by_key.get(&key).into_iter().flatten();
         claims.filter_map(move |claim| {
             let fact = self.facts.get(&claim.fact)?;
             let distance = claim.stretch.distance(at);
             (distance <= fact.horizon).then_some(Reach {
                 id: claim.fact,
-                fact,
                 distance,
             })
         })
+    }
+
+    /// What a fact says, as long as a claim or a kept event has it.
+    pub(crate) fn fact(&self, id: FactId) -> Option<&Fact> {
+        self.facts.get(&id)
+    }
+
+    /// A kept event was reached by a fact: it stays until [`Claims::let_go`], its claims or not.
+    pub(crate) fn hold(&mut self, id: FactId) {
+        if let Some(fact) = self.facts.get_mut(&id) {
+            fact.events += 1;
+        }
+    }
+
+    /// The event is kept no longer.
+    pub(crate) fn let_go(&mut self, id: FactId) {
+        self.release(id, |fact| &mut fact.events);
+    }
+
+    fn release(&mut self, id: FactId, of: impl Fn(&mut Fact) -> &mut usize) {
+        let Some(fact) = self.facts.get_mut(&id) else {
+            return;
+        };
+        let count = of(fact);
+        *count = count.saturating_sub(1);
+        if fact.claims + fact.events == 0 {
+            self.facts.remove(&id);
+        }
     }
 
     /// The hints that INTAKE partition `target` lacks to know what is claimed for a key at a
@@ -369,11 +398,6 @@ impl Claims {
                 self.by_key.remove(&key);
             }
         }
-        if let Some(fact) = self.facts.get_mut(&id) {
-            fact.claims = fact.claims.saturating_sub(1);
-            if fact.claims == 0 {
-                self.facts.remove(&id);
-            }
-        }
+        self.release(id, |fact| &mut fact.claims);
     }
 }

@@ -183,14 +183,14 @@ impl Correlator {
     pub(crate) fn desk<'a>(
         &'a mut self,
         effects: &'a mut Vec<Effect>,
-    ) -> (&'a mut Entries, &'a Claims, Desk<'a>) {
+    ) -> (&'a mut Entries, &'a mut Claims, Desk<'a>) {
         let desk = Desk {
             partitions: self.config.partitions,
             coverage: &mut self.coverage,
             alarms: &mut self.alarms,
             effects,
         };
-        (&mut self.state.entries, &self.state.claims, desk)
+        (&mut self.state.entries, &mut self.state.claims, desk)
     }
 
     fn event(&mut self, lane: Lane, tenant: &str, event: &Event<'_>, effects: &mut Vec<Effect>) {
@@ -375,6 +375,9 @@ impl Correlator {
         if entry.held_until.take().is_some() {
             let (_, _, mut desk) = self.desk(effects);
             pass_partial(entry, &mut desk);
+        }
+        for met in &entry.met {
+            self.state.claims.let_go(met.fact);
         }
     }
 

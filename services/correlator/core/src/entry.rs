@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use balefire_event::{Assurance, DedupId, Event, Lane, SubjectRef, Timestamp, Timing};
 
-use crate::claim::{FILLABLE, Range};
+use crate::claim::{FILLABLE, FactId, Range};
 use crate::key::{KeyHash, TypedKey, typed_keys};
 use crate::limits::{COPIES_MAX, EVENT_BYTES_MAX, EVENTS_MAX};
 use crate::packed::Packed;
@@ -52,12 +52,24 @@ pub(crate) struct Told {
     pub(crate) assurance: Assurance,
 }
 
+/// A fact that reached some record of an event, by its nearest hint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Met {
+    pub(crate) fact: FactId,
+    /// Place of the best key among the event's.
+    pub(crate) rank: usize,
+    /// Nanoseconds to the nearest hint.
+    pub(crate) distance: i64,
+}
+
 /// A kept event.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Entry {
     pub(crate) lane: Lane,
     pub(crate) keys: Vec<TypedKey>,
     pub(crate) copies: Vec<Copy>,
+    /// Remembered when their claims are dropped: a later copy belongs to the same users.
+    pub(crate) met: Vec<Met>,
     pub(crate) told: Vec<Told>,
     /// End of the hold; `None` once passed on.
     pub(crate) held_until: Option<Timestamp>,
@@ -73,6 +85,7 @@ impl Entry {
             lane,
             keys: typed_keys(tenant, &event.keys),
             copies: vec![Copy::of(event)],
+            met: Vec::new(),
             told: Vec::new(),
             held_until: None,
             lacks: said.map(|text| text.is_empty()),

@@ -14,6 +14,8 @@ pub const STUBS_MAX: usize = 500_000;
 pub const COPIES_MAX: usize = 16;
 /// Most records passed on for one event (users × facts × copies).
 pub const TOLD_PER_EVENT_MAX: usize = 1024;
+/// Most facts that one event is joined with.
+pub const FACTS_PER_EVENT_MAX: usize = 1024;
 /// Most barriers on their way.
 pub const BARRIERS_MAX: usize = 64;
 /// A barrier that has not come out by then is forgotten, nanoseconds.

@@ -178,7 +178,7 @@ impl Correlator {
                 copy.passed = true;
             }
             let (_, _, mut desk) = self.desk(effects);
-            settle(entry, &repair.claims, &mut desk);
+            settle(entry, &mut repair.claims, &mut desk);
         }
         for (key, range) in repair.answers(&stragglers) {
             answer(&mut repair.claims, &repair.stubs, key, range, effects);

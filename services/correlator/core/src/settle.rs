@@ -11,8 +11,8 @@ use balefire_event::{Assurance, Event, Join, SubjectRef, partition};
 
 use crate::claim::{Claims, FILLABLE, Fact, FactId};
 use crate::coverage::Coverage;
-use crate::entry::{Copy, Entry, Fill, Told};
-use crate::limits::TOLD_PER_EVENT_MAX;
+use crate::entry::{Copy, Entry, Fill, Met, Told};
+use crate::limits::{FACTS_PER_EVENT_MAX, TOLD_PER_EVENT_MAX};
 use crate::record::Effect;
 
 /// Where a settled record goes.
@@ -44,22 +44,48 @@ impl Match<'_> {
     }
 }
 
-fn matches<'c>(entry: &Entry, claims: &'c Claims) -> Vec<Match<'c>> {
-    let mut best: BTreeMap<FactId, Match<'c>> = BTreeMap::new();
-    for (rank, key) in entry.keys.iter().enumerate() {
-        for copy in &entry.copies {
+/// Notes which facts reach an event now, beside those that did before.
+fn meet(entry: &mut Entry, claims: &mut Claims, alarms: &mut u64) {
+    let Entry {
+        keys, copies, met, ..
+    } = entry;
+    for (rank, key) in keys.iter().enumerate() {
+        for copy in copies.iter() {
+            let mut new = Vec::new();
             for reach in claims.reaching(key.hash, copy.received_at) {
-                let found = best.entry(reach.id).or_insert(Match {
-                    id: reach.id,
-                    fact: reach.fact,
-                    rank,
-                    distance: reach.distance,
-                });
-                found.distance = found.distance.min(reach.distance);
+                if let Some(met) = met.iter_mut().find(|met| met.fact == reach.id) {
+                    met.distance = met.distance.min(reach.distance);
+                } else if met.len() >= FACTS_PER_EVENT_MAX {
+                    *alarms += 1;
+                } else {
+                    new.push(reach.id);
+                    met.push(Met {
+                        fact: reach.id,
+                        rank,
+                        distance: reach.distance,
+                    });
+                }
+            }
+            for id in new {
+                claims.hold(id);
             }
         }
     }
-    best.into_values().collect()
+}
+
+/// Every fact that ever reached an event, by its id.
+fn matches<'c>(entry: &Entry, claims: &'c Claims) -> Vec<Match<'c>> {
+    let known = |met: &Met| {
+        Some(Match {
+            id: met.fact,
+            fact: claims.fact(met.fact)?,
+            rank: met.rank,
+            distance: met.distance,
+        })
+    };
+    let mut matches: Vec<Match<'c>> = entry.met.iter().filter_map(known).collect();
+    matches.sort_by_key(|found| found.id);
+    matches
 }
 
 fn fill_of(entry: &Entry, fact: &Fact) -> Fill {
@@ -130,7 +156,8 @@ fn named<'c, 'm>(entry: &Entry, matches: &'m [Match<'c>]) -> BTreeMap<SubjectRef
 
 /// Emits what the claims say of an event and was not said before. Returns whether anybody is
 /// named.
-pub(crate) fn settle(entry: &mut Entry, claims: &Claims, desk: &mut Desk<'_>) -> bool {
+pub(crate) fn settle(entry: &mut Entry, claims: &mut Claims, desk: &mut Desk<'_>) -> bool {
+    meet(entry, claims, desk.alarms);
     let matches = matches(entry, claims);
     let users = named(entry, &matches);
     for copy in 0..entry.copies.len() {

@@ -140,3 +140,21 @@ fn a_replayed_copy_is_named_by_what_reached_an_older_one() {
     log.push((Lane::Normal, Record::Event(&second)));
     assert_eq!(named(&log), [1, 2]);
 }
+
+#[test]
+fn a_copy_is_named_by_what_reached_the_first_and_was_forgotten_since() {
+    // The identity reaches the first record alone, and leaves memory before the second comes;
+    // the first record is still kept, as another source's J is longer.
+    let (first, second) = (copy(10, 1), copy(17, 2));
+    let (short, long) = (hint(9, 2), hint(1, 8));
+    let mut log = vec![
+        (Lane::Bulk, Record::Hint(&short)),
+        (Lane::Normal, Record::Event(&first)),
+    ];
+    log.extend(later(16));
+    log.push((Lane::Normal, Record::Event(&second)));
+    assert_eq!(named(&log), [1, 2]);
+    let mut elsewhere = vec![(Lane::Bulk, Record::Hint(&long))];
+    elsewhere.extend(log);
+    assert_eq!(named(&elsewhere), [1, 2]);
+}
