@@ -88,17 +88,14 @@ impl CorrelatorStage {
         }
     }
 
-    /// To the bulk lane, which is drained last, of each EVENTS partition. It stamps nothing: a
-    /// promise is no clock of the lane it travels in.
+    /// To each lane, behind what was emitted there. It stamps nothing: a promise is no clock of
+    /// the lane it travels in.
     fn promise(&self, at: Timestamp, effects: &mut Effects) {
         let record = RecordRef::Watermark {
             partition: self.config.partition,
             at,
         };
-        for partition in 0..self.config.partitions {
-            let target = target::events(Lane::Bulk, partition);
-            effects.outputs.push(nobodys(target, record, None));
-        }
+        self.everywhere(record, None, effects);
     }
 }
 

@@ -296,7 +296,8 @@ impl<'w> Door<'w> {
             ..shape.event.clone()
         };
         let late = if !self.world.calm && !shape.untrusted && rng.chance(self.letters) {
-            let most = rng.pick(&[15, 30, 80]);
+            // Shortly behind the lateness, its window still reaches what lives: or long after.
+            let most = rng.pick(&[6, 10, 15, 30, 80]);
             rng.between(4, most) * UNIT
         } else {
             0

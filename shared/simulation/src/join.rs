@@ -113,8 +113,10 @@ impl Stage<'_> {
                         at,
                     };
                     for to in 0..partitions {
-                        let target = events(Lane::Bulk, to);
-                        effects.outputs.push(nobodys(target, record.clone(), None));
+                        for &lane in Lane::ALL {
+                            let target = events(lane, to);
+                            effects.outputs.push(nobodys(target, record.clone(), None));
+                        }
                     }
                 }
                 join::Effect::Repair { .. } => {}

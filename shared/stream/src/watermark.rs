@@ -16,7 +16,8 @@ pub const LATENESS_LEN_MAX: usize = 64;
 pub struct Watermark {
     skew: i64,
     lanes: [Option<Timestamp>; 3],
-    correlators: BTreeMap<u32, Timestamp>,
+    /// By INTAKE partition, the newest promise of each lane.
+    correlators: BTreeMap<u32, [Option<Timestamp>; 3]>,
     low: Option<Timestamp>,
 }
 
@@ -39,11 +40,14 @@ impl Watermark {
         }
     }
 
-    /// The correlator of an INTAKE partition promised to emit nothing lower. A partition counts
-    /// from its first promise on.
-    pub fn observe_correlator(&mut self, partition: u32, promise: Timestamp) {
-        let known = self.correlators.entry(partition).or_insert(promise);
-        *known = (*known).max(promise);
+    /// The correlator of an INTAKE partition promised to emit nothing lower, behind what it emitted
+    /// into this lane before. A lane of a partition counts from its first promise on; the least of
+    /// the lanes is the partition's: what one lane is told says nothing of what waits in another.
+    pub fn observe_correlator(&mut self, partition: u32, lane: Lane, promise: Timestamp) {
+        let lanes = self.correlators.entry(partition).or_default();
+        if let Some(known) = lanes.get_mut(lane.index()) {
+            *known = (*known).max(Some(promise));
+        }
     }
 
     /// Moves the low watermark to the least of all inputs minus S. It never goes back.
@@ -53,7 +57,7 @@ impl Watermark {
             let Some(highest) = lane else { return };
             least = least.min(highest);
         }
-        for promise in self.correlators.values() {
+        for promise in self.correlators.values().flatten().flatten() {
             least = least.min(*promise);
         }
         let low = least.minus(self.skew);
@@ -131,13 +135,29 @@ mod tests {
         mark.observe_lane(Lane::Urgent, Timestamp(90));
         mark.advance();
         assert_eq!(mark.low(), Some(Timestamp(90)));
-        mark.observe_correlator(3, Timestamp(50));
+        mark.observe_correlator(3, Lane::Bulk, Timestamp(50));
         mark.advance();
         assert_eq!(mark.low(), Some(Timestamp(90)));
         mark.observe_lane(Lane::Urgent, Timestamp(500));
-        mark.observe_correlator(3, Timestamp(150));
+        mark.observe_correlator(3, Lane::Bulk, Timestamp(150));
         mark.advance();
         assert_eq!(mark.low(), Some(Timestamp(140)));
+    }
+
+    #[test]
+    fn a_promise_is_worth_what_the_slowest_lane_has_read_of_it() {
+        let mut mark = Watermark::new(0);
+        for &lane in Lane::ALL {
+            mark.observe_lane(lane, Timestamp(500));
+            mark.observe_correlator(0, lane, Timestamp(100));
+        }
+        mark.observe_correlator(0, Lane::Bulk, Timestamp(300));
+        mark.observe_correlator(0, Lane::Normal, Timestamp(200));
+        mark.advance();
+        assert_eq!(mark.low(), Some(Timestamp(100)));
+        mark.observe_correlator(0, Lane::Urgent, Timestamp(300));
+        mark.advance();
+        assert_eq!(mark.low(), Some(Timestamp(200)));
     }
 
     #[test]

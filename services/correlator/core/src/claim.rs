@@ -11,6 +11,7 @@ use balefire_event::{Assurance, DedupId, Hint, Identity, Sealed, SubjectRef, Tim
 
 use crate::key::KeyHash;
 use crate::limits::{CLAIMS_MAX, CLAIMS_PER_KEY_MAX};
+use crate::stretch::{Range, Stretch};
 
 /// Fields a hint may fill, in the order of [`Fact::fills`].
 pub(crate) const FILLABLE: [&str; 3] = ["model", "endpoint", "src_ip"];
@@ -135,41 +136,6 @@ impl Fact {
     }
 }
 
-/// A stretch of time [first, last] with a hint at least every 2·J.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-struct Stretch {
-    first: Timestamp,
-    last: Timestamp,
-}
-
-impl Stretch {
-    fn at(time: Timestamp) -> Self {
-        Self {
-            first: time,
-            last: time,
-        }
-    }
-
-    /// Nanoseconds from the stretch; 0 within.
-    fn distance(self, time: Timestamp) -> i64 {
-        if time < self.first {
-            self.first.since(time)
-        } else {
-            time.since(self.last).max(0)
-        }
-    }
-
-    /// Every moment within `j` of it.
-    fn reach(self, j: i64) -> Range {
-        (self.first.minus(j), self.last.plus(j))
-    }
-
-    fn extend(&mut self, time: Timestamp) {
-        self.first = self.first.min(time);
-        self.last = self.last.max(time);
-    }
-}
-
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 struct Claim {
     fact: FactId,
@@ -191,9 +157,6 @@ impl Claim {
         }
     }
 }
-
-/// A closed range of received_at.
-pub(crate) type Range = (Timestamp, Timestamp);
 
 /// A claim that reaches a moment.
 pub(crate) struct Reach {

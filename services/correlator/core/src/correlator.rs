@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use balefire_event::time::SECOND;
 use balefire_event::{
     BarrierId, DedupId, Event, Hint, IdentityKind, Join, Lane, Stub, Timestamp, partition,
 };
 
 use crate::barrier::Barriers;
-use crate::claim::{Claims, Range};
+use crate::claim::Claims;
 use crate::config::{Config, Usage};
 use crate::coverage::Coverage;
 use crate::entry::{Entries, Kept};
@@ -16,22 +15,23 @@ use crate::key::{KeyHash, typed_keys};
 use crate::record::{Effect, Record};
 use crate::repair::{Repair, Straggler, Stragglers};
 use crate::settle::{Desk, pass_partial, settle};
+use crate::stretch::Range;
 use crate::stub::{Stubs, answer};
 
 /// Everything a checkpoint holds.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct State {
     /// Highest received_at of each lane.
-    clocks: [Option<Timestamp>; 3],
+    pub(crate) clocks: [Option<Timestamp>; 3],
     /// Largest J in use.
-    join_horizon_max: i64,
+    pub(crate) join_horizon_max: i64,
     claims: Claims,
-    entries: Entries,
+    pub(crate) entries: Entries,
     stubs: Stubs,
     barriers: Barriers,
     pub(crate) stragglers: Stragglers,
-    promised: Option<Timestamp>,
-    promise_told: Option<Timestamp>,
+    pub(crate) promised: Option<Timestamp>,
+    pub(crate) promise_told: Option<Timestamp>,
 }
 
 impl State {
@@ -129,14 +129,6 @@ impl Correlator {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
         self.state.entries.next_end()
-    }
-
-    /// The promise: lowest received_at it may still emit, amendments by hints of a J met so far
-    /// included. `None` until every lane was heard of. Outside it, as stragglers of EVENTS: what
-    /// repairs emit, and a record that only a copy of its event, more than J later, still keeps.
-    #[must_use]
-    pub const fn watermark(&self) -> Option<Timestamp> {
-        self.state.promised
     }
 
     /// Takes a record in. Effects are appended in order.
@@ -348,11 +340,6 @@ impl Correlator {
         }
     }
 
-    fn low_watermark(&self) -> Option<Timestamp> {
-        let [a, b, c] = self.state.clocks;
-        Some(a?.min(b?).min(c?).minus(self.config.skew))
-    }
-
     fn trim(&mut self, effects: &mut Vec<Effect>) {
         while let Some(mut entry) = self.state.entries.drop_excess() {
             self.alarms += 1;
@@ -378,26 +365,6 @@ impl Correlator {
         }
         for met in &entry.met {
             self.state.claims.let_go(met.fact);
-        }
-    }
-
-    fn promise(&mut self) {
-        let Some(low_watermark) = self.low_watermark() else {
-            return;
-        };
-        let amendable = low_watermark.minus(self.state.join_horizon_max);
-        let held = self.state.entries.earliest_held().unwrap_or(amendable);
-        self.state.promised = self.state.promised.max(Some(held.min(amendable)));
-    }
-
-    fn tell_promise(&mut self, effects: &mut Vec<Effect>) {
-        let Some(at) = self.state.promised else {
-            return;
-        };
-        let told = self.state.promise_told;
-        if told.is_none_or(|told| at >= told.plus(SECOND)) {
-            self.state.promise_told = Some(at);
-            effects.push(Effect::Watermark { at });
         }
     }
 }

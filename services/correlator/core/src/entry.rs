@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use balefire_event::{Assurance, DedupId, Event, Lane, SubjectRef, Timestamp, Timing};
 
-use crate::claim::{FILLABLE, FactId, Range};
+use crate::claim::{FILLABLE, FactId};
 use crate::key::{KeyHash, TypedKey, typed_keys};
 use crate::limits::{COPIES_MAX, EVENT_BYTES_MAX, EVENTS_MAX};
 use crate::packed::Packed;
+use crate::stretch::Range;
 
 /// The stamps of one record of an event; a retry of the producer brings others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -98,6 +99,11 @@ impl Entry {
         times.max().unwrap_or(Timestamp::MIN)
     }
 
+    fn oldest(&self) -> Timestamp {
+        let times = self.copies.iter().map(|copy| copy.received_at);
+        times.min().unwrap_or(Timestamp::MIN)
+    }
+
     fn len(&self) -> usize {
         self.packed.len() + size_of::<Self>() + self.keys.len() * size_of::<TypedKey>()
     }
@@ -123,6 +129,8 @@ pub(crate) struct Entries {
     by_key: BTreeSet<(KeyHash, Timestamp, DedupId)>,
     /// By the newest record.
     by_age: BTreeSet<(Timestamp, DedupId)>,
+    /// Those of several records, by the oldest: it is kept, and may be amended, with the newest.
+    copied: BTreeSet<(Timestamp, DedupId)>,
     /// (end of hold, received_at, event) in each lane.
     holds: [BTreeSet<(Timestamp, Timestamp, DedupId)>; 3],
     bytes: usize,
@@ -136,6 +144,7 @@ impl Entries {
             by_id: BTreeMap::new(),
             by_key: BTreeSet::new(),
             by_age: BTreeSet::new(),
+            copied: BTreeSet::new(),
             holds: std::array::from_fn(|_| BTreeSet::new()),
             bytes: 0,
             horizon: Timestamp::MIN,
@@ -186,10 +195,12 @@ impl Entries {
             return Kept::Known;
         }
         copy.stood_for = entry.copies.iter().any(|other| other.counts_as(&copy));
-        let before = entry.latest();
+        let (oldest, latest) = (entry.oldest(), entry.latest());
         entry.copies.push(copy);
-        self.by_age.remove(&(before, id));
+        self.by_age.remove(&(latest, id));
         self.by_age.insert((entry.latest(), id));
+        self.copied.remove(&(oldest, id));
+        self.copied.insert((entry.oldest(), id));
         for key in &entry.keys {
             self.by_key.insert((key.hash, copy.received_at, id));
         }
@@ -246,6 +257,11 @@ impl Entries {
         firsts.map(|(_, received_at, _)| *received_at).min()
     }
 
+    /// Oldest record of an event that has several.
+    pub(crate) fn oldest_copied(&self) -> Option<Timestamp> {
+        self.copied.first().map(|(oldest, _)| *oldest)
+    }
+
     /// Events with a key that were received in a range.
     pub(crate) fn within(&self, key: KeyHash, (from, to): Range) -> impl Iterator<Item = DedupId> {
         let (first, last) = (DedupId([0; 16]), DedupId([0xff; 16]));
@@ -279,6 +295,7 @@ impl Entries {
         let mut entry = self.by_id.remove(&id)?;
         entry.held_until = held;
         self.bytes = self.bytes.saturating_sub(entry.len());
+        self.copied.remove(&(entry.oldest(), id));
         for key in &entry.keys {
             for copy in &entry.copies {
                 self.by_key.remove(&(key.hash, copy.received_at, id));

@@ -23,9 +23,11 @@ mod entry;
 mod key;
 pub mod limits;
 mod packed;
+mod promise;
 mod record;
 mod repair;
 mod settle;
+mod stretch;
 mod stub;
 
 pub use config::{Config, Usage};

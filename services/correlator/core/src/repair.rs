@@ -7,13 +7,14 @@ use std::collections::BTreeSet;
 
 use balefire_event::{DedupId, IdentityKind, Lane, Timestamp};
 
-use crate::claim::{Claims, Range};
+use crate::claim::Claims;
 use crate::correlator::Correlator;
 use crate::entry::Entries;
 use crate::key::{KeyHash, typed_keys};
 use crate::limits::STRAGGLERS_MAX;
 use crate::record::{Effect, Record};
 use crate::settle::settle;
+use crate::stretch::Range;
 use crate::stub::{Stubs, answer};
 
 /// A record that came after what it may belong to was dropped.

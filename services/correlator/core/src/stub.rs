@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use balefire_event::{CorrelationKey, DedupId, KeyKind, Stub, Timestamp};
 
-use crate::claim::{Claims, Range};
+use crate::claim::Claims;
 use crate::key::KeyHash;
 use crate::limits::STUBS_MAX;
 use crate::record::Effect;
+use crate::stretch::Range;
 
 /// Where the event lies, and the key in full.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

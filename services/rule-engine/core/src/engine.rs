@@ -201,8 +201,9 @@ impl Engine {
 
     /// A correlator's watermark of the batch.
     pub fn watermark(&mut self, intake_partition: u32, received_at: Timestamp) {
+        let lane = self.current.lane;
         self.watermark
-            .observe_correlator(intake_partition, received_at);
+            .observe_correlator(intake_partition, lane, received_at);
     }
 
     /// A barrier of the batch. Comes out once it was seen on every expected input.

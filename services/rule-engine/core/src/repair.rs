@@ -156,7 +156,10 @@ impl Engine {
         let book = self.books.get(counting.book);
         let known = book.and_then(|book| book.keys.get(&open_key.1, &open_key.2));
         let emitted = |slot| known.is_some_and(|slots| slots.contains(slot));
-        let breaches = open.window.insert(&spec, entry, emitted);
+        let mut breaches = open.window.insert(&spec, entry, emitted);
+        // A straggler changes nothing before itself, and slots that ended before it are not loaded.
+        let first_slot = spec.slot_of(open.pending.first);
+        breaches.retain(|breach| breach.slot >= first_slot);
         let found = Found::all(&open.window, &spec, &breaches);
         for breach in &breaches {
             open.window.trim(&spec, breach.at, true);

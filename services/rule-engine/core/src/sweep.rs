@@ -35,7 +35,9 @@ impl Engine {
         let reached = low.minus(lateness);
         for generation in &mut self.generations {
             if let Some(counting) = &mut generation.counting {
-                counting.drop_until(reached.minus(counting.window.window()));
+                // A record received exactly at the watermark may come still, and its window
+                // begins exactly there.
+                counting.drop_until(reached.minus(counting.window.window()).minus(1));
             }
         }
         for index in 0..self.books.len() {
