@@ -5,14 +5,20 @@
 //! an encoding.
 
 pub mod barrier;
+pub mod condition;
+mod measured;
 pub mod slots;
+mod spec;
 pub mod watermark;
 pub mod window;
 
 pub use barrier::{Barriers, Source};
+pub use condition::Condition;
+pub use measured::CELL_LEN_MAX;
 pub use slots::{Episode, Slots};
+pub use spec::WindowSpec;
 pub use watermark::{Lateness, Watermark};
-pub use window::{Breach, Entry, Payload, Window, WindowSpec};
+pub use window::{Breach, Entry, Payload, Window};
 
 /// What is wrong with the numbers of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -23,4 +29,7 @@ pub enum Error {
     /// R must be above zero.
     #[error("re-arm period of {0} ns; it must be above zero")]
     Rearm(i64),
+    /// A sequence has 1 to 16 steps.
+    #[error("sequence of {0} steps; it must have 1 to 16")]
+    Steps(u8),
 }

@@ -9,84 +9,8 @@ use balefire_event::{DedupId, Timestamp};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use crate::Error;
-
-/// N, W and R of a rule generation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct WindowSpec {
-    threshold: usize,
-    window: i64,
-    rearm: i64,
-}
-
-impl WindowSpec {
-    /// "More than `threshold` within `window`, slots of `rearm`"; both in nanoseconds.
-    ///
-    /// # Errors
-    /// A period of zero or less.
-    pub fn new(threshold: u64, window: i64, rearm: i64) -> Result<Self, Error> {
-        if window <= 0 {
-            return Err(Error::Window(window));
-        }
-        if rearm <= 0 {
-            return Err(Error::Rearm(rearm));
-        }
-        let threshold = usize::try_from(threshold).unwrap_or(usize::MAX);
-        Ok(Self {
-            threshold,
-            window,
-            rearm,
-        })
-    }
-
-    /// W, nanoseconds.
-    #[must_use]
-    pub const fn window(&self) -> i64 {
-        self.window
-    }
-
-    /// R, nanoseconds.
-    #[must_use]
-    pub const fn rearm(&self) -> i64 {
-        self.rearm
-    }
-
-    /// N.
-    #[must_use]
-    pub const fn threshold(&self) -> usize {
-        self.threshold
-    }
-
-    /// floor(t / R), right for times before 1970 too.
-    #[must_use]
-    pub const fn slot_of(&self, t: Timestamp) -> i64 {
-        t.0.div_euclid(self.rearm)
-    }
-
-    /// slot · R.
-    #[must_use]
-    pub const fn slot_start(&self, slot: i64) -> Timestamp {
-        Timestamp(slot.saturating_mul(self.rearm))
-    }
-
-    /// First and last time of the slot of `t`.
-    const fn slot_bounds(&self, t: Timestamp) -> (Timestamp, Timestamp) {
-        bounds(t, self.rearm)
-    }
-
-    /// First and last time of the part of the slot of `t` that lies in the same cell of W.
-    fn cell_bounds(&self, t: Timestamp) -> (Timestamp, Timestamp) {
-        let (slot_first, slot_last) = self.slot_bounds(t);
-        let (cell_first, cell_last) = bounds(t, self.window);
-        (slot_first.max(cell_first), slot_last.min(cell_last))
-    }
-}
-
-const fn bounds(t: Timestamp, period: i64) -> (Timestamp, Timestamp) {
-    let first = t.minus(t.0.rem_euclid(period));
-    // From t, not from `first`: that saturates below the earliest time.
-    (first, t.plus(period - 1 - t.0.rem_euclid(period)))
-}
+use crate::condition::{Condition, Tally};
+use crate::spec::WindowSpec;
 
 /// What an entry carries beside time and id.
 pub trait Payload {
@@ -105,6 +29,9 @@ pub struct Entry<P> {
     pub t: Timestamp,
     /// Which detection.
     pub dedup_id: DedupId,
+    /// What the condition is about: a value's digest, an amount, a step; 0 where it only counts.
+    /// One detection can be several entries of different values.
+    pub value: u64,
     /// One of its records carries a control revision of the generation.
     pub may_breach: bool,
     /// Records it stands for: itself and those trimmed beside it.
@@ -119,14 +46,21 @@ impl<P> Entry<P> {
         Self {
             t,
             dedup_id,
+            value: 0,
             may_breach,
             records: 1,
             payload,
         }
     }
 
-    fn place(&self) -> (Timestamp, DedupId) {
-        (self.t, self.dedup_id)
+    /// The same of a value.
+    #[must_use]
+    pub fn with_value(self, value: u64) -> Self {
+        Self { value, ..self }
+    }
+
+    fn place(&self) -> (Timestamp, DedupId, u64) {
+        (self.t, self.dedup_id, self.value)
     }
 }
 
@@ -145,7 +79,7 @@ pub type Breaches = SmallVec<[Breach; 2]>;
 /// The entries of one key, sorted by (t, dedup_id).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window<P> {
-    entries: SmallVec<[Entry<P>; 1]>,
+    pub(crate) entries: SmallVec<[Entry<P>; 1]>,
 }
 
 impl<P> Default for Window<P> {
@@ -197,7 +131,7 @@ impl<P: Payload> Window<P> {
             return self.breaches(spec, at, t, &emitted);
         }
         self.entries.insert(at, entry);
-        self.breaches(spec, at, t.plus(spec.window), &emitted)
+        self.breaches(spec, at, t.plus(spec.window()), &emitted)
     }
 
     /// Breach points among the entries from the equals of the entry at `at` to those at `until`.
@@ -208,8 +142,12 @@ impl<P: Payload> Window<P> {
         until: Timestamp,
         emitted: &impl Fn(i64) -> bool,
     ) -> Breaches {
+        let first = self.run_start(at);
+        if let Some(tally) = Tally::of(spec.condition()) {
+            return self.tallied(spec, tally, first, until, emitted);
+        }
         let mut found = Breaches::new();
-        let mut first = self.run_start(at);
+        let mut first = first;
         while let Some(t) = self.entries.get(first).map(|entry| entry.t)
             && t <= until
         {
@@ -239,7 +177,7 @@ impl<P: Payload> Window<P> {
     }
 
     /// End of the run of entries at `t` that starts at `first`, and whether one may breach.
-    fn run(&self, first: usize, t: Timestamp) -> (usize, bool) {
+    pub(crate) fn run(&self, first: usize, t: Timestamp) -> (usize, bool) {
         let mut may_breach = false;
         let mut end = first;
         while let Some(entry) = self.entries.get(end)
@@ -254,16 +192,22 @@ impl<P: Payload> Window<P> {
     /// Whether more than N entries lie in [t − W, t], of which `end` is behind the last.
     fn reaches(&self, spec: &WindowSpec, end: usize, t: Timestamp) -> bool {
         end.checked_sub(1)
-            .and_then(|last| last.checked_sub(spec.threshold))
+            .and_then(|last| last.checked_sub(spec.threshold()))
             .and_then(|index| self.entries.get(index))
-            .is_some_and(|entry| entry.t >= t.minus(spec.window))
+            .is_some_and(|entry| entry.t >= t.minus(spec.window()))
     }
 
     /// Trims by count where the entry at `t` lies: the newest N of an emitted slot; of a slot not
     /// emitted the first N and the last N of its cell. Waits until N more have gathered, so that
     /// it costs nothing on average; what is kept is never less than what SEMANTICS §3 asks.
-    pub fn trim(&mut self, spec: &WindowSpec, t: Timestamp, emitted: bool) {
-        let n = spec.threshold;
+    ///
+    /// Of another condition than a count: what later slots can need of an emitted slot; of one not
+    /// emitted [`crate::CELL_LEN_MAX`] entries a cell. Returns how many entries this bound cost.
+    pub fn trim(&mut self, spec: &WindowSpec, t: Timestamp, emitted: bool) -> usize {
+        if !matches!(spec.condition(), Condition::Count(_)) {
+            return self.trim_measured(spec, t, emitted);
+        }
+        let n = spec.threshold();
         let (first, last) = if emitted {
             spec.slot_bounds(t)
         } else {
@@ -272,12 +216,12 @@ impl<P: Payload> Window<P> {
         let head = if emitted { 0 } else { n };
         let kept = head.saturating_add(n);
         if self.entries.len() <= kept.saturating_add(n) {
-            return;
+            return 0;
         }
         let start = self.entries.partition_point(|entry| entry.t < first);
         let end = self.entries.partition_point(|entry| entry.t <= last);
         if end - start <= kept.saturating_add(n) {
-            return;
+            return 0;
         }
         let (from, to) = (start + head, end - n);
         let trimmed: u32 = self
@@ -290,6 +234,7 @@ impl<P: Payload> Window<P> {
             next.records = next.records.saturating_add(trimmed);
         }
         self.shrink();
+        0
     }
 
     /// Drops the entries with t ≤ `cut`.
@@ -303,7 +248,7 @@ impl<P: Payload> Window<P> {
     }
 
     /// Gives memory back once three quarters of it are idle.
-    fn shrink(&mut self) {
+    pub(crate) fn shrink(&mut self) {
         if self.entries.spilled() && self.entries.len() * 4 <= self.entries.capacity() {
             self.entries.shrink_to_fit();
         }
@@ -339,8 +284,18 @@ impl<P: Payload> Window<P> {
                 };
                 let start = self.entries.partition_point(|e| e.t < first);
                 let end = self.entries.partition_point(|e| e.t <= last);
-                end - index <= spec.threshold
-                    || (!known && first > cut && index - start < spec.threshold)
+                if !matches!(spec.condition(), Condition::Count(_)) {
+                    let needed = || {
+                        let values: Vec<u64> = self.values(start, end).collect();
+                        let kept = spec.condition().tail(&values);
+                        index
+                            .checked_sub(start)
+                            .and_then(|at| kept.get(at).copied())
+                    };
+                    return !known || needed().unwrap_or(true);
+                }
+                end - index <= spec.threshold()
+                    || (!known && first > cut && index - start < spec.threshold())
             })
             .map(|(_, entry)| entry)
     }

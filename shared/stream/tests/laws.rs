@@ -230,12 +230,12 @@ fn choices(len: usize, span: i64) -> Vec<Vec<i64>> {
 }
 
 #[test]
-fn every_order_of_every_set_up_to_five_breaches_what_is_defined() {
+fn every_order_of_every_set_up_to_six_breaches_what_is_defined() {
     for n in 1..3 {
-        for w in 1..4 {
-            for r in [1, 2, 3, 5] {
+        for w in 1..3 {
+            for r in [1, 3] {
                 let rule = Rule { n, w, r };
-                for times in choices(5, 3) {
+                for times in choices(6, 2) {
                     let rows: Vec<Row> = (0u8..).zip(&times).map(|(i, t)| (*t, i, true)).collect();
                     let wanted = defined(&rows, rule);
                     permutations(&rows, &mut |rows| {

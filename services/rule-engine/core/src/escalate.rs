@@ -91,7 +91,7 @@ pub(crate) fn windowed(
         event_count: found.records,
         backfill: found.backfill,
         window: window.window(),
-        threshold: u64::try_from(window.threshold()).unwrap_or(u64::MAX),
+        threshold: window.condition().threshold(),
         ..base
     }
 }
