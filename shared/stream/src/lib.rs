@@ -8,7 +8,9 @@ pub mod barrier;
 pub mod condition;
 mod measured;
 pub mod slots;
+pub mod sorted;
 mod spec;
+mod tree;
 pub mod watermark;
 pub mod window;
 
@@ -16,6 +18,7 @@ pub use barrier::{Barriers, Source};
 pub use condition::Condition;
 pub use measured::CELL_LEN_MAX;
 pub use slots::{Episode, Slots};
+pub use sorted::Sorted;
 pub use spec::WindowSpec;
 pub use watermark::{Lateness, Watermark};
 pub use window::{Breach, Entry, Payload, Window};

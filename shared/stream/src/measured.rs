@@ -64,8 +64,7 @@ impl<P: Payload> Window<P> {
             return first + 1;
         };
         let (end, _) = self.run(first, t);
-        let run = self.entries.get(first..end).unwrap_or_default();
-        let mut values: SmallVec<[u64; 4]> = run.iter().map(|entry| entry.value).collect();
+        let mut values: SmallVec<[u64; 4]> = self.values(first, end).collect();
         values.sort_unstable();
         for value in values {
             tally.add(t, value);
@@ -89,7 +88,7 @@ impl<P: Payload> Window<P> {
         let over = (end - start).saturating_sub(CELL_LEN_MAX);
         if !emitted {
             if over > 0 {
-                self.entries.drain(start..start + over);
+                self.entries.remove(start..start + over, drop);
             }
             return over;
         }
@@ -99,21 +98,19 @@ impl<P: Payload> Window<P> {
         }
         let values: Vec<u64> = self.values(start, end).collect();
         let kept = spec.condition().tail(&values);
-        let mut index = 0;
-        self.entries.retain(|_| {
-            let keep =
-                index < start || index >= end || kept.get(index - start).copied().unwrap_or(true);
-            index += 1;
-            keep
+        let (mut kept, mut left) = (kept.into_iter(), Vec::new());
+        self.entries.remove(start..end, |entry| {
+            if kept.next().unwrap_or(true) {
+                left.push(entry);
+            }
         });
-        self.shrink();
+        for (index, entry) in (start..).zip(left) {
+            self.entries.insert(index, entry);
+        }
         0
     }
 
     pub(crate) fn values(&self, start: usize, end: usize) -> impl Iterator<Item = u64> + '_ {
-        let entries = self.entries.iter().skip(start);
-        entries
-            .take(end.saturating_sub(start))
-            .map(|entry| entry.value)
+        self.entries.range(start..end).map(|entry| entry.value)
     }
 }

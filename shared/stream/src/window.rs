@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::condition::{Condition, Tally};
+use crate::sorted::{Iter, Sorted};
 use crate::spec::WindowSpec;
 
 /// What an entry carries beside time and id.
@@ -79,13 +80,13 @@ pub type Breaches = SmallVec<[Breach; 2]>;
 /// The entries of one key, sorted by (t, dedup_id).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window<P> {
-    pub(crate) entries: SmallVec<[Entry<P>; 1]>,
+    pub(crate) entries: Sorted<Entry<P>>,
 }
 
 impl<P> Default for Window<P> {
     fn default() -> Self {
         Self {
-            entries: SmallVec::new(),
+            entries: Sorted::default(),
         }
     }
 }
@@ -96,7 +97,7 @@ impl<P: Payload> Window<P> {
     pub fn from_entries(mut entries: Vec<Entry<P>>) -> Self {
         entries.sort_by_key(Entry::place);
         Self {
-            entries: SmallVec::from_vec(entries),
+            entries: Sorted::from(entries),
         }
     }
 
@@ -167,22 +168,25 @@ impl<P: Payload> Window<P> {
 
     /// Index of the first entry with the same time as the one at `at`.
     fn run_start(&self, at: usize) -> usize {
-        let before = self.entries.get(..at).unwrap_or_default();
-        let t = self.entries.get(at).map(|entry| entry.t);
-        at - before
-            .iter()
-            .rev()
-            .take_while(|entry| Some(entry.t) == t)
-            .count()
+        let Some(t) = self.entries.get(at).map(|entry| entry.t) else {
+            return at;
+        };
+        let alone = at
+            .checked_sub(1)
+            .and_then(|before| self.entries.get(before))
+            .is_none_or(|before| before.t < t);
+        if alone {
+            return at;
+        }
+        self.entries.partition_point(|entry| entry.t < t)
     }
 
     /// End of the run of entries at `t` that starts at `first`, and whether one may breach.
     pub(crate) fn run(&self, first: usize, t: Timestamp) -> (usize, bool) {
         let mut may_breach = false;
         let mut end = first;
-        while let Some(entry) = self.entries.get(end)
-            && entry.t == t
-        {
+        let rest = self.entries.range(first..self.entries.len());
+        for entry in rest.take_while(|entry| entry.t == t) {
             may_breach |= entry.may_breach;
             end += 1;
         }
@@ -224,16 +228,15 @@ impl<P: Payload> Window<P> {
             return 0;
         }
         let (from, to) = (start + head, end - n);
-        let trimmed: u32 = self
-            .entries
-            .drain(from..to)
-            .fold(0, |sum, entry| sum.saturating_add(entry.records));
+        let mut trimmed = 0u32;
+        self.entries.remove(from..to, |entry| {
+            trimmed = trimmed.saturating_add(entry.records)
+        });
         if n > 0
             && let Some(next) = self.entries.get_mut(from)
         {
             next.records = next.records.saturating_add(trimmed);
         }
-        self.shrink();
         0
     }
 
@@ -243,23 +246,15 @@ impl<P: Payload> Window<P> {
             return;
         }
         let gone = self.entries.partition_point(|entry| entry.t <= cut);
-        self.entries.drain(..gone);
-        self.shrink();
-    }
-
-    /// Gives memory back once three quarters of it are idle.
-    pub(crate) fn shrink(&mut self) {
-        if self.entries.spilled() && self.entries.len() * 4 <= self.entries.capacity() {
-            self.entries.shrink_to_fit();
-        }
+        self.entries.remove(0..gone, drop);
     }
 
     /// The entries with t in [from, to].
     #[must_use]
-    pub fn range(&self, from: Timestamp, to: Timestamp) -> &[Entry<P>] {
+    pub fn range(&self, from: Timestamp, to: Timestamp) -> Iter<'_, Entry<P>> {
         let start = self.entries.partition_point(|entry| entry.t < from);
         let end = self.entries.partition_point(|entry| entry.t <= to);
-        self.entries.get(start..end).unwrap_or_default()
+        self.entries.range(start..end)
     }
 
     /// The entries that count for a state digest: those behind `cut`, reduced to what is kept
@@ -302,8 +297,14 @@ impl<P: Payload> Window<P> {
 
     /// Every entry kept, in order.
     #[must_use]
-    pub fn entries(&self) -> &[Entry<P>] {
-        &self.entries
+    pub fn entries(&self) -> Iter<'_, Entry<P>> {
+        self.entries.iter()
+    }
+
+    /// The earliest entry.
+    #[must_use]
+    pub fn first(&self) -> Option<&Entry<P>> {
+        self.entries.first()
     }
 
     /// How many entries are kept.

@@ -72,12 +72,8 @@ fn fed(rows: &[Row], rule: Rule, trim: Trim) -> (BTreeSet<i64>, Window<()>) {
             let known = emitted.contains(&spec.slot_of(Timestamp(t)));
             window.trim(&spec, Timestamp(t), known);
         }
-        let sorted = window.entries().windows(2);
-        assert!(
-            sorted
-                .into_iter()
-                .all(|pair| { (pair[0].t, pair[0].dedup_id) < (pair[1].t, pair[1].dedup_id) })
-        );
+        let places: Vec<_> = window.entries().map(|e| (e.t, e.dedup_id)).collect();
+        assert!(places.windows(2).all(|pair| pair[0] < pair[1]));
     }
     (emitted, window)
 }
@@ -244,6 +240,26 @@ fn every_order_of_every_set_up_to_six_breaches_what_is_defined() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn a_hot_window_in_any_order_breaches_the_slots_of_the_definition() {
+    for (n, seed) in [(150, 1), (190, 2), (210, 3)] {
+        let rule = Rule { n, w: 500, r: 350 };
+        let mut rows: Vec<Row> = (0..800u16)
+            .map(|index| {
+                let id = u8::try_from(index % 256).unwrap();
+                (i64::from(index) * 7_919 % 2_000, id, index % 3 > 0)
+            })
+            .collect();
+        // Half in order, half in none.
+        shuffle(&mut rows, seed);
+        rows[..400].sort_unstable();
+        let wanted = defined(&rows, rule);
+        assert_eq!(fed(&rows, rule, Trim::Never).0, wanted);
+        assert_eq!(fed(&rows, rule, Trim::Always).0, wanted);
+        assert_eq!(wanted.is_empty(), n == 210, "both answers occur");
     }
 }
 

@@ -7,6 +7,7 @@ use balefire_event::{
     Approval, Assurance, Escalation, EscalationId, EscalationKind, Event, EvidenceItem,
     RecommendedAction, Timing, stamp,
 };
+use balefire_stream::sorted::Iter;
 use balefire_stream::{Breach, Entry, Window, WindowSpec};
 
 use crate::generation::{Contribution, weakest};
@@ -39,18 +40,18 @@ impl Found {
             .collect()
     }
 
-    fn of(breach: Breach, entries: &[Entry<Contribution>]) -> Self {
-        let head = entries.iter().take(EVIDENCE_ITEMS);
-        let rest = entries.get(EVIDENCE_ITEMS..).unwrap_or_default();
-        let tail = rest.iter().skip(rest.len().saturating_sub(EVIDENCE_ITEMS));
+    fn of(breach: Breach, entries: Iter<'_, Entry<Contribution>>) -> Self {
+        let head = entries.clone().take(EVIDENCE_ITEMS);
+        let behind = entries.len().saturating_sub(EVIDENCE_ITEMS);
+        let tail = entries.clone().skip(behind.max(EVIDENCE_ITEMS));
         Self {
             breach,
             evidence: head.chain(tail).map(item).collect(),
-            records: entries.iter().map(|entry| u64::from(entry.records)).sum(),
+            records: entries.clone().map(|entry| u64::from(entry.records)).sum(),
             assurance: entries
-                .iter()
+                .clone()
                 .fold(None, |sum, entry| weakest(sum, entry.payload.assurance)),
-            backfill: entries.iter().all(|entry| entry.payload.backfill),
+            backfill: entries.clone().all(|entry| entry.payload.backfill),
         }
     }
 }

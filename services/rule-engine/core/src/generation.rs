@@ -86,7 +86,7 @@ impl Counting {
                 dropped = dropped.max(Some(last.t));
                 window.drop_until(cut);
             }
-            if let Some(first) = window.entries().first() {
+            if let Some(first) = window.first() {
                 oldest = Some(oldest.map_or(first.t, |other| other.min(first.t)));
             }
             !window.is_empty()

@@ -95,7 +95,7 @@ impl Engine {
                     .map(|(tenant, key, window)| KeyState {
                         tenant: tenant.to_string(),
                         key: key.into(),
-                        values: window.entries().to_vec(),
+                        values: window.entries().cloned().collect(),
                     })
                     .collect(),
             }
