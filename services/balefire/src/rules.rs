@@ -80,6 +80,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
                 condition: match &rule.kind {
                     balefire_rule::RuleKind::Single => None,
                     balefire_rule::RuleKind::Threshold(t) => Some((t.n, t.window)),
+                    balefire_rule::RuleKind::AtClose(c) => Some((0, c.window)),
                 },
                 title: rule.title.clone(),
             });

@@ -320,6 +320,7 @@ fn to_wire(rule: &Rule, control_revision: u64) -> WireRule {
     let (threshold, window_ns, rearm_ns) = match &rule.kind {
         RuleKind::Single => (0, 0, 0),
         RuleKind::Threshold(threshold) => (threshold.n, threshold.window, threshold.rearm),
+        RuleKind::AtClose(close) => (0, close.window, close.rearm),
     };
     WireRule {
         rule_id: Bytes::copy_from_slice(rule.id.as_bytes()),

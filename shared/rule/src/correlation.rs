@@ -1,21 +1,32 @@
-//! Checks a Sigma correlation and reads what it counts.
+//! Checks a Sigma correlation: its type, window, re-arm period and grouping.
 //!
 //! Looks at the YAML itself where the parser would pass something over in silence.
 
+use balefire_event::Field;
 use balefire_event::time::{HOUR, SECOND};
-use balefire_event::{Field, IdentityKind};
-use rsigma_parser::{ConditionOperator, CorrelationCondition, CorrelationRule, WindowMode};
+use rsigma_parser::{CorrelationRule, WindowMode};
 use yaml_serde::Value;
 
+use crate::condition::{self, Asked};
 use crate::diagnostic::{Code, Finding};
-use crate::extension::seconds;
+use crate::extension::{Extension, seconds};
 use crate::field::readable;
-use crate::rule::Threshold;
+use crate::measure::{AtClose, Threshold};
+use crate::rule::{RuleKind, contains_user};
+use crate::test::same;
 
 /// Correlation types that are carried out.
-pub const TYPES: [&str; 1] = ["event_count"];
-/// Largest threshold N: so many entries a key may be kept.
-pub const THRESHOLD_MAX: u64 = 10_000;
+pub const TYPES: [&str; 7] = [
+    "event_count",
+    "value_count",
+    "value_sum",
+    "temporal",
+    "temporal_ordered",
+    "value_avg",
+    "value_percentile",
+];
+/// Most fields of a key.
+pub const GROUP_BY_MAX: usize = 4;
 /// Longest re-arm period, nanoseconds.
 pub const REARM_MAX: i64 = 24 * HOUR;
 /// The re-arm period is at least this part of the window.
@@ -24,6 +35,8 @@ pub const REARM_PARTS: i64 = 16;
 pub const WINDOW_MAX: i64 = REARM_PARTS * REARM_MAX;
 /// Most rules a correlation may name.
 pub const REFERENCES_MAX: usize = 64;
+/// Most steps of a sequence.
+pub const STEPS_MAX: usize = 16;
 
 const KEYS: [&str; 6] = [
     "type",
@@ -46,11 +59,18 @@ pub(crate) fn check_written(document: &Value) -> Vec<Finding> {
         .and_then(Value::as_str)
         .unwrap_or_default();
     if !TYPES.contains(&kind) {
+        let help = match kind {
+            "value_median" => {
+                "write value_percentile with percentile: 50, the middle value that occurred"
+                    .to_owned()
+            }
+            _ => format!("supported: {}", TYPES.join(", ")),
+        };
         findings.push(Finding::new(
             Code::CorrelationType,
             "correlation.type",
-            format!("`{kind}` is not carried out yet"),
-            format!("supported: {}", TYPES.join(", ")),
+            format!("`{kind}` is not carried out"),
+            help,
         ));
         return findings;
     }
@@ -74,109 +94,106 @@ pub(crate) fn check_written(document: &Value) -> Vec<Finding> {
             help,
         ));
     }
-    if let Some(Value::Mapping(condition)) = correlation.get("condition") {
-        for key in condition.keys().filter_map(Value::as_str) {
-            if !matches!(key, "gt" | "gte" | "lt" | "lte" | "eq" | "neq") {
-                findings.push(threshold_finding(format!(
-                    "`{key}` has no meaning for event_count"
-                )));
-            }
-        }
-    }
     findings
 }
 
-/// What the correlation counts.
+/// What the correlation measures, within what and by which key.
 ///
 /// # Errors
 /// Every finding in it.
-pub(crate) fn threshold(
+pub(crate) fn read(
     rule: &CorrelationRule,
-    rearm_seconds: Option<u64>,
-) -> Result<Threshold, Vec<Finding>> {
+    document: &Value,
+    extension: &Extension,
+) -> Result<RuleKind, Vec<Finding>> {
     let mut findings = Vec::new();
-    let n = count(&rule.condition).map_err(|finding| findings.push(finding));
+    let asked = condition::read(rule, document, extension).map_err(|f| findings.push(f));
     let group_by = grouping(&rule.group_by).map_err(|found| findings.extend(found));
     let window = window(rule).map_err(|finding| findings.push(finding));
-    let rearm = window
-        .and_then(|window| rearm(window, rearm_seconds).map_err(|finding| findings.push(finding)));
-    match (n, group_by, window, rearm) {
-        (Ok(n), Ok(group_by), Ok(window), Ok(rearm)) if findings.is_empty() => Ok(Threshold {
+    let rearm = window.and_then(|window| {
+        rearm(window, extension.rearm).map_err(|finding| findings.push(finding))
+    });
+    let (Ok(asked), Ok(group_by), Ok(window), Ok(rearm)) = (asked, group_by, window, rearm) else {
+        return Err(findings);
+    };
+    if let Some(field) = asked.field()
+        && group_by.iter().any(|key| same(key, field))
+    {
+        let message = format!("`{}` has one value in each group", field.name());
+        let help = "measure a field that is not in group-by";
+        let path = "correlation.condition.field";
+        findings.push(Finding::new(Code::Threshold, path, message, help));
+    }
+    if !findings.is_empty() {
+        return Err(findings);
+    }
+    Ok(match asked {
+        Asked::MoreThan(measure, n) => RuleKind::Threshold(Threshold {
+            measure,
             n,
             window,
             rearm,
             group_by,
         }),
-        _ => Err(findings),
-    }
+        Asked::AtClose(measure, condition) => RuleKind::AtClose(AtClose {
+            measure,
+            condition,
+            window,
+            rearm,
+            group_by,
+        }),
+    })
 }
 
-fn threshold_finding(message: String) -> Finding {
-    Finding::new(
-        Code::Threshold,
-        "correlation.condition",
-        message,
-        "write exactly one of gt: N or gte: N",
-    )
-}
-
-/// N of "more than N". `gte: N` is more than N − 1.
-fn count(condition: &CorrelationCondition) -> Result<u64, Finding> {
-    let CorrelationCondition::Threshold { predicates, .. } = condition else {
-        return Err(threshold_finding(
-            "an expression belongs to temporal correlations".into(),
-        ));
-    };
-    let n = match predicates.as_slice() {
-        [(ConditionOperator::Gt, n)] => *n,
-        [(ConditionOperator::Gte, 0)] => {
-            return Err(threshold_finding("`gte: 0` is always true".into()));
-        }
-        [(ConditionOperator::Gte, n)] => n - 1,
-        [_] => {
-            return Err(threshold_finding(
-                "only \"more than\" can be decided for good: a later event could undo the rest"
-                    .into(),
-            ));
-        }
-        _ => {
-            return Err(threshold_finding(
-                "an upper bound would take an escalation back when more events come".into(),
-            ));
-        }
-    };
-    if n > THRESHOLD_MAX {
-        return Err(Finding::new(
-            Code::Threshold,
-            "correlation.condition",
-            format!("the threshold is not within 0 and {THRESHOLD_MAX}"),
-            "count something rarer",
-        ));
-    }
-    Ok(n)
-}
-
-/// The fields of the key. Only the user for now: events lie in their user's partition, every other
-/// key needs re-keying (SEMANTICS §9), which comes later. This is the one place that says so.
+/// The fields of the key.
 fn grouping(names: &[String]) -> Result<Vec<Field>, Vec<Finding>> {
     const PATH: &str = "correlation.group-by";
-    if let [name] = names {
-        let field = readable(PATH, name).map_err(|finding| vec![finding])?;
-        if field == Field::Identity(IdentityKind::User) {
-            return Ok(vec![field]);
+    let refuse = |message: String, help: &str| Finding::new(Code::GroupBy, PATH, message, help);
+    if names.is_empty() {
+        let help = "name what to count by, such as user_id, or source for all of a source";
+        return Err(vec![refuse("there is no grouping".to_owned(), help)]);
+    }
+    let mut findings = Vec::new();
+    let mut fields: Vec<Field> = Vec::new();
+    for name in names {
+        match readable(PATH, name) {
+            Ok(field) if fields.iter().any(|known| same(known, &field)) => {
+                let message = format!("`{name}` is named twice");
+                findings.push(refuse(message, "name each field once"));
+            }
+            Ok(field) => fields.push(field),
+            Err(finding) => findings.push(finding),
         }
     }
-    let shown = if names.is_empty() {
-        "nothing".to_owned()
+    if names.len() > GROUP_BY_MAX {
+        let message = format!("{} fields, at most {GROUP_BY_MAX}", names.len());
+        findings.push(refuse(message, "group by fewer fields"));
+    }
+    if findings.is_empty() {
+        findings.extend(elsewhere(&fields).map(|message| {
+            let help =
+                "group by user_id, alone or with other fields; keys without it come with re-keying";
+            refuse(message, help)
+        }));
+    }
+    if findings.is_empty() {
+        Ok(fields)
     } else {
+        Err(findings)
+    }
+}
+
+/// Why a grouping cannot be evaluated yet: events lie in their user's partition, and a key without
+/// the user needs re-keying (SEMANTICS §9). This is the one place that says so.
+fn elsewhere(group_by: &[Field]) -> Option<String> {
+    if contains_user(group_by) {
+        return None;
+    }
+    let names: Vec<_> = group_by.iter().map(Field::name).collect();
+    Some(format!(
+        "grouping by {} is not carried out yet",
         names.join(", ")
-    };
-    Err(vec![Finding::new(
-        Code::GroupBy,
-        PATH,
-        format!("grouping by {shown} is not carried out yet"),
-        "group by user_id alone; other keys come with re-keying",
-    )])
+    ))
 }
 
 fn window(rule: &CorrelationRule) -> Result<i64, Finding> {

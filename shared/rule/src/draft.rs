@@ -1,15 +1,16 @@
 //! Owns a rule set while it is read: every document's parts, every fault found, and the links from
 //! correlations to the rules they count.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use balefire_event::RuleId;
 
-use crate::correlation::REFERENCES_MAX;
+use crate::correlation::{REFERENCES_MAX, STEPS_MAX};
 use crate::detection;
 use crate::diagnostic::{Code, Diagnostic, Finding};
 use crate::document::Document;
 use crate::expression::Expression;
+use crate::measure::{Measure, Threshold};
 use crate::rule::{Rule, RuleKind};
 use crate::sheet::{Body, Sheet};
 
@@ -30,6 +31,8 @@ pub(crate) struct Draft {
 struct Mention {
     counted: bool,
     generate: bool,
+    /// Some correlation that names it is not decided at close.
+    at_once: bool,
 }
 
 impl Draft {
@@ -148,15 +151,20 @@ impl Draft {
     fn mentions(&self) -> BTreeMap<usize, Mention> {
         let mut mentions: BTreeMap<usize, Mention> = BTreeMap::new();
         for sheet in &self.sheets {
-            if let Body::Correlation {
-                rules, generate, ..
+            let Body::Correlation {
+                rules,
+                generate,
+                kind,
             } = &sheet.body
-            {
-                for (index, _) in rules.iter().filter_map(|reference| self.find(reference)) {
-                    let mention = mentions.entry(index).or_default();
-                    mention.counted = true;
-                    mention.generate |= generate;
-                }
+            else {
+                continue;
+            };
+            let named = rules.iter().chain(sheet.extension.absence.iter().flatten());
+            for (index, _) in named.filter_map(|reference| self.find(reference)) {
+                let mention = mentions.entry(index).or_default();
+                mention.counted = true;
+                mention.generate |= generate;
+                mention.at_once |= !matches!(kind, RuleKind::AtClose(_));
             }
         }
         mentions
@@ -173,21 +181,23 @@ impl Draft {
 
     /// The rule of a sheet, if it escalates.
     fn rule(&self, sheet: &Sheet, mention: Mention) -> Result<Option<Rule>, Vec<Finding>> {
-        let (kind, expression, escalates) = match &sheet.body {
-            Body::Rule(expression) => (
-                RuleKind::Single,
-                expression.clone(),
-                !mention.counted || mention.generate,
-            ),
-            Body::Correlation {
-                rules, threshold, ..
-            } => (
-                RuleKind::Threshold(threshold.clone()),
-                self.counted(rules)?,
-                true,
-            ),
+        let (kind, expression, steps, escalates) = match &sheet.body {
+            Body::Rule(expression) => {
+                let escalates = !mention.counted || mention.generate;
+                let escalates = sheet.extension.escalate.unwrap_or(escalates);
+                if escalates || mention.at_once || !mention.counted {
+                    check_monotone(expression)?;
+                }
+                let none = Box::default();
+                (RuleKind::Single, expression.clone(), none, escalates)
+            }
+            Body::Correlation { rules, kind, .. } => {
+                let (expression, steps) = self.looked_for(rules, sheet, kind)?;
+                let escalates = sheet.extension.escalate.unwrap_or(true);
+                (kind.clone(), expression, steps, escalates)
+            }
         };
-        if !sheet.extension.escalate.unwrap_or(escalates) {
+        if !escalates {
             return Ok(None);
         }
         let (id, name, severity) = sheet.escalating()?;
@@ -207,13 +217,69 @@ impl Draft {
             summary: extension.summary.clone(),
             first_steps: extension.first_steps.clone(),
             expression,
+            steps,
         }))
     }
 
-    /// An event counts when any of the named rules matches it; it counts once.
-    fn counted(&self, references: &[String]) -> Result<Expression, Vec<Finding>> {
-        const PATH: &str = "correlation.rules";
-        let refuse = |code, message: String, help: &str| Finding::new(code, PATH, message, help);
+    /// What a correlation looks for, and its steps where it has any.
+    fn looked_for(
+        &self,
+        rules: &[String],
+        sheet: &Sheet,
+        kind: &RuleKind,
+    ) -> Result<(Expression, Box<[Expression]>), Vec<Finding>> {
+        let named = self.named("correlation.rules", rules)?;
+        if let Some(absent) = &sheet.extension.absence {
+            let absent_path = "balefire.absence.of";
+            let absent_rules = self.named(absent_path, absent)?;
+            self.refuse_repeated(absent_path, rules.iter().chain(absent))?;
+            let steps = vec![Expression::any(named), Expression::any(absent_rules)];
+            return Ok((Expression::any(steps.clone()), steps.into()));
+        }
+        let RuleKind::Threshold(Threshold {
+            measure: Measure::Sequence { steps, .. },
+            ..
+        }) = kind
+        else {
+            return Ok((Expression::any(named), Box::default()));
+        };
+        if !(2..=STEPS_MAX).contains(steps) {
+            return Err(vec![Finding::new(
+                Code::Reference,
+                "correlation.rules",
+                format!("{steps} rules named, 2 to {STEPS_MAX} make a sequence"),
+                "name a rule for each step",
+            )]);
+        }
+        self.refuse_repeated("correlation.rules", rules.iter())?;
+        Ok((Expression::any(named.clone()), named.into()))
+    }
+
+    /// Refuses a rule that is named twice: one event would be both.
+    fn refuse_repeated<'r>(
+        &self,
+        path: &str,
+        references: impl Iterator<Item = &'r String>,
+    ) -> Result<(), Vec<Finding>> {
+        let mut seen = BTreeSet::new();
+        for reference in references {
+            if let Some((index, _)) = self.find(reference)
+                && !seen.insert(index)
+            {
+                return Err(vec![Finding::new(
+                    Code::Reference,
+                    path,
+                    format!("`{reference}` is named twice: one event would be both"),
+                    "name different rules; event_count counts several events of one rule",
+                )]);
+            }
+        }
+        Ok(())
+    }
+
+    /// The conditions of the named rules.
+    fn named(&self, path: &str, references: &[String]) -> Result<Vec<Expression>, Vec<Finding>> {
+        let refuse = |code, message: String, help: &str| Finding::new(code, path, message, help);
         if references.is_empty() || references.len() > REFERENCES_MAX {
             let message = format!("{} rules named, 1 to {REFERENCES_MAX}", references.len());
             return Err(vec![refuse(
@@ -237,8 +303,26 @@ impl Draft {
                 )]),
             }
         }))
-        .map(Expression::any)
     }
+}
+
+/// Refuses what a later record could take back (SEMANTICS §3): a field that a join may still fill,
+/// under a negation. Windowless rules too: whether a partial event or its amendment comes first
+/// would otherwise decide. A rule that is only used at close may ask for it.
+fn check_monotone(expression: &Expression) -> Result<(), Vec<Finding>> {
+    let names = expression.retractable();
+    if names.is_empty() {
+        return Ok(());
+    }
+    Err(vec![Finding::new(
+        Code::NotMonotone,
+        "detection.condition",
+        format!(
+            "`not`, null or `exists: false` over {}: a join may fill it later and take the match back",
+            names.join(", ")
+        ),
+        "name what it should be instead of what it should not be, or negate fields of the record's own; only a rule whose every use is decided at close (value_avg, value_percentile, balefire.absence) may ask this",
+    )])
 }
 
 /// The place of the first holder, unless that is this sheet.

@@ -19,6 +19,7 @@ const CLASSES: [&str; 3] = ["information", "reversible_containment", "user_impac
 #[serde(deny_unknown_fields, default)]
 struct Written {
     rearm: Option<String>,
+    absence: Option<WrittenAbsence>,
     recommended_actions: Vec<WrittenAction>,
     audiences: Vec<String>,
     atlas: Vec<String>,
@@ -26,6 +27,22 @@ struct Written {
     escalate: Option<bool>,
     summary: Option<String>,
     first_steps: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenAbsence {
+    of: OneOrMany,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected the name or id of a rule, or a list of them"
+)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
 }
 
 #[derive(Debug, Deserialize)]
@@ -43,6 +60,8 @@ struct WrittenAction {
 pub(crate) struct Extension {
     /// R as written, seconds.
     pub(crate) rearm: Option<u64>,
+    /// Names or ids of the rules of which nothing may match.
+    pub(crate) absence: Option<Vec<String>>,
     pub(crate) actions: Vec<RecommendedAction>,
     pub(crate) audiences: Vec<String>,
     pub(crate) atlas: Vec<String>,
@@ -66,7 +85,7 @@ impl Extension {
                 Code::Extension,
                 "balefire",
                 error.to_string(),
-                "the block holds rearm, recommended_actions [{name, class, target, max_duration, approval}], audiences, atlas, owasp, escalate, summary, first_steps",
+                "the block holds rearm, absence {of}, recommended_actions [{name, class, target, max_duration, approval}], audiences, atlas, owasp, escalate, summary, first_steps",
             )]
         })?;
         let mut findings = lists(&written);
@@ -84,6 +103,10 @@ impl Extension {
         }
         Ok(Self {
             rearm,
+            absence: written.absence.map(|absence| match absence.of {
+                OneOrMany::One(rule) => vec![rule],
+                OneOrMany::Many(rules) => rules,
+            }),
             actions,
             audiences: written.audiences,
             atlas: written.atlas,

@@ -1,4 +1,4 @@
-//! The rule language of Balefire: Sigma rules and `event_count` correlations, checked and compiled
+//! The rule language of Balefire: Sigma rules and correlations, checked and compiled
 //! into matchers on [`balefire_event::Event`].
 //!
 //! Pure: no files, no clock, no state. Windows are counted elsewhere; this crate says which events
@@ -19,6 +19,7 @@
 
 mod baseline;
 mod cidr;
+mod condition;
 mod correlation;
 mod detection;
 mod diagnostic;
@@ -28,6 +29,7 @@ mod expression;
 mod extension;
 mod field;
 mod item;
+mod measure;
 mod modifier;
 mod pattern;
 mod rule;
@@ -36,11 +38,16 @@ mod sheet;
 mod test;
 
 pub use baseline::{BASELINE, baseline};
-pub use correlation::{REARM_MAX, REARM_PARTS, REFERENCES_MAX, THRESHOLD_MAX, TYPES, WINDOW_MAX};
+pub use condition::{NUMBER_MAX, THRESHOLD_MAX};
+pub use correlation::{
+    GROUP_BY_MAX, REARM_MAX, REARM_PARTS, REFERENCES_MAX, STEPS_MAX, TYPES, WINDOW_MAX,
+};
 pub use diagnostic::{Code, Diagnostic};
 pub use draft::{DOCUMENTS_MAX, FILE_BYTES_MAX};
 pub use extension::LIST_MAX;
 pub use item::{REGEX_BYTES_MAX, VALUES_MAX};
-pub use rule::{Rule, RuleKind, Threshold};
+pub use measure::{AtClose, CloseMeasure, Measure, Measured, Threshold};
+pub use rule::{Rule, RuleKind};
 pub use set::RuleSet;
 pub use sheet::CONDITION_BYTES_MAX;
+pub use test::Comparison;

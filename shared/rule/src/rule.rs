@@ -1,30 +1,20 @@
 //! Owns one compiled rule: what it looks for, what it counts, and what it tells people.
 
-use balefire_event::{Category, Event, Field, RecommendedAction, RuleId, Severity};
+use balefire_event::{Category, Event, Field, IdentityKind, RecommendedAction, RuleId, Severity};
 
 use crate::expression::Expression;
-use crate::test::category_bit;
+use crate::measure::{AtClose, CloseMeasure, Measure, Measured, Threshold};
+use crate::test::{self, category_bit};
 
 /// How a rule decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RuleKind {
     /// Windowless: every matching event escalates.
     Single,
-    /// More than N matching events of one key within W (SEMANTICS §3).
+    /// Escalates the moment its condition holds within W; nothing that comes later takes it back.
     Threshold(Threshold),
-}
-
-/// What a windowed rule counts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Threshold {
-    /// N: an entry is a breach point when more than N entries lie in its window.
-    pub n: u64,
-    /// W, nanoseconds.
-    pub window: i64,
-    /// R, nanoseconds; W/16 ≤ R ≤ 24 h.
-    pub rearm: i64,
-    /// The key. Never empty.
-    pub group_by: Vec<Field>,
+    /// Decided once, when the slot closes.
+    AtClose(AtClose),
 }
 
 /// A rule that escalates, as compiled.
@@ -58,6 +48,8 @@ pub struct Rule {
     /// What a person does first. May be empty.
     pub first_steps: Vec<String>,
     pub(crate) expression: Expression,
+    /// Of a sequence or an absence: what its steps match, in order; empty for every other rule.
+    pub(crate) steps: Box<[Expression]>,
 }
 
 impl Rule {
@@ -73,11 +65,24 @@ impl Rule {
         self.expression.categories().0 & category_bit(category) != 0
     }
 
-    /// Whether the rule reads the field or groups by it: only then can an amendment that fills it
-    /// change what the rule decides. What it merely shows does not count.
+    /// Whether the rule reads the field, measures it or groups by it: only then can an amendment
+    /// that fills it change what the rule decides. What it merely shows does not count.
     #[must_use]
     pub fn reads(&self, field: &Field) -> bool {
-        self.group_by().contains(field) || self.expression.reads(field)
+        let same = |own: &Field| test::same(own, field);
+        self.group_by().iter().any(same)
+            || self.measured_field().is_some_and(same)
+            || self.expression.reads(field)
+    }
+
+    /// The field whose values are counted, added up, averaged or ranked.
+    #[must_use]
+    pub const fn measured_field(&self) -> Option<&Field> {
+        match &self.kind {
+            RuleKind::Single => None,
+            RuleKind::Threshold(threshold) => threshold.measure.field(),
+            RuleKind::AtClose(close) => close.measure.field(),
+        }
     }
 
     /// Fields it groups by; empty for a windowless rule.
@@ -86,7 +91,41 @@ impl Rule {
         match &self.kind {
             RuleKind::Single => &[],
             RuleKind::Threshold(threshold) => &threshold.group_by,
+            RuleKind::AtClose(close) => &close.group_by,
         }
+    }
+
+    /// Whether the grouping names the user: then all events of a key lie in the user's partition,
+    /// and the rule is evaluated there. Every other windowed rule needs re-keying (SEMANTICS §9).
+    #[must_use]
+    pub fn contains_user(&self) -> bool {
+        contains_user(self.group_by())
+    }
+
+    /// What a matching event adds to the window.
+    #[must_use]
+    pub fn measured(&self, event: &Event<'_>) -> Measured {
+        match &self.kind {
+            RuleKind::Single => Measured::Value(0),
+            RuleKind::Threshold(threshold) => match &threshold.measure {
+                Measure::Events => Measured::Value(0),
+                Measure::Distinct(field) => Measured::distinct(event, field),
+                Measure::Sum(field) => Measured::whole(event, field),
+                Measure::Sequence { .. } => self.steps(event),
+            },
+            RuleKind::AtClose(close) => match &close.measure {
+                CloseMeasure::Average(field) | CloseMeasure::Percentile { field, .. } => {
+                    Measured::thousandths(event, field)
+                }
+                CloseMeasure::Absence => self.steps(event),
+            },
+        }
+    }
+
+    fn steps(&self, event: &Event<'_>) -> Measured {
+        let places = (0u8..).zip(&self.steps);
+        let met = places.filter(|(_, step)| step.matches(event));
+        Measured::Steps(met.map(|(place, _)| place).collect())
     }
 
     /// Fields of the key that an escalation shows: the grouping, or what a windowless rule shows.
@@ -94,7 +133,11 @@ impl Rule {
     pub fn key_fields(&self) -> &[Field] {
         match &self.kind {
             RuleKind::Single => &self.shows,
-            RuleKind::Threshold(threshold) => &threshold.group_by,
+            RuleKind::Threshold(_) | RuleKind::AtClose(_) => self.group_by(),
         }
     }
+}
+
+pub(crate) fn contains_user(group_by: &[Field]) -> bool {
+    group_by.contains(&Field::Identity(IdentityKind::User))
 }

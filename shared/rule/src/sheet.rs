@@ -1,12 +1,14 @@
 //! Owns one document that parsed: a rule with its compiled detection, or a correlation with what
 //! it counts. Knows no other document.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use balefire_event::{Field, IdentityKind, RuleId, Severity};
 use rsigma_parser::{CorrelationRule, Level, SigmaRule, parse_sigma_yaml};
-use yaml_serde::Value;
+use yaml_serde::{Mapping, Value};
 
+use crate::condition::is_fractional;
 use crate::correlation;
 use crate::detection;
 use crate::diagnostic::{Code, Finding};
@@ -14,7 +16,7 @@ use crate::document::Document;
 use crate::expression::Expression;
 use crate::extension::{Extension, is_word};
 use crate::field::readable;
-use crate::rule::Threshold;
+use crate::rule::RuleKind;
 
 /// One document that parsed.
 #[derive(Debug)]
@@ -36,7 +38,7 @@ pub(crate) enum Body {
     Correlation {
         rules: Vec<String>,
         generate: bool,
-        threshold: Threshold,
+        kind: RuleKind,
     },
 }
 
@@ -138,8 +140,9 @@ fn parsed(document: &Document) -> Result<Sigma, Vec<Finding>> {
         };
         Finding::new(code, path, message, HELP)
     };
+    let text = parsable(document).map_err(|error| vec![finding(error)])?;
     let mut collection =
-        parse_sigma_yaml(&document.text).map_err(|error| vec![finding(error.to_string())])?;
+        parse_sigma_yaml(&text).map_err(|error| vec![finding(error.to_string())])?;
     if collection.has_errors() {
         return Err(collection.errors.into_iter().map(finding).collect());
     }
@@ -148,6 +151,26 @@ fn parsed(document: &Document) -> Result<Sigma, Vec<Finding>> {
         (None, Some(rule)) => Ok(Sigma::Correlation(Box::new(rule))),
         (_, _) => Err(vec![finding("neither a rule nor a correlation".to_owned())]),
     }
+}
+
+/// The document as the parser takes it: it refuses fractions in a condition, which is read from
+/// the YAML itself.
+fn parsable(document: &Document) -> Result<Cow<'_, str>, String> {
+    let correlation = document.value.get("correlation");
+    let kind = correlation
+        .and_then(|c| c.get("type"))
+        .and_then(Value::as_str);
+    let condition = correlation.and_then(|c| c.get("condition"));
+    if !kind.is_some_and(is_fractional) || condition.is_none() {
+        return Ok(Cow::Borrowed(&document.text));
+    }
+    let mut value = document.value.clone();
+    if let Some(Value::Mapping(correlation)) = value.get_mut("correlation") {
+        let stand_in = Mapping::from_iter([(Value::from("gt"), Value::from(0))]);
+        correlation.insert(Value::from("condition"), Value::Mapping(stand_in));
+    }
+    let text = yaml_serde::to_string(&value).map_err(|error| error.to_string())?;
+    Ok(Cow::Owned(text))
 }
 
 /// Where the parser's message points; it gives no path itself.
@@ -193,7 +216,7 @@ impl Sigma {
             .map_err(|found| findings.extend(found))
             .unwrap_or_default();
         let body = self
-            .body(&extension)
+            .body(&document, &extension)
             .map_err(|found| findings.extend(found))
             .ok();
         let (Some(id), Some(body), true) = (id, body, findings.is_empty()) else {
@@ -212,47 +235,30 @@ impl Sigma {
         })
     }
 
-    fn body(&self, extension: &Extension) -> Result<Body, Vec<Finding>> {
+    fn body(&self, document: &Document, extension: &Extension) -> Result<Body, Vec<Finding>> {
         match self {
             Self::Rule(rule) => {
                 let expression = detection::compile(&rule.detection)?;
+                let help = "leave it out, or put it on the correlation";
                 if extension.rearm.is_some() {
-                    return Err(vec![Finding::new(
-                        Code::Rearm,
-                        "balefire.rearm",
-                        "a rule without a window has no re-arm period",
-                        "leave it out, or put it on the correlation",
-                    )]);
+                    let message = "a rule without a window has no re-arm period";
+                    let finding = Finding::new(Code::Rearm, "balefire.rearm", message, help);
+                    return Err(vec![finding]);
                 }
-                check_monotone(&expression)?;
+                if extension.absence.is_some() {
+                    let message = "a rule without a window cannot wait for what is absent";
+                    let finding = Finding::new(Code::Extension, "balefire.absence", message, help);
+                    return Err(vec![finding]);
+                }
                 Ok(Body::Rule(expression))
             }
             Self::Correlation(rule) => Ok(Body::Correlation {
                 rules: rule.rules.clone(),
                 generate: rule.generate,
-                threshold: correlation::threshold(rule, extension.rearm)?,
+                kind: correlation::read(rule, &document.value, extension)?,
             }),
         }
     }
-}
-
-/// Refuses what a later record could take back (SEMANTICS §3): a field that a join may still fill,
-/// under a negation. Windowless rules too: whether a partial event or its amendment comes first
-/// would otherwise decide.
-fn check_monotone(expression: &Expression) -> Result<(), Vec<Finding>> {
-    let names = expression.retractable();
-    if names.is_empty() {
-        return Ok(());
-    }
-    Err(vec![Finding::new(
-        Code::NotMonotone,
-        "detection.condition",
-        format!(
-            "`not`, null or `exists: false` over {}: a join may fill it later and take the match back",
-            names.join(", ")
-        ),
-        "name what it should be instead of what it should not be, or negate fields of the record's own",
-    )])
 }
 
 fn id(document: &Value) -> Result<RuleId, Finding> {

@@ -56,16 +56,23 @@ impl Number {
 
 /// How a number must lie to the rule's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Comparison {
+pub enum Comparison {
+    /// The same.
     Equal,
+    /// More.
     Greater,
+    /// More, or the same.
     GreaterOrEqual,
+    /// Less.
     Less,
+    /// Less, or the same.
     LessOrEqual,
 }
 
 impl Comparison {
-    fn holds(self, ordering: Ordering) -> bool {
+    /// Whether an ordering of the value to the rule's number is as asked.
+    #[must_use]
+    pub const fn holds(self, ordering: Ordering) -> bool {
         match self {
             Self::Equal => ordering.is_eq(),
             Self::Greater => ordering.is_gt(),
@@ -202,7 +209,7 @@ fn joinable(field: &Field) -> bool {
 }
 
 /// One name, one field: `session_id` is an identity and a correlation key.
-fn same(a: &Field, b: &Field) -> bool {
+pub(crate) fn same(a: &Field, b: &Field) -> bool {
     let session = |field: &Field| {
         matches!(
             field,

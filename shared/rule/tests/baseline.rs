@@ -59,7 +59,7 @@ fn thresholds_windows_and_keys_are_those_of_the_design() {
     let set = set();
     let threshold = |name: &str| match &set.named(name).expect("in the pack").kind {
         RuleKind::Threshold(threshold) => threshold.clone(),
-        RuleKind::Single => panic!("{name} counts"),
+        RuleKind::Single | RuleKind::AtClose(_) => panic!("{name} counts"),
     };
     let user = [Field::Identity(IdentityKind::User)];
     let burst = threshold("guardrail_block_burst");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use balefire_event::digest::FieldHasher;
 use balefire_event::{Category, Digest, Event, Field, IdentityKind, RuleId, Severity};
-use balefire_rule::{RuleKind, Threshold};
+use balefire_rule::{Measure, RuleKind, Threshold};
 use balefire_rule_engine_core::{Matcher, RuleSpec};
 
 use crate::rng::Rng;
@@ -44,6 +44,7 @@ impl Plain {
         let kind = match self.counted {
             None => RuleKind::Single,
             Some(counted) => RuleKind::Threshold(Threshold {
+                measure: Measure::Events,
                 n: counted.n,
                 window: counted.window,
                 rearm: counted.rearm,

@@ -27,6 +27,12 @@ pub enum Error {
         /// What is wrong.
         source: balefire_stream::Error,
     },
+    /// A rule that measures what this engine does not yet.
+    #[error("carry out rule {rule}: its measure is not carried out yet")]
+    Measure {
+        /// Its name.
+        rule: String,
+    },
     /// A snapshot of another format.
     #[error("read state of version {found}; this engine reads {expected}")]
     Version {
@@ -89,7 +95,7 @@ impl Engine {
     /// force for, ascending.
     ///
     /// # Errors
-    /// [`Error::Rule`] for periods that no compiled rule has.
+    /// [`Error::Rule`] for periods that no compiled rule has, [`Error::Measure`].
     pub fn new(
         partition: u32,
         rule_sets: &[(u64, Arc<RuleSet>)],

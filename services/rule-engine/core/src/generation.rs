@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use balefire_event::{Assurance, Event, Field, Timestamp};
-use balefire_rule::RuleKind;
+use balefire_rule::{Measure, RuleKind};
 use balefire_stream::{Payload, Window, WindowSpec};
 use serde::{Deserialize, Serialize};
 
@@ -192,7 +192,7 @@ pub(crate) fn generations(sets: &[(u64, Vec<RuleSpec>)]) -> Vec<Generation> {
 pub(crate) fn window_of(spec: &RuleSpec) -> Result<Option<(WindowSpec, Vec<Field>)>, Error> {
     match &spec.kind {
         RuleKind::Single => Ok(None),
-        RuleKind::Threshold(threshold) => {
+        RuleKind::Threshold(threshold) if threshold.measure == Measure::Events => {
             let window = WindowSpec::new(threshold.n, threshold.window, threshold.rearm);
             let window = window.map_err(|source| Error::Rule {
                 rule: spec.name.clone(),
@@ -200,5 +200,8 @@ pub(crate) fn window_of(spec: &RuleSpec) -> Result<Option<(WindowSpec, Vec<Field
             })?;
             Ok(Some((window, threshold.group_by.clone())))
         }
+        RuleKind::Threshold(_) | RuleKind::AtClose(_) => Err(Error::Measure {
+            rule: spec.name.clone(),
+        }),
     }
 }

@@ -20,7 +20,7 @@ use balefire_event::{
     Assurance, Category, DedupId, Digest, Escalation, Event, Field, Identity, IdentityKind, Lane,
     RuleId, Sealed, Severity, SubjectRef, Timestamp, Timing,
 };
-use balefire_rule::{RuleKind, Threshold};
+use balefire_rule::{Measure, RuleKind, Threshold};
 use balefire_rule_engine_core::{
     BatchHeader, Effect, Engine, EngineConfig, EngineState, Matcher, RuleSpec,
 };
@@ -77,6 +77,7 @@ pub fn spec(id: u8, n: u64, window: i64, rearm: i64) -> RuleSpec {
         severity: Severity::High,
         key_fields: group_by.clone(),
         kind: RuleKind::Threshold(Threshold {
+            measure: Measure::Events,
             n,
             window,
             rearm,
