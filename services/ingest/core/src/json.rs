@@ -39,7 +39,7 @@ pub fn record(bytes: &[u8]) -> Result<Vec<Member<'_>>, Violation> {
             "empty; send one JSON object",
         ));
     }
-    if nesting(text) > NESTING_MAX {
+    if too_deep(text) {
         return Err(Violation::new(
             "",
             Reason::TooLarge,
@@ -70,6 +70,11 @@ fn refused(error: &serde_json::Error) -> Violation {
         reason: Reason::Malformed,
         description,
     }
+}
+
+/// Whether objects and arrays nest deeper than a record's may.
+pub(crate) fn too_deep(text: &str) -> bool {
+    nesting(text) > NESTING_MAX
 }
 
 /// How deep objects and arrays nest. Brackets within strings do not count.

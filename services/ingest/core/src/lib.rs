@@ -6,6 +6,7 @@
 //! ([`balefire_event::stamp::ClockPolicy::stamp`]). It never holds a connection, and a violation
 //! never repeats what the record said.
 
+pub mod adapt;
 pub mod admit;
 pub mod door;
 pub mod evidence;

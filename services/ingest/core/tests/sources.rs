@@ -1,0 +1,284 @@
+//! Every adapter against records of its vendor: the exact native records, recognised by exactly
+//! one source, and refused where the shape is another.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::path::Path;
+
+use balefire_event::Timestamp;
+use balefire_event::stamp::ClockPolicy;
+use balefire_ingest_core::adapt::{self, Adapted, Choice, Context, Refused};
+use balefire_ingest_core::{Door, Provenance, Source, admit_json};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+fn folder() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sources")
+}
+
+fn context() -> Context {
+    Context {
+        at: Timestamp::parse("2026-11-22T12:00:00Z").unwrap(),
+    }
+}
+
+/// The samples by name.
+fn samples() -> Vec<(String, Vec<u8>)> {
+    let mut samples: Vec<_> = std::fs::read_dir(folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_string_lossy().ends_with(".in.json"))
+        .map(|path| {
+            let name = path
+                .file_name()
+                .unwrap()
+                .to_string_lossy()
+                .replace(".in.json", "");
+            (name, std::fs::read(path).unwrap())
+        })
+        .collect();
+    samples.sort();
+    assert!(samples.len() >= 45, "{}", samples.len());
+    samples
+}
+
+fn told(read: &[Result<Adapted, Refused>]) -> Value {
+    read.iter()
+        .map(|one| match one {
+            Ok(adapted) => json!({
+                "source": adapted.source,
+                "event": serde_json::from_slice::<Value>(&adapted.json).unwrap(),
+            }),
+            Err(refused) => json!({ "refused": refused.why }),
+        })
+        .collect()
+}
+
+fn auto(bytes: &[u8]) -> Vec<Result<Adapted, Refused>> {
+    adapt::read(Choice::Auto, bytes, &context())
+}
+
+fn door(source: &str) -> Door {
+    Door::new(
+        "default",
+        Source::undeclared(source, ClockPolicy::default()),
+        2,
+    )
+}
+
+#[test]
+fn every_sample_makes_exactly_its_golden_events() {
+    let mut wrong = Vec::new();
+    for (name, bytes) in samples() {
+        let golden = folder().join(format!("{name}.out.json"));
+        let got = told(&auto(&bytes));
+        let want: Value = std::fs::read(&golden)
+            .map(|bytes| serde_json::from_slice(&bytes).unwrap())
+            .unwrap_or_default();
+        if got != want {
+            wrong.push(format!(
+                "{name}:\n{}",
+                serde_json::to_string_pretty(&got).unwrap()
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_event_that_an_adapter_makes_is_admitted() {
+    for (name, bytes) in samples() {
+        for adapted in auto(&bytes).into_iter().flatten() {
+            let door = door(adapted.source);
+            let admitted = admit_json(&door, &adapted.json, Provenance::default());
+            let admitted = admitted.unwrap_or_else(|violation| panic!("{name}: {violation}"));
+            assert!(admitted.id_said || adapted.source == "native", "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_replayed_record_is_the_same_detection() {
+    for (name, bytes) in samples() {
+        let ids = |read: Vec<Result<Adapted, Refused>>| -> Vec<_> {
+            let admitted = read.into_iter().flatten().map(|adapted| {
+                let door = door(adapted.source);
+                admit_json(&door, &adapted.json, Provenance::default())
+                    .unwrap()
+                    .event
+                    .dedup_id
+            });
+            admitted.collect()
+        };
+        let once = ids(auto(&bytes));
+        assert_eq!(once, ids(auto(&bytes)), "{name}");
+        let mut distinct = once.clone();
+        distinct.sort();
+        distinct.dedup();
+        assert_eq!(
+            distinct.len(),
+            once.len(),
+            "{name}: each event of a record has its own id"
+        );
+    }
+}
+
+#[test]
+fn a_record_has_the_shape_of_one_source() {
+    for (name, bytes) in samples() {
+        for record in adapt::envelope::open(&bytes).into_iter().flatten() {
+            let fitting: Vec<_> = adapt::ALL
+                .iter()
+                .filter(|adapter| (adapter.recognises)(&record))
+                .map(|adapter| adapter.name)
+                .collect();
+            let expected = usize::from(!name.starts_with("unknown"));
+            assert_eq!(fitting.len(), expected, "{name}: {fitting:?}");
+        }
+    }
+}
+
+#[test]
+fn every_source_has_a_sample() {
+    let seen: Vec<_> = samples()
+        .iter()
+        .flat_map(|(_, bytes)| auto(bytes))
+        .flatten()
+        .collect();
+    for adapter in &adapt::ALL {
+        assert!(
+            seen.iter().any(|adapted| adapted.source == adapter.name),
+            "{}",
+            adapter.name
+        );
+    }
+}
+
+#[test]
+fn a_record_of_another_source_is_refused_with_itself() {
+    let kong = std::fs::read(folder().join("kong.in.json")).unwrap();
+    let read = adapt::read(Choice::of("litellm").unwrap(), &kong, &context());
+    let [Err(refused)] = read.as_slice() else {
+        panic!("{read:?}")
+    };
+    let record: Value = serde_json::from_slice(&refused.record).unwrap();
+    assert_eq!(record, serde_json::from_slice::<Value>(&kong).unwrap());
+    assert!(Choice::of("no-such-source").is_none());
+}
+
+#[test]
+fn a_native_record_is_passed_on_byte_for_byte() {
+    let bytes = br#" {"category":"anomaly", "timestamp":"2026-11-22T10:30:00Z","n":1.50} "#;
+    let read = auto(bytes);
+    assert_eq!(read[0].as_ref().unwrap().json, bytes);
+}
+
+#[test]
+fn what_a_guardrail_matched_never_survives() {
+    for (name, bytes) in samples() {
+        for adapted in auto(&bytes).into_iter().flatten() {
+            if adapted.source == "native" {
+                continue;
+            }
+            let text = String::from_utf8(adapted.json).unwrap();
+            for matched in ["a@b.example", "\"match\"", "\"snippet\""] {
+                assert!(!text.contains(matched), "{name} {matched}: {text}");
+            }
+        }
+    }
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let words = prop::sample::select(vec![
+        "guardrail",
+        "trace",
+        "results",
+        "flagged",
+        "category",
+        "properties",
+        "attributes",
+        "spans",
+        "resourceSpans",
+        "scopeSpans",
+        "records",
+        "log",
+        "activated_rails",
+        "",
+        "content_filter",
+        "guardrail_information",
+        "2026-11-22T10:30:00Z",
+        "jsonrpc",
+        "2.0",
+        "\u{0}",
+        "unsafe\nS1,,S99",
+    ]);
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        words.clone().prop_map(Value::from),
+        ".{0,12}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(5, 40, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            prop::collection::btree_map(words.clone().prop_map(str::to_owned), inner, 0..6)
+                .prop_map(|map| map.into_iter().collect()),
+        ]
+    })
+}
+
+/// Puts `new` in the place that `steps` lead to.
+fn mutate(value: &mut Value, steps: &[usize], new: Value) {
+    let Some((step, further)) = steps.split_first() else {
+        *value = new;
+        return;
+    };
+    let inner = if let Some(list) = value.as_array_mut() {
+        let index = step % list.len().max(1);
+        list.get_mut(index)
+    } else if let Some(map) = value.as_object_mut() {
+        let index = step % map.len().max(1);
+        map.values_mut().nth(index)
+    } else {
+        None
+    };
+    if let Some(inner) = inner {
+        mutate(inner, further, new);
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_adapter_panics_on_any_json(value in any_json()) {
+        for adapter in &adapt::ALL {
+            let _ = (adapter.recognises)(&value);
+            let drafts = (adapter.adapt)(&value, &context());
+            let made = drafts.map(|drafts| drafts.into_iter().map(adapt::draft::Draft::finish).count());
+            prop_assert!(made.is_err() || made.is_ok_and(|made| made < 1000));
+        }
+        drop(auto(value.to_string().as_bytes()));
+    }
+
+    #[test]
+    fn no_mutation_of_a_sample_does_more_than_be_refused(
+        pick in any::<prop::sample::Index>(),
+        steps in prop::collection::vec(any::<usize>(), 1..6),
+        new in any_json(),
+    ) {
+        let samples = samples();
+        let (_, bytes) = &samples[pick.index(samples.len())];
+        let mut value: Value = serde_json::from_slice(bytes).unwrap();
+        mutate(&mut value, &steps, new);
+        for adapted in auto(value.to_string().as_bytes()).into_iter().flatten() {
+            let door = door(adapted.source);
+            let _ = admit_json(&door, &adapted.json, Provenance::default());
+        }
+    }
+
+    #[test]
+    fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        drop(auto(&bytes));
+    }
+}
