@@ -27,6 +27,8 @@ pub struct Outcome {
     pub repeats: u64,
     /// Records whose kind or episode is not the fold's.
     pub fold: u64,
+    /// Escalated slots that were closed twice, too early, or never.
+    pub closed: u64,
     /// Barriers that came too early, or never.
     pub barriers: u64,
     /// Repairs in a world where nothing asks for one.
@@ -54,6 +56,7 @@ impl Outcome {
             + self.digest_diff
             + self.repeats
             + self.fold
+            + self.closed
             + self.barriers
             + self.needless
             + self.broken
@@ -67,6 +70,7 @@ impl Outcome {
         self.digest_diff += other.digest_diff;
         self.repeats += other.repeats;
         self.fold += other.fold;
+        self.closed += other.closed;
         self.barriers += other.barriers;
         self.needless += other.needless;
         self.broken += other.broken;
@@ -85,6 +89,7 @@ impl Outcome {
             ("digest_diff", self.digest_diff),
             ("repeats", self.repeats),
             ("fold", self.fold),
+            ("closed", self.closed),
             ("barriers", self.barriers),
             ("needless_repairs", self.needless),
             ("broken", self.broken),
@@ -97,13 +102,14 @@ impl Outcome {
     #[must_use]
     pub fn line(&self, seeds: u64) -> String {
         format!(
-            "seeds={seeds} wrong={} missing={} digest_diff={} repeats={} fold={} barriers={} \
+            "seeds={seeds} wrong={} missing={} digest_diff={} repeats={} fold={} closed={} barriers={} \
              needless_repairs={} broken={} escalations={} copies={} repairs={} crashes={}",
             self.wrong,
             self.missing,
             self.digest_diff,
             self.repeats,
             self.fold,
+            self.closed,
             self.barriers,
             self.needless,
             self.broken,
@@ -124,6 +130,7 @@ pub(crate) fn judge(world: &World, cluster: &mut Cluster<'_>, fault: Option<Faul
     ids(world, &cluster.log, &mut outcome);
     for partition in 0..world.partitions {
         fold(&cluster.log, partition, &mut outcome);
+        closed(&cluster.log, partition, &mut outcome);
     }
     barriers(world, &cluster.log, &mut outcome);
     // What the correlators promise does not cover what their own repairs emit.
@@ -150,7 +157,7 @@ fn ids(world: &World, log: &Log, outcome: &mut Outcome) {
                     continue;
                 };
                 let id = escalation.escalation_id;
-                if found.insert(id) {
+                if is_closed(escalation) || found.insert(id) {
                     continue;
                 }
                 if expected.copied.contains(&id) {
@@ -195,6 +202,41 @@ fn shown(escalation: &balefire_event::Escalation) -> String {
     )
 }
 
+fn is_closed(escalation: &balefire_event::Escalation) -> bool {
+    escalation.kind == EscalationKind::Closed
+}
+
+/// Every escalated slot is closed once, behind what was told of it; the end of the world is late
+/// enough for all.
+fn closed(log: &Log, partition: u32, outcome: &mut Outcome) {
+    let mut open: BTreeMap<EscalationId, bool> = BTreeMap::new();
+    for batch in log.all(StreamId::Escalations(partition)) {
+        for record in &batch.records {
+            let Rec::Escalation(escalation) = record else {
+                continue;
+            };
+            if escalation.rearm == 0 {
+                continue;
+            }
+            let known = open.get(&escalation.escalation_id).copied();
+            if !is_closed(escalation) {
+                open.entry(escalation.escalation_id).or_insert(true);
+                continue;
+            }
+            open.insert(escalation.escalation_id, false);
+            let end = escalation.slot_start.plus(escalation.rearm);
+            if known != Some(true) || escalation.received_at < end {
+                outcome.closed += 1;
+                outcome.said.push(format!("closed: {}", shown(escalation)));
+            }
+        }
+    }
+    for (id, _) in open.iter().filter(|(_, open)| **open) {
+        outcome.closed += 1;
+        outcome.said.push(format!("never closed: {id}"));
+    }
+}
+
 /// Kind and episode of every windowed record are what those before it in its log say.
 fn fold(log: &Log, partition: u32, outcome: &mut Outcome) {
     type Key = (String, RuleId, Vec<u8>, i64);
@@ -204,7 +246,7 @@ fn fold(log: &Log, partition: u32, outcome: &mut Outcome) {
             let Rec::Escalation(escalation) = record else {
                 continue;
             };
-            if escalation.rearm == 0 {
+            if escalation.rearm == 0 || is_closed(escalation) {
                 continue;
             }
             let user = escalation.key.first().map(|part| part.canonical.clone());

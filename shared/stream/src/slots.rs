@@ -21,6 +21,8 @@ pub struct Emitted {
     pub slot: i64,
     /// Its episode.
     pub episode_id: EscalationId,
+    /// That no more comes of it was told.
+    pub closed: bool,
 }
 
 /// The emitted slots of one (tenant, rule, key, R), ascending.
@@ -34,8 +36,14 @@ impl Slots {
     #[must_use]
     pub fn from_emitted(emitted: impl IntoIterator<Item = Emitted>) -> Self {
         let mut slots = Self::default();
-        for Emitted { slot, episode_id } in emitted {
+        for Emitted {
+            slot,
+            episode_id,
+            closed,
+        } in emitted
+        {
             slots.load(slot, episode_id);
+            slots.set_closed(slot, closed);
         }
         slots
     }
@@ -74,16 +82,38 @@ impl Slots {
                 episode_id: id,
             },
         };
-        let episode_id = episode.episode_id;
-        self.emitted.insert(at, Emitted { slot, episode_id });
+        self.insert(at, slot, episode.episode_id);
         Some(episode)
+    }
+
+    fn insert(&mut self, at: usize, slot: i64, episode_id: EscalationId) {
+        let emitted = Emitted {
+            slot,
+            episode_id,
+            closed: false,
+        };
+        self.emitted.insert(at, emitted);
     }
 
     /// Takes in a slot as the log has it. The first record of a slot counts, repeats do not.
     pub fn load(&mut self, slot: i64, episode_id: EscalationId) {
         if let Err(at) = self.find(slot) {
-            self.emitted.insert(at, Emitted { slot, episode_id });
+            self.insert(at, slot, episode_id);
         }
+    }
+
+    /// Whether it was told that the slot gets no more breaches.
+    pub fn set_closed(&mut self, slot: i64, closed: bool) {
+        if let Ok(at) = self.find(slot)
+            && let Some(emitted) = self.emitted.get_mut(at)
+        {
+            emitted.closed = closed;
+        }
+    }
+
+    /// The slots not closed yet, ascending.
+    pub fn open(&self) -> impl Iterator<Item = Emitted> + '_ {
+        self.emitted.iter().filter(|slot| !slot.closed).copied()
     }
 
     /// Forgets the slots with (slot + 1) · R ≤ `cut`. Returns the end of the latest of them.
@@ -141,6 +171,20 @@ mod tests {
         let bridge = slots.emit(1, id(3)).map(|e| e.episode_id);
         assert_eq!(bridge, Some(id(1)));
         assert_eq!(slots.emit(3, id(4)).map(|e| e.episode_id), Some(id(2)));
+    }
+
+    #[test]
+    fn a_closed_slot_stays_closed_and_known() {
+        let mut slots = Slots::default();
+        slots.emit(3, id(1));
+        slots.emit(4, id(2));
+        slots.set_closed(3, true);
+        let open = |slots: &Slots| slots.open().map(|slot| slot.slot).collect::<Vec<_>>();
+        assert_eq!(open(&slots), [4]);
+        slots.load(3, id(1));
+        let copy = Slots::from_emitted(slots.emitted().to_vec());
+        assert_eq!(open(&copy), [4]);
+        assert_eq!(copy, slots);
     }
 
     #[test]

@@ -4,16 +4,37 @@
 use std::sync::Arc;
 
 use balefire_event::{EscalationId, RuleId, Timestamp};
+use balefire_stream::slots::Emitted;
 use balefire_stream::{Episode, Slots};
 
 use crate::key::Keyed;
+
+/// The emitted slots of one key, with its canonical form: people see the key when a slot closes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Track {
+    pub(crate) slots: Slots,
+    pub(crate) canonical: Box<[u8]>,
+}
+
+/// A slot that gets no more breaches.
+#[derive(Debug)]
+pub(crate) struct Closing {
+    pub(crate) tenant: Arc<str>,
+    pub(crate) key: Box<[u8]>,
+    pub(crate) canonical: Box<[u8]>,
+    pub(crate) emitted: Emitted,
+}
 
 #[derive(Debug, Clone)]
 pub(crate) struct Book {
     pub(crate) rule: RuleId,
     /// R, nanoseconds.
     pub(crate) rearm: i64,
-    pub(crate) keys: Keyed<Slots>,
+    pub(crate) keys: Keyed<Track>,
+    /// No slot ends before it that is not closed.
+    pub(crate) open_from: Option<Timestamp>,
+    /// Slots that ended by then were closed when they were known.
+    pub(crate) closed_until: Option<Timestamp>,
 }
 
 impl Book {
@@ -22,7 +43,24 @@ impl Book {
             rule,
             rearm,
             keys: Keyed::default(),
+            open_from: None,
+            closed_until: None,
         }
+    }
+
+    pub(crate) fn contains(&self, tenant: &str, key: &[u8], slot: i64) -> bool {
+        let track = self.keys.get(tenant, key);
+        track.is_some_and(|track| track.slots.contains(slot))
+    }
+
+    /// End of a slot: the first moment behind it.
+    pub(crate) fn end_of(&self, slot: i64) -> Timestamp {
+        Timestamp(slot.saturating_add(1).saturating_mul(self.rearm.max(1)))
+    }
+
+    fn note_open(&mut self, slot: i64) {
+        let end = self.end_of(slot);
+        self.open_from = Some(self.open_from.map_or(end, |from| from.min(end)));
     }
 
     /// Takes a breached slot in; `None`: it was emitted before.
@@ -33,29 +71,90 @@ impl Book {
         slot: i64,
         id: EscalationId,
     ) -> Option<Episode> {
-        self.keys.with(tenant, key, |slots| slots.emit(slot, id))
+        let episode = self.keys.with(tenant, key, |track| {
+            track.canonical = key.into();
+            track.slots.emit(slot, id)
+        })?;
+        self.note_open(slot);
+        Some(episode)
     }
 
-    /// Takes in what the log has.
+    /// Takes in what the log has. At a start it says all that was told, and a slot is open until
+    /// its end was told, too. In a repair the newest records may still be on their way into the
+    /// log: what is known stays, and what has left memory was closed before.
     pub(crate) fn load(
         &mut self,
         tenant: &Arc<str>,
         key: &[u8],
         slot_start: Timestamp,
         episode_id: EscalationId,
+        repairs: bool,
     ) {
         let slot = slot_start.0.div_euclid(self.rearm.max(1));
+        if repairs && self.contains(tenant, key, slot) {
+            return;
+        }
+        let closed = repairs && self.closed_until >= Some(self.end_of(slot));
+        self.keys.with(tenant, key, |track| {
+            track.canonical = key.into();
+            track.slots.load(slot, episode_id);
+            track.slots.set_closed(slot, closed);
+        });
+        if !closed {
+            self.note_open(slot);
+        }
+    }
+
+    /// Takes in that the log has a slot's end.
+    pub(crate) fn load_closed(&mut self, tenant: &Arc<str>, key: &[u8], slot_start: Timestamp) {
+        let slot = slot_start.0.div_euclid(self.rearm.max(1));
         self.keys
-            .with(tenant, key, |slots| slots.load(slot, episode_id));
+            .with(tenant, key, |track| track.slots.set_closed(slot, true));
+    }
+
+    /// Closes the slots that ended by `cut`: by tenant, key and slot.
+    pub(crate) fn close_until(&mut self, cut: Timestamp) -> Vec<Closing> {
+        self.closed_until = self.closed_until.max(Some(cut));
+        if self.open_from.is_none_or(|from| from > cut) {
+            return Vec::new();
+        }
+        let (mut closings, mut left) = (Vec::new(), None::<Timestamp>);
+        let rearm = self.rearm.max(1);
+        self.keys.each(|tenant, key, track| {
+            let open: Vec<Emitted> = track.slots.open().collect();
+            for emitted in open {
+                let end = Timestamp(emitted.slot.saturating_add(1).saturating_mul(rearm));
+                if end > cut {
+                    left = Some(left.map_or(end, |other| other.min(end)));
+                    continue;
+                }
+                track.slots.set_closed(emitted.slot, true);
+                closings.push(Closing {
+                    tenant: Arc::clone(tenant),
+                    key: key.into(),
+                    canonical: track.canonical.clone(),
+                    emitted,
+                });
+            }
+        });
+        self.open_from = left;
+        closings.sort_unstable_by(|a, b| {
+            (&a.tenant, &a.canonical, a.emitted.slot).cmp(&(
+                &b.tenant,
+                &b.canonical,
+                b.emitted.slot,
+            ))
+        });
+        closings
     }
 
     /// Forgets slots that ended by `cut`; the end of the latest of them.
     pub(crate) fn drop_until(&mut self, cut: Timestamp) -> Option<Timestamp> {
         let mut latest = None;
         let rearm = self.rearm;
-        self.keys.retain(|slots| {
-            latest = latest.max(slots.drop_until(cut, rearm));
-            !slots.is_empty()
+        self.keys.retain(|track| {
+            latest = latest.max(track.slots.drop_until(cut, rearm));
+            !track.slots.is_empty()
         });
         latest
     }

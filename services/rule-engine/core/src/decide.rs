@@ -138,8 +138,7 @@ impl Engine {
         if in_memory {
             counting.note(event.t);
             let book = self.books.get(counting.book);
-            let known = book.and_then(|book| book.keys.get(&tenant, key));
-            let emitted = |slot| known.is_some_and(|slots| slots.contains(slot));
+            let emitted = |slot| book.is_some_and(|book| book.contains(&tenant, key, slot));
             let entry = Entry::new(event.t, event.dedup_id, may_breach, contribution);
             found = counting.keys.with(&tenant, key, |window| {
                 let breaches = window.insert(&window_spec, entry, emitted);

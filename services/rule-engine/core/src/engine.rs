@@ -84,6 +84,7 @@ pub struct Engine {
     pub(crate) pending: BTreeMap<crate::repair::Place, Pending>,
     pub(crate) open: BTreeMap<crate::repair::Place, Open>,
     pub(crate) repair_copies: Copies,
+    pub(crate) repairing: bool,
     pub(crate) counters: Counters,
     pub(crate) current: Current,
     pub(crate) key: Vec<u8>,
@@ -153,6 +154,7 @@ impl Engine {
             pending: BTreeMap::new(),
             open: BTreeMap::new(),
             repair_copies: Copies::default(),
+            repairing: false,
             counters: Counters::default(),
             current: Current {
                 lane: Lane::Normal,
@@ -186,7 +188,8 @@ impl Engine {
     pub fn batch_start(&mut self, lane: Lane, header: &BatchHeader<'_>) {
         self.enter(lane, header.tenant);
         self.current.received_at_max = header.received_at_max;
-        if header.lateness_max > 0 {
+        // Batches of nobody say nothing of it; a source may have an L of 0.
+        if header.lateness_max > 0 || !header.tenant.is_empty() {
             self.lateness
                 .observe(header.lateness_max, header.received_at_max);
         }
@@ -239,16 +242,15 @@ impl Engine {
             self.watermark
                 .observe_lane(self.current.lane, received_at_max);
         }
-        self.sweep_if_due();
+        self.sweep_if_due(effects);
         effects.extend(self.repair_request().map(Effect::Repair));
     }
 
     /// Takes in an escalation of this partition as ESCALATIONS has it, in log order. Of slots that
     /// are known already nothing changes.
     pub fn load_escalation(&mut self, escalation: &Escalation) {
-        match escalation.kind {
-            EscalationKind::Raised | EscalationKind::Continued => {}
-            EscalationKind::Closed | EscalationKind::Amended => return,
+        if escalation.kind == EscalationKind::Amended {
+            return;
         }
         if escalation.rearm <= 0 {
             self.recent.insert(escalation.escalation_id);
@@ -264,7 +266,14 @@ impl Engine {
             parts.map(|part| (part.field.as_str(), part.canonical.as_slice())),
         );
         let tenant = Arc::from(escalation.tenant.as_str());
-        book.load(&tenant, &key, escalation.slot_start, escalation.episode_id);
+        match escalation.kind {
+            EscalationKind::Raised | EscalationKind::Continued => {
+                let (start, episode) = (escalation.slot_start, escalation.episode_id);
+                book.load(&tenant, &key, start, episode, self.repairing);
+            }
+            EscalationKind::Closed => book.load_closed(&tenant, &key, escalation.slot_start),
+            EscalationKind::Amended => {}
+        }
     }
 
     /// Places of the generations that an event of the category may concern.

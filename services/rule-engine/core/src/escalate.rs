@@ -5,13 +5,14 @@ use std::sync::Arc;
 use balefire_event::limits::EVIDENCE_ITEMS;
 use balefire_event::{
     Approval, Assurance, Escalation, EscalationId, EscalationKind, Event, EvidenceItem,
-    RecommendedAction, Timing, stamp,
+    RecommendedAction, Timestamp, Timing, stamp,
 };
 use balefire_stream::sorted::Iter;
 use balefire_stream::{Breach, Entry, Window, WindowSpec};
 
-use crate::generation::{Contribution, weakest};
-use crate::key::key_parts;
+use crate::book::Closing;
+use crate::generation::{Contribution, Counting, weakest};
+use crate::key::{key_parts, parts_of};
 use crate::spec::RuleSpec;
 
 /// A breached slot with what its window held then.
@@ -40,6 +41,13 @@ impl Found {
             .collect()
     }
 
+    /// Of a slot whose events are not in memory.
+    pub(crate) fn nothing(spec: &WindowSpec, slot: i64) -> Self {
+        let at = spec.slot_start(slot).plus(spec.rearm()).minus(1);
+        let none = Window::default();
+        Self::of(Breach { slot, at }, none.range(at, at))
+    }
+
     fn of(breach: Breach, entries: Iter<'_, Entry<Contribution>>) -> Self {
         let head = entries.clone().take(EVIDENCE_ITEMS);
         let behind = entries.len().saturating_sub(EVIDENCE_ITEMS);
@@ -51,7 +59,7 @@ impl Found {
             assurance: entries
                 .clone()
                 .fold(None, |sum, entry| weakest(sum, entry.payload.assurance)),
-            backfill: entries.clone().all(|entry| entry.payload.backfill),
+            backfill: entries.len() > 0 && entries.clone().all(|entry| entry.payload.backfill),
         }
     }
 }
@@ -94,6 +102,50 @@ pub(crate) fn windowed(
         window: window.window(),
         threshold: window.condition().threshold(),
         ..base
+    }
+}
+
+/// What the last W of a slot held; `None`: none of its events is in memory.
+pub(crate) fn held(counting: &Counting, window: &Window<Contribution>, slot: i64) -> Option<Found> {
+    let shape = &counting.window;
+    let start = shape.slot_start(slot);
+    let last = start.plus(shape.rearm()).minus(1);
+    let from = start.min(last.minus(shape.window()));
+    let at = window.range(from, last).last()?.t;
+    Some(Found::of(Breach { slot, at }, window.range(from, last)))
+}
+
+/// Of an escalated slot that gets no more breaches.
+pub(crate) fn closed(
+    spec: &RuleSpec,
+    counting: &Counting,
+    closing: &Closing,
+    found: Found,
+    low: Timestamp,
+) -> Escalation {
+    let (tenant, shape) = (&closing.tenant, &counting.window);
+    let start = shape.slot_start(closing.emitted.slot);
+    let canonical = &closing.canonical;
+    let id = EscalationId::windowed(tenant, &spec.id, canonical, shape.rearm(), start);
+    let nobody = Event::default();
+    Escalation {
+        episode_id: closing.emitted.episode_id,
+        kind: EscalationKind::Closed,
+        revision: 1,
+        key: parts_of(canonical, &counting.group_by),
+        slot_start: start,
+        rearm: shape.rearm(),
+        breach_at: found.breach.at,
+        evidence: found.evidence,
+        event_count: found.records,
+        // Nothing is left to do.
+        recommended_actions: Vec::new(),
+        trigger: None,
+        received_at: low,
+        backfill: found.backfill,
+        window: shape.window(),
+        threshold: shape.condition().threshold(),
+        ..base(spec, tenant, &nobody, id, Timing::OnTime, found.assurance)
     }
 }
 

@@ -40,6 +40,34 @@ pub(crate) fn key_parts(fields: &[Field], event: &Event<'_>) -> Vec<KeyPart> {
         .collect()
 }
 
+/// The parts of a canonical key, as far as it can be read: of an identity there is a reference and
+/// nothing readable.
+pub(crate) fn parts_of(canonical: &[u8], fields: &[Field]) -> Vec<KeyPart> {
+    let mut rest = canonical;
+    let mut next = || {
+        let (len, tail) = rest.split_first_chunk::<8>()?;
+        let len = usize::try_from(u64::from_le_bytes(*len)).ok()?;
+        let (part, tail) = tail.split_at_checked(len)?;
+        rest = tail;
+        Some(part)
+    };
+    let mut parts = Vec::with_capacity(fields.len());
+    while let (Some(name), Some(canonical)) = (next(), next()) {
+        let name = String::from_utf8_lossy(name).into_owned();
+        let identity = matches!(Field::parse(&name), Field::Identity(_));
+        parts.push(KeyPart {
+            readable: if identity {
+                String::new()
+            } else {
+                String::from_utf8_lossy(canonical).into_owned()
+            },
+            field: name,
+            canonical: canonical.to_vec(),
+        });
+    }
+    parts
+}
+
 /// Values by tenant and canonical key.
 #[derive(Debug, Clone)]
 pub(crate) struct Keyed<V> {
@@ -74,6 +102,14 @@ impl<V: Default> Keyed<V> {
             return work(value);
         }
         work(keys.entry(key.into()).or_default())
+    }
+
+    /// Works on every value, in no order.
+    pub(crate) fn each(&mut self, mut work: impl FnMut(&Arc<str>, &[u8], &mut V)) {
+        for (tenant, keys) in &mut self.tenants {
+            keys.iter_mut()
+                .for_each(|(key, value)| work(tenant, key, value));
+        }
     }
 
     /// Keeps the values that `keep` says, in no order.

@@ -14,6 +14,7 @@
 //!   [`Engine::repair_event`], then [`Engine::repair_end`], all before the next batch.
 
 mod book;
+mod close;
 mod copies;
 mod counters;
 mod decide;

@@ -78,6 +78,7 @@ impl Engine {
     /// The repair asked for begins. ESCALATIONS from its `slots_from` on goes through
     /// [`Engine::load_escalation`] first, then the events.
     pub fn repair_begin(&mut self) {
+        self.repairing = true;
         self.repair_copies = Copies::default();
         self.open = std::mem::take(&mut self.pending)
             .into_iter()
@@ -154,8 +155,7 @@ impl Engine {
         let contribution = generation.contribution(event);
         let entry = Entry::new(event.t, event.dedup_id, may_breach, contribution);
         let book = self.books.get(counting.book);
-        let known = book.and_then(|book| book.keys.get(&open_key.1, &open_key.2));
-        let emitted = |slot| known.is_some_and(|slots| slots.contains(slot));
+        let emitted = |slot| book.is_some_and(|book| book.contains(&open_key.1, &open_key.2, slot));
         let mut breaches = open.window.insert(&spec, entry, emitted);
         // A straggler changes nothing before itself, and slots that ended before it are not loaded.
         let first_slot = spec.slot_of(open.pending.first);
@@ -176,6 +176,7 @@ impl Engine {
 
     /// Everything was read again.
     pub fn repair_end(&mut self) {
+        self.repairing = false;
         self.open = BTreeMap::new();
         self.repair_copies = Copies::default();
     }

@@ -15,7 +15,7 @@ use crate::generation::Contribution;
 use crate::recent::Recent;
 
 /// Version of [`EngineState`]. Another one is not read: the state is built from the log.
-pub const STATE_VERSION: u32 = 2;
+pub const STATE_VERSION: u32 = 3;
 
 /// A snapshot of an engine between two batches.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +49,17 @@ struct GenerationState {
 struct BookState {
     rule: RuleId,
     rearm: i64,
-    keys: Vec<KeyState<Emitted>>,
+    open_from: Option<Timestamp>,
+    closed_until: Option<Timestamp>,
+    keys: Vec<TrackState>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct TrackState {
+    tenant: String,
+    key: Box<[u8]>,
+    canonical: Box<[u8]>,
+    emitted: Vec<Emitted>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,14 +117,17 @@ impl Engine {
         let states = self.books.iter().map(|book| BookState {
             rule: book.rule,
             rearm: book.rearm,
+            open_from: book.open_from,
+            closed_until: book.closed_until,
             keys: book
                 .keys
                 .sorted()
                 .into_iter()
-                .map(|(tenant, key, slots)| KeyState {
+                .map(|(tenant, key, track)| TrackState {
                     tenant: tenant.to_string(),
                     key: key.into(),
-                    values: slots.emitted().to_vec(),
+                    canonical: track.canonical.clone(),
+                    emitted: track.slots.emitted().to_vec(),
                 })
                 .collect(),
         });
@@ -190,10 +203,13 @@ impl Engine {
             if book.rule != state.rule || book.rearm != state.rearm {
                 return Err(Error::Rules);
             }
+            book.open_from = state.open_from;
+            book.closed_until = state.closed_until;
             for key in state.keys {
                 let tenant = Arc::from(key.tenant);
-                book.keys.with(&tenant, &key.key, |slots| {
-                    *slots = Slots::from_emitted(key.values);
+                book.keys.with(&tenant, &key.key, |track| {
+                    track.canonical = key.canonical;
+                    track.slots = Slots::from_emitted(key.emitted);
                 });
             }
         }
@@ -222,8 +238,7 @@ impl Engine {
                 .field(&generation.first.to_le_bytes());
             for (tenant, key, window) in counting.keys.sorted() {
                 let book = self.books.get(counting.book);
-                let known = book.and_then(|book| book.keys.get(tenant, key));
-                let emitted = |slot| known.is_some_and(|slots| slots.contains(slot));
+                let emitted = |slot| book.is_some_and(|book| book.contains(tenant, key, slot));
                 let mut entries = window.canonical(spec, cut, emitted).peekable();
                 if entries.peek().is_some() {
                     hasher.field(b"key").field(tenant.as_bytes()).field(key);

@@ -2,11 +2,12 @@
 
 use balefire_event::Timestamp;
 
+use crate::effect::Effect;
 use crate::engine::Engine;
 
 impl Engine {
     /// Moves the watermark; sweeps where it passed a multiple of `sweep_every`.
-    pub(crate) fn sweep_if_due(&mut self) {
+    pub(crate) fn sweep_if_due(&mut self, effects: &mut Vec<Effect>) {
         self.watermark.advance();
         let Some(low) = self.watermark.low() else {
             return;
@@ -16,7 +17,7 @@ impl Engine {
             return;
         }
         self.swept = Some(count);
-        self.sweep(low);
+        self.sweep(low, effects);
     }
 
     /// S is added so that a tick at a full multiple sweeps.
@@ -26,18 +27,22 @@ impl Engine {
             .div_euclid(max(self.config.sweep_every, 1))
     }
 
-    fn sweep(&mut self, low: Timestamp) {
+    fn sweep(&mut self, low: Timestamp, effects: &mut Vec<Effect>) {
         self.barriers.forget(low);
         self.copies.forget(low, self.config.untrusted_memory);
         let Some(lateness) = self.lateness.largest(low, self.window_max()) else {
             return;
         };
         let reached = low.minus(lateness);
+        self.close_until(reached.minus(self.config.ahead), low, effects);
+        // A slot closes with all of its last W: that stays until the sweep behind its end.
+        let closing = self.config.ahead.saturating_add(self.config.sweep_every);
         for generation in &mut self.generations {
             if let Some(counting) = &mut generation.counting {
                 // A record received exactly at the watermark may come still, and its window
                 // begins exactly there.
-                counting.drop_until(reached.minus(counting.window.window()).minus(1));
+                let cut = reached.minus(counting.window.window()).minus(1);
+                counting.drop_until(cut.minus(closing));
             }
         }
         for index in 0..self.books.len() {
@@ -58,7 +63,9 @@ impl Engine {
         let Some(book) = self.books.get_mut(index) else {
             return;
         };
-        let cut = reached.minus(window).minus(book.rearm);
+        // Not before it is closed.
+        let kept = window.saturating_add(book.rearm).max(self.config.ahead);
+        let cut = reached.minus(kept);
         let rearm = book.rearm;
         let Some(end) = book.drop_until(cut) else {
             return;
@@ -114,7 +121,10 @@ impl Engine {
             .then(|| self.watermark.low())
             .flatten();
         let open = open.map(|low| low.minus(lateness).plus(self.config.untrusted_memory));
-        let earliest = entries.chain(slots).chain(open).min()?;
+        let ahead = self.config.ahead;
+        let closings = self.books.iter().filter_map(|book| book.open_from);
+        let closings = closings.map(|end| end.plus(ahead));
+        let earliest = entries.chain(slots).chain(open).chain(closings).min()?;
         let due = earliest.plus(lateness).plus(self.config.skew);
         // A tick that no lane is behind of moves nothing: an input that stands still cannot ask
         // for one after the other.

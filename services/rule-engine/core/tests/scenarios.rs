@@ -245,10 +245,9 @@ fn identity(words: &Words<'_>) -> Identity<'static> {
 
 /// An escalation with every word that an `expect` line may have.
 fn line(escalation: &Escalation) -> String {
-    let user = escalation
-        .key
-        .first()
-        .map_or("-", |part| part.readable.as_str());
+    let user = escalation.key.first().map(|part| part.readable.as_str());
+    // A closed slot knows a reference of its user, no name.
+    let user = user.filter(|name| !name.is_empty()).unwrap_or("-");
     let ids: Vec<&str> = escalation
         .evidence
         .iter()

@@ -58,7 +58,10 @@ fn target(topology: &balefire_bus::Topology, partition: u32) -> (String, String)
 fn decided(batch: &BatchView<'_>) -> Vec<Decided> {
     let mut all = Vec::new();
     for record in batch.records() {
-        if let RecordView::Escalation(one) = record.unwrap() {
+        // Releases before 0.2 told of no slot's end.
+        if let RecordView::Escalation(one) = record.unwrap()
+            && one.kind != EscalationKind::Closed
+        {
             all.push((one.escalation_id, one.kind, one.episode_id));
         }
     }
