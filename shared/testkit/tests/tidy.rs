@@ -31,15 +31,16 @@ const fn shell(
 }
 
 /// Arrows point down. A service never uses another; only the binary that users type uses all.
-const EDGES: [Row; 23] = [
+const EDGES: [Row; 24] = [
     pure("balefire-event", &[]),
     pure("balefire-rule", &["event"]),
+    pure("balefire-control", &["event"]),
     pure("balefire-stream", &["event"]),
     pure("balefire-ingest-core", &["event"]),
     pure("balefire-correlator-core", &["event"]),
     pure("balefire-rule-engine-core", &["event", "rule", "stream"]),
     pure("balefire-notifier-core", &["event"]),
-    shell("balefire-wire", &["event"], &["golden"]),
+    shell("balefire-wire", &["control", "event"], &["golden"]),
     shell("balefire-bus", &["event"], &[]),
     shell("balefire-store", &[], &[]),
     // The flags that reach the broker are the same in every main.
@@ -96,6 +97,7 @@ const EDGES: [Row; 23] = [
         "balefire-rule-engine",
         &[
             "bus",
+            "control",
             "driver",
             "event",
             "kit",
@@ -117,6 +119,7 @@ const EDGES: [Row; 23] = [
         &[
             "bus",
             "client",
+            "control",
             "correlator",
             "event",
             "ingest",

@@ -1,0 +1,226 @@
+//! Whether a name and a spec are what they must be. Never says only "invalid".
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use balefire_event::Timestamp;
+
+use crate::schema::{Check, Field, Form};
+use crate::{Kind, Spec, Value};
+
+/// Longest name, bytes.
+pub const NAME_BYTES_MAX: usize = 64;
+/// Most a spec may hold, bytes.
+pub const SPEC_BYTES_MAX: usize = 256 * 1024;
+/// Most labels of an object.
+pub const LABELS_MAX: usize = 32;
+/// Longest label name or text, bytes.
+const LABEL_BYTES_MAX: usize = 128;
+/// Most members of a list.
+const LIST_MAX: usize = 1000;
+
+/// What is wrong, where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Path of the field in the object (`spec.url`).
+    pub path: String,
+    /// What is wrong and what would do.
+    pub message: String,
+}
+
+impl Fault {
+    pub(crate) fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            message: message.into(),
+        }
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&name.len())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
+}
+
+/// Whether a name is one.
+#[must_use]
+pub fn check_name(name: &str) -> Option<Fault> {
+    (!is_name(name)).then(|| {
+        let message =
+            format!("{name:?} is no name; take 1 to {NAME_BYTES_MAX} of a-z, 0-9, _ and -");
+        Fault::new("name", message)
+    })
+}
+
+pub(crate) fn check_labels(labels: &BTreeMap<String, String>) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    if labels.len() > LABELS_MAX {
+        faults.push(Fault::new("labels", format!("at most {LABELS_MAX}")));
+    }
+    for (name, text) in labels {
+        if name.is_empty() || name.len() > LABEL_BYTES_MAX || text.len() > LABEL_BYTES_MAX {
+            let message = format!("name and text have at most {LABEL_BYTES_MAX} bytes");
+            faults.push(Fault::new(format!("labels.{name}"), message));
+        }
+    }
+    faults
+}
+
+/// Everything that is wrong with a spec.
+#[must_use]
+pub fn check_spec(kind: Kind, spec: &Spec) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for field in kind.fields() {
+        let path = format!("spec.{}", field.name);
+        match spec.get(field.name).filter(|value| !value.is_empty()) {
+            None if field.required => faults.push(Fault::new(path, "is missing")),
+            None => {}
+            Some(value) => faults.extend(check_value(field, value).map(|m| Fault::new(path, m))),
+        }
+    }
+    for name in spec.keys() {
+        if kind.field(name).is_none() {
+            let known: Vec<&str> = kind.fields().iter().map(|field| field.name).collect();
+            let message = format!("a {kind} has no such field; it has {}", known.join(", "));
+            faults.push(Fault::new(format!("spec.{name}"), message));
+        }
+    }
+    if spec.values().map(Value::bytes).sum::<usize>() > SPEC_BYTES_MAX {
+        faults.push(Fault::new("spec", format!("over {SPEC_BYTES_MAX} bytes")));
+    }
+    faults.extend(check_together(kind, spec));
+    faults
+}
+
+fn text<'s>(spec: &'s Spec, field: &str) -> &'s str {
+    spec.get(field)
+        .and_then(|value| value.text())
+        .unwrap_or_default()
+}
+
+fn check_together(kind: Kind, spec: &Spec) -> Option<Fault> {
+    match kind {
+        Kind::Receiver if !text(spec, "secret_env").is_empty() => {
+            (!text(spec, "secret_file").is_empty()).then(|| {
+                Fault::new(
+                    "spec.secret_file",
+                    "give secret_env or secret_file, not both",
+                )
+            })
+        }
+        Kind::Silence => {
+            let starts_at = Timestamp::parse(text(spec, "starts_at")).ok()?;
+            let ends_at = Timestamp::parse(text(spec, "ends_at")).ok()?;
+            (ends_at <= starts_at)
+                .then(|| Fault::new("spec.ends_at", "lies not after spec.starts_at"))
+        }
+        Kind::Rule
+        | Kind::Route
+        | Kind::Receiver
+        | Kind::Source
+        | Kind::SeverityMap
+        | Kind::IdentityAlias
+        | Kind::ApiKey
+        | Kind::Tenant => None,
+    }
+}
+
+fn check_value(field: &Field, value: &Value) -> Option<String> {
+    match (field.form, value) {
+        (Form::Text, Value::Text(text)) => check_text(field.check, text),
+        (Form::Number, Value::Number(number)) => match field.check {
+            Check::Range(from, to) if !(from..=to).contains(number) => {
+                Some(format!("{number} is not {from} to {to}"))
+            }
+            _ => None,
+        },
+        (Form::Flag, Value::Flag(_)) => None,
+        (Form::Texts, Value::Texts(texts)) if texts.len() > LIST_MAX => {
+            Some(format!("at most {LIST_MAX}"))
+        }
+        (Form::Texts, Value::Texts(texts)) => {
+            texts.iter().find_map(|text| check_text(field.check, text))
+        }
+        (Form::Words, Value::Words(words)) => words
+            .values()
+            .find_map(|meaning| check_text(field.check, meaning)),
+        (Form::Text, _) => Some("takes text".into()),
+        (Form::Number, _) => Some("takes a whole number".into()),
+        (Form::Flag, _) => Some("takes true or false".into()),
+        (Form::Texts, _) => Some("takes a list of texts".into()),
+        (Form::Words, _) => Some("takes text by text".into()),
+    }
+}
+
+fn check_text(check: Check, text: &str) -> Option<String> {
+    let (holds, wanted) = match check {
+        Check::Any | Check::Range(..) => (true, ""),
+        Check::Severity => (
+            ["low", "medium", "high", "critical"].contains(&text),
+            "take low, medium, high or critical",
+        ),
+        Check::Span => (span(text).is_some(), "take 250ms, 10s, 5m, 1h or 2d"),
+        Check::Time => (
+            Timestamp::parse(text).is_ok(),
+            "take RFC 3339 with an offset, such as 2026-02-11T14:30:00Z",
+        ),
+        Check::Url => (is_url(text), "take an http or https address with a host"),
+        Check::Digest => (
+            text.len() == 64
+                && text
+                    .bytes()
+                    .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)),
+            "take 64 hex digits in lower case",
+        ),
+        Check::Name => (is_name(text), "take a name of a-z, 0-9, _ and -"),
+        Check::Network => (is_network(text), "take a network such as 10.0.0.0/8"),
+        Check::OneOf(words) => {
+            return (!words.contains(&text))
+                .then(|| format!("{text:?} is none of {}", words.join(", ")));
+        }
+    };
+    (!holds).then(|| {
+        let shown: String = text.chars().take(80).collect();
+        format!("{shown:?} does not do; {wanted}")
+    })
+}
+
+fn is_url(text: &str) -> bool {
+    let rest = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
+    rest.is_some_and(|rest| {
+        !rest.is_empty() && !rest.starts_with(['/', '?', '#', ':']) && !rest.contains(' ')
+    })
+}
+
+fn is_network(text: &str) -> bool {
+    let Some((address, bits)) = text.split_once('/') else {
+        return false;
+    };
+    let most = match address.parse::<IpAddr>() {
+        Ok(IpAddr::V4(_)) => 32,
+        Ok(IpAddr::V6(_)) => 128,
+        Err(_) => return false,
+    };
+    bits.parse::<u8>().is_ok_and(|bits| bits <= most)
+}
+
+/// Nanoseconds of a span of time as people write it: 250ms, 10s, 5m, 1h, 2d.
+#[must_use]
+pub fn span(text: &str) -> Option<i64> {
+    let split = text.find(|c: char| !c.is_ascii_digit())?;
+    let (digits, unit) = text.split_at(split);
+    let number: i64 = digits.parse().ok()?;
+    let nanos = match unit {
+        "ms" => 1_000_000,
+        "s" => 1_000_000_000,
+        "m" => 60_000_000_000,
+        "h" => 3_600_000_000_000,
+        "d" => 86_400_000_000_000,
+        _ => return None,
+    };
+    number.checked_mul(nanos)
+}
