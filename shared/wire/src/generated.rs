@@ -24,6 +24,11 @@ macro_rules! area {
 }
 
 area!(
+    /// Control objects.
+    control,
+    "balefire.control.v1.rs"
+);
+area!(
     /// Dead letters.
     deadletter,
     "balefire.deadletter.v1.rs"

@@ -22,7 +22,9 @@ pub mod record;
 
 pub use batch::{BatchView, BatchWriter, Header, RawRecord, event_record_len};
 pub use error::Error;
-pub use generated::{deadletter, delivery, escalation, event, ingest, join, log, rule, status};
+pub use generated::{
+    control, deadletter, delivery, escalation, event, ingest, join, log, rule, status,
+};
 pub use record::{RecordRef, RecordView, encode_record};
 
 /// Descriptors of every message and service, for gRPC reflection.

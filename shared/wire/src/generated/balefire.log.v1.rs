@@ -202,7 +202,7 @@ pub struct Control {
     #[prost(sfixed64, tag = "3")]
     pub at_ns: i64,
     /// Which change.
-    #[prost(oneof = "control::Change", tags = "4, 5")]
+    #[prost(oneof = "control::Change", tags = "4, 5, 6")]
     pub change: ::core::option::Option<control::Change>,
 }
 /// Nested message and enum types in `Control`.
@@ -216,6 +216,9 @@ pub mod control {
         /// A new version of matcher and severity derivation.
         #[prost(uint32, tag = "5")]
         EngineVersion(u32),
+        /// A change of one control object.
+        #[prost(message, tag = "6")]
+        ObjectChange(super::super::super::control::v1::ObjectChange),
     }
 }
 /// One record.
