@@ -1,9 +1,12 @@
-//! The control log as the rule engine knows it: which rule sets are in force from which revision.
+//! The control log as the rule engine knows it: which objects there are, and which rule sets are in
+//! force from which revision.
 
 use std::sync::{Arc, RwLock};
 
 use balefire_bus::{Bus, Log, topology};
-use balefire_rule::RuleSet;
+use balefire_control::{Book, Change as ObjectChange, Entry};
+use balefire_event::Timestamp;
+use balefire_rule::{Diagnostic, RuleSet};
 use balefire_wire::log::v1::{Control, RuleFile, control::Change, record::Kind};
 use balefire_wire::{BatchView, BatchWriter, Header, RecordRef, RecordView};
 use bytes::Bytes;
@@ -25,65 +28,112 @@ pub struct Known {
     pub sets: RuleSets,
 }
 
+#[derive(Debug, Default)]
+struct Seen {
+    known: Known,
+    book: Book,
+}
+
 /// The control log, followed.
 #[derive(Debug, Clone, Default)]
 pub struct ControlLog {
-    known: Arc<RwLock<Known>>,
+    seen: Arc<RwLock<Seen>>,
+    /// The newest revision taken in.
+    moved: Arc<watch::Sender<u64>>,
+}
+
+fn faults(revision: u64) -> impl FnOnce(Vec<Diagnostic>) -> Error {
+    move |faults| Error::Rules {
+        revision,
+        faults: faults.len(),
+    }
 }
 
 impl ControlLog {
     /// What is known now.
     #[must_use]
     pub fn known(&self) -> Known {
-        self.known
+        self.seen
             .read()
-            .map(|known| known.clone())
+            .map(|seen| seen.known.clone())
             .unwrap_or_default()
     }
 
     /// Newest revision read, and how many rule sets there are.
     #[must_use]
     pub fn extent(&self) -> (u64, usize) {
-        self.known
+        self.seen
             .read()
-            .map(|known| (known.revision, known.sets.len()))
+            .map(|seen| (seen.known.revision, seen.known.sets.len()))
             .unwrap_or_default()
+    }
+
+    /// Looks at the objects.
+    ///
+    /// # Errors
+    /// Where a thread panicked in the middle of a change.
+    pub fn look<T>(&self, look: impl FnOnce(&Book) -> T) -> Result<T, Error> {
+        let seen = self.seen.read().map_err(|_| Error::Poisoned)?;
+        Ok(look(&seen.book))
+    }
+
+    /// Waits until a revision is taken in.
+    pub async fn until(&self, revision: u64) {
+        let mut moved = self.moved.subscribe();
+        // It ends only with `self`.
+        let _ended = moved.wait_for(|read| *read >= revision).await;
     }
 
     /// Takes in one message of CONTROL.
     pub(crate) fn take(&self, revision: u64, payload: &[u8]) -> Result<(), Error> {
-        let batch =
-            BatchView::parse(payload).map_err(|source| Error::Control { revision, source })?;
-        let mut sets = Vec::new();
+        let unread = |source| Error::Control { revision, source };
+        let batch = BatchView::parse(payload).map_err(unread)?;
+        let mut guard = self.seen.write().map_err(|_| Error::Poisoned)?;
+        let seen = &mut *guard;
         for record in batch.records() {
-            let record = record.map_err(|source| Error::Control { revision, source })?;
-            let RecordView::Other(Kind::Control(control)) = record else {
+            let RecordView::Other(Kind::Control(control)) = record.map_err(unread)? else {
                 continue;
             };
-            if let Some(Change::RuleSet(set)) = control.change {
-                let files: Vec<(String, String)> = set
-                    .files
-                    .into_iter()
-                    .map(|file| (file.name, file.yaml))
-                    .collect();
-                let set = RuleSet::parse(&files).map_err(|faults| Error::Rules {
-                    revision,
-                    faults: faults.len(),
-                })?;
-                sets.push(Arc::new(set));
+            let at = Timestamp(control.at_ns);
+            match control.change {
+                Some(Change::RuleSet(set)) => {
+                    let files: Vec<(String, String)> = set
+                        .files
+                        .into_iter()
+                        .map(|file| (file.name, file.yaml))
+                        .collect();
+                    let who = (control.actor.as_str(), control.reason.as_str());
+                    seen.book.apply_rule_set(revision, &files, who, at);
+                }
+                Some(Change::ObjectChange(change)) => seen.book.apply(Entry {
+                    control_revision: revision,
+                    actor: control.actor,
+                    reason: control.reason,
+                    at,
+                    change: ObjectChange::try_from(change).map_err(unread)?,
+                }),
+                Some(Change::EngineVersion(_)) | None => {}
             }
         }
-        let mut known = self.known.write().map_err(|_| Error::Poisoned)?;
-        for set in sets {
-            let first = if known.sets.is_empty() { 0 } else { revision };
-            known.sets.push((first, set));
+        seen.book.read_to(revision);
+        if seen.book.rules_revision() == revision {
+            let set = RuleSet::parse(&seen.book.files()).map_err(faults(revision))?;
+            let first = if seen.known.sets.is_empty() {
+                0
+            } else {
+                revision
+            };
+            seen.known.sets.push((first, Arc::new(set)));
         }
-        known.revision = revision;
+        seen.known.revision = revision;
+        drop(guard);
+        self.moved.send_replace(revision);
         Ok(())
     }
 
-    /// Reads CONTROL to its present end; then, where `own` is another rule set than the one in
-    /// force, appends it. From then on `own` is in force.
+    /// Reads CONTROL to its present end; then, where `own` is another rule set than the one that
+    /// was last put in force so, appends it. From then on `own` is in force, beside the rules that
+    /// other owners made.
     ///
     /// # Errors
     /// Where CONTROL cannot be read or written, or holds a set that this version cannot compile.
@@ -95,14 +145,14 @@ impl ControlLog {
         let (control, log) = (Self::default(), Log::new(bus));
         control.catch_up(&log).await?;
         let Some(files) = own else { return Ok(control) };
-        let set = RuleSet::parse(files).map_err(|faults| Error::Rules {
-            revision: 0,
-            faults: faults.len(),
-        })?;
-        let in_force = control.known().sets.last().map(|(_, set)| *set.digest());
-        if in_force == Some(*set.digest()) {
+        let set = RuleSet::parse(files).map_err(faults(0))?;
+        if control.look(|book| book.rules_revision() > 0 && book.holds_rule_set(files))? {
             return Ok(control);
         }
+        // Beside the rules that came by other ways these must compile too.
+        let mut book = control.look(Book::clone)?;
+        book.apply_rule_set(u64::MAX, files, (actor, ""), Timestamp(0));
+        RuleSet::parse(&book.files()).map_err(faults(0))?;
         let mut files: Vec<RuleFile> = files
             .iter()
             .map(|(name, yaml)| RuleFile {
@@ -142,12 +192,7 @@ impl ControlLog {
     ///
     /// # Errors
     /// Such a record.
-    pub async fn follow(
-        self,
-        bus: Bus,
-        moved: watch::Sender<u64>,
-        shutdown: CancellationToken,
-    ) -> Result<(), Error> {
+    pub async fn follow(self, bus: Bus, shutdown: CancellationToken) -> Result<(), Error> {
         let mut tail = Log::new(&bus).tail(topology::CONTROL, self.extent().0 + 1);
         loop {
             let message = tokio::select! {
@@ -158,7 +203,6 @@ impl ControlLog {
                 return Ok(());
             };
             self.take(message.sequence, &message.payload)?;
-            moved.send_replace(message.sequence);
         }
     }
 }

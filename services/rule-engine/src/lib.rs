@@ -4,9 +4,13 @@
 //! service; never tells anybody of an escalation.
 
 mod control;
+mod enable;
 mod files;
 mod grpc;
+mod objects;
+mod paging;
 mod projection;
+mod refusal;
 mod room;
 mod stage;
 
@@ -18,16 +22,17 @@ use balefire_driver::{Driver, Fleet, Plan, Settings, Source, Target};
 use balefire_event::Lane;
 use balefire_kit::{Service, StatusSource};
 use balefire_store::Store;
+use balefire_wire::control::v1::control_service_server::ControlServiceServer;
 use balefire_wire::escalation::v1::escalation_service_server::EscalationServiceServer;
 use balefire_wire::rule::v1::rule_service_server::RuleServiceServer;
 use balefire_wire::status::v1::{Counter, ServiceStatus};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use control::ControlLog;
 pub use files::{FilesError, baseline_files, rule_files};
 use grpc::Services;
+use objects::Objects;
 use projection::Projection;
 use room::Rooms;
 use stage::EngineStage;
@@ -37,6 +42,8 @@ pub const NAME: &str = "rule-engine";
 
 /// Largest request, bytes.
 const REQUEST_BYTES_MAX: usize = 64 * 1024;
+/// Largest request that changes an object, bytes.
+const OBJECT_BYTES_MAX: usize = 512 * 1024;
 
 /// Why the service could not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -170,8 +177,9 @@ pub async fn start(config: Config, deps: Deps) -> Result<Service, Error> {
                 .follow(bus.clone(), stream, partition, shutdown.clone()),
         );
     }
-    let moved = watch::Sender::new(0);
-    tasks.spawn(control.clone().follow(bus.clone(), moved, shutdown.clone()));
+    tasks.spawn(control.clone().follow(bus.clone(), shutdown.clone()));
+    let objects = Objects::new(&bus, control.clone());
+    tasks.spawn(objects.clone().enable_again(shutdown.clone()));
     let status = Status {
         fleet,
         control: control.clone(),
@@ -190,8 +198,10 @@ pub async fn start(config: Config, deps: Deps) -> Result<Service, Error> {
         grpc: Box::new(move |routes| {
             let escalations = EscalationServiceServer::new(services.clone());
             let rules = RuleServiceServer::new(services);
+            let objects = ControlServiceServer::new(objects);
             routes.add_service(escalations.max_decoding_message_size(REQUEST_BYTES_MAX));
             routes.add_service(rules.max_decoding_message_size(REQUEST_BYTES_MAX));
+            routes.add_service(objects.max_decoding_message_size(OBJECT_BYTES_MAX));
         }),
         http: balefire_kit::server::no_http(),
         status: Arc::new(status),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_nats::HeaderMap;
-use async_nats::header::NATS_MESSAGE_ID;
+use async_nats::header::{NATS_EXPECTED_LAST_SEQUENCE, NATS_MESSAGE_ID};
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -51,6 +51,29 @@ impl Log {
                 sequence: stored.sequence,
                 index: 0,
             })
+    }
+
+    /// Stores `payload` as the record after sequence `last` of the subject's stream, or not at
+    /// all. Tried once: where the acknowledgement is lost nobody knows without reading the log.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] where something was stored since; else as [`Log::append`].
+    pub async fn append_after(
+        &self,
+        subject: &str,
+        payload: Bytes,
+        last: u64,
+    ) -> Result<Place, Error> {
+        let size = payload.len();
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_EXPECTED_LAST_SEQUENCE, last.to_string());
+        match publish(&self.bus, subject, Some(headers), payload).await {
+            Ok(stored) => Ok(Place {
+                sequence: stored.sequence,
+                index: 0,
+            }),
+            Err(failure) => Err(failure.into_error(subject, size)),
+        }
     }
 
     pub(crate) async fn store(

@@ -28,6 +28,8 @@ pub const EVIDENCE: &str = "EVIDENCE";
 pub const AUDIT: &str = "AUDIT";
 /// Records of rule sets.
 pub const CONTROL_RULES: &str = "control.rules";
+/// Changes of control objects.
+pub const CONTROL_OBJECTS: &str = "control.objects";
 /// What became of dead letters.
 pub const DEADLETTERS_RESOLUTION: &str = "deadletters.resolution";
 

@@ -2,5 +2,7 @@
 
 #[cfg(test)]
 mod engine;
+mod live;
+mod objects;
 #[cfg(test)]
 mod world;
