@@ -1,15 +1,19 @@
 //! `balefire`: the platform in one process, and the commands of those who run it.
 
+mod apply;
 mod broker;
 mod connect;
 mod deadletters;
+mod difference;
 mod escalations;
+mod folder;
 mod line;
 mod print;
 mod replay;
 mod rules;
 mod send;
 mod settings;
+mod silences;
 mod source;
 mod span;
 mod status;
@@ -47,7 +51,19 @@ enum Command {
     Replay(replay::Args),
     /// List, show, replay or discard dead letters
     Deadletters(deadletters::Args),
-    /// Check rule files, or list the rules in force
+    /// Make the platform be as the files of a folder say
+    Apply(apply::ApplyArgs),
+    /// Show what `apply` would do
+    Diff(apply::DiffArgs),
+    /// Write every control object as a file
+    Export(apply::ExportArgs),
+    /// Delete what the files of a folder name
+    Delete(apply::DeleteArgs),
+    /// Show who changed what, when and why
+    Changes(silences::ChangesArgs),
+    /// Add and list silences
+    Silences(silences::Args),
+    /// Check rule files, list the rules in force, switch a rule off for a while
     Rules(rules::Args),
     /// Show how the platform is
     Status(status::Args),
@@ -152,6 +168,12 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Send(args) => on_runtime(send::run(args)),
         Command::Escalations(args) => on_runtime(escalations::run(args)),
         Command::Deadletters(args) => on_runtime(deadletters::run(args)),
+        Command::Apply(args) => on_runtime(apply::apply(args)),
+        Command::Diff(args) => on_runtime(apply::diff(args)),
+        Command::Export(args) => on_runtime(apply::export(args)),
+        Command::Delete(args) => on_runtime(apply::delete(args)),
+        Command::Changes(args) => on_runtime(silences::changes(args)),
+        Command::Silences(args) => on_runtime(silences::run(args)),
         Command::Rules(args) => on_runtime(rules::run(args)),
         Command::Status(args) => on_runtime(status::run(args)),
         Command::Provision(args) => on_runtime(async move { broker::make(&args).await }),

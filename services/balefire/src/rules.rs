@@ -1,6 +1,7 @@
 //! `balefire rules`: checks rule files, lists the rules in force.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use balefire_event::{RuleId, Severity};
 use balefire_rule::{Diagnostic, RuleSet};
@@ -8,11 +9,12 @@ use balefire_wire::rule::v1::ListRulesRequest;
 use balefire_wire::rule::v1::rule_service_client::RuleServiceClient;
 use serde_json::json;
 
-use crate::Failure;
 use crate::connect::Target;
 use crate::print::{Listing, Out, note, table};
+use crate::silences::{self, Switch};
+use crate::{Failure, span};
 
-/// Checks rule files, lists the rules in force.
+/// Checks rule files, lists the rules in force, switches a rule off for a while.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -28,6 +30,19 @@ enum Command {
         /// How the rules are printed
         #[arg(long, value_enum, default_value_t)]
         output: Listing,
+    },
+    /// Puts a rule out of force for a while; then it is in force again by itself
+    Disable {
+        #[command(flatten)]
+        switch: Switch,
+        /// For how long, from now
+        #[arg(long = "for", value_parser = span::parse, value_name = "SPAN")]
+        span: Duration,
+    },
+    /// Puts a disabled rule into force again
+    Enable {
+        #[command(flatten)]
+        switch: Switch,
     },
     /// Lists the rules in force
     List {
@@ -66,6 +81,8 @@ pub fn compile(files: &[(String, String)]) -> Result<RuleSet, Failure> {
 /// See [`Failure`].
 pub async fn run(args: Args) -> Result<(), Failure> {
     match args.command {
+        Command::Disable { switch, span } => silences::switch(switch, Some(span)).await,
+        Command::Enable { switch } => silences::switch(switch, None).await,
         Command::Check { dir, output } => {
             let set = compile(&files(&dir)?)?;
             let rows = set.rules().iter().map(|rule| Row {
