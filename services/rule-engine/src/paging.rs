@@ -35,8 +35,11 @@ fn wrong() -> Status {
     )
 }
 
+/// The control revision of all pages, and the last object of the page before.
+type AfterObject = (u64, (Kind, String));
+
 /// Reads `revision.kind.name`: the last object of the page before, and of when it was.
-pub fn after_object(token: &str) -> Result<Option<(u64, (Kind, String))>, Status> {
+pub fn after_object(token: &str) -> Result<Option<AfterObject>, Status> {
     if token.is_empty() {
         return Ok(None);
     }

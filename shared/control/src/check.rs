@@ -130,12 +130,12 @@ fn check_together(kind: Kind, spec: &Spec) -> Option<Fault> {
 fn check_value(field: &Field, value: &Value) -> Option<String> {
     match (field.form, value) {
         (Form::Text, Value::Text(text)) => check_text(field.check, text),
-        (Form::Number, Value::Number(number)) => match field.check {
-            Check::Range(from, to) if !(from..=to).contains(number) => {
-                Some(format!("{number} is not {from} to {to}"))
-            }
-            _ => None,
-        },
+        (Form::Number, Value::Number(number)) => {
+            let Check::Range(from, to) = field.check else {
+                return None;
+            };
+            (!(from..=to).contains(number)).then(|| format!("{number} is not {from} to {to}"))
+        }
         (Form::Flag, Value::Flag(_)) => None,
         (Form::Texts, Value::Texts(texts)) if texts.len() > LIST_MAX => {
             Some(format!("at most {LIST_MAX}"))

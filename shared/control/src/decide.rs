@@ -151,8 +151,40 @@ pub fn decide(
         kind: request.kind,
         name: request.name.clone(),
     };
-    let before = book.get(&key);
-    let (after, overridden) = match &request.ask {
+    let (after, overridden) = match after(book, caller, &key, request, now)? {
+        After::Same(object) => return Ok(Decision::Nothing(object)),
+        After::Changed { object, overridden } => (object, overridden),
+    };
+    let change = Change {
+        purpose: request.purpose.clone(),
+        overridden,
+        request_id: request.request_id.clone(),
+        request_digest: digest,
+        ..book.next(&key, after.map(|object| *object))
+    };
+    Ok(Decision::Write(Box::new(change)))
+}
+
+/// What a key is to be.
+enum After {
+    /// As it is.
+    Same(Option<Box<Object>>),
+    /// Something else; `None`: not there.
+    Changed {
+        object: Option<Box<Object>>,
+        overridden: bool,
+    },
+}
+
+fn after(
+    book: &Book,
+    caller: Caller<'_>,
+    key: &Key,
+    request: &Request,
+    now: Timestamp,
+) -> Result<After, Refusal> {
+    let before = book.get(key);
+    Ok(match &request.ask {
         Ask::Create {
             spec,
             labels,
@@ -161,7 +193,7 @@ pub fn decide(
             Some(it)
                 if it.spec == *spec && it.labels == *labels && it.managed_by == *managed_by =>
             {
-                return Ok(Decision::Nothing(Some(Box::new(it.clone()))));
+                After::Same(Some(Box::new(it.clone())))
             }
             Some(other) => return Err(Refusal::Exists(Box::new(other.clone()))),
             None if book.count(caller.tenant, request.kind) >= OBJECTS_MAX => {
@@ -179,7 +211,10 @@ pub fn decide(
                     spec: spec.clone(),
                     control_revision: 0,
                 };
-                (Some(object), false)
+                After::Changed {
+                    object: Some(Box::new(object)),
+                    overridden: false,
+                }
             }
         },
         Ask::Update { guard, .. } => {
@@ -187,17 +222,20 @@ pub fn decide(
             let before = before.ok_or(Refusal::Missing)?;
             let mut object = merged(before, &request.ask)?;
             if object == *before {
-                return Ok(Decision::Nothing(Some(Box::new(object))));
+                return Ok(After::Same(Some(Box::new(object))));
             }
             object.updated = (now, caller.subject.to_owned());
-            (Some(object), overridden)
+            After::Changed {
+                object: Some(Box::new(object)),
+                overridden,
+            }
         }
         Ask::Delete {
             allow_missing,
             guard,
         } => {
             if before.is_none() && *allow_missing {
-                return Ok(Decision::Nothing(None));
+                return Ok(After::Same(None));
             }
             let overridden = guard.lets(before)?;
             let protected = request.kind == Kind::Tenant
@@ -205,17 +243,12 @@ pub fn decide(
             if protected {
                 return Err(Refusal::Protected);
             }
-            (None, overridden)
+            After::Changed {
+                object: None,
+                overridden,
+            }
         }
-    };
-    let change = Change {
-        purpose: request.purpose.clone(),
-        overridden,
-        request_id: request.request_id.clone(),
-        request_digest: digest,
-        ..book.next(&key, after)
-    };
-    Ok(Decision::Write(Box::new(change)))
+    })
 }
 
 impl Guard {

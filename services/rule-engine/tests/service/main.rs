@@ -2,7 +2,9 @@
 
 #[cfg(test)]
 mod engine;
+#[cfg(test)]
 mod live;
+#[cfg(test)]
 mod objects;
 #[cfg(test)]
 mod world;

@@ -308,6 +308,11 @@ async fn updates(client: &Client, other: &Client, kind: Kind) {
     let mut overriding = update(first, 0, "");
     overriding.r#override = true;
     assert_eq!(updated(client, overriding).await.unwrap().revision, 3);
+    audited(client, kind).await;
+}
+
+/// What was changed, why, and by whose right.
+async fn audited(client: &Client, kind: Kind) {
     let request = wire::ListChangesRequest {
         kind: number(kind),
         name: "u_a".into(),
