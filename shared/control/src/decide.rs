@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use balefire_event::Timestamp;
-use balefire_event::digest::FieldHasher;
 
 use crate::book::{Book, RULES_TENANT};
 use crate::check::{Fault, check_labels, check_name, check_spec};
+use crate::digest::digest;
 use crate::{Change, Key, Kind, Object, Spec};
 
 /// Most objects of a tenant and kind.
@@ -348,67 +348,4 @@ fn check(request: &Request) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(Refusal::Invalid(faults))
-}
-
-fn hash_object(
-    hasher: &mut FieldHasher,
-    spec: &Spec,
-    labels: &BTreeMap<String, String>,
-    managed_by: &str,
-) {
-    for (name, value) in spec {
-        hasher.field(name.as_bytes());
-        value.hash(hasher);
-    }
-    for (name, text) in labels {
-        hasher.field(name.as_bytes()).field(text.as_bytes());
-    }
-    hasher.field(managed_by.as_bytes());
-}
-
-fn hash_guard(hasher: &mut FieldHasher, guard: &Guard) {
-    hasher
-        .field(&guard.expected_revision.to_le_bytes())
-        .field(guard.managed_by.as_bytes())
-        .number(i64::from(guard.overriding));
-}
-
-/// Of what is asked; not of why.
-fn digest(request: &Request) -> [u8; 32] {
-    let mut hasher = FieldHasher::new("balefire control request v1");
-    hasher
-        .field(request.kind.as_str().as_bytes())
-        .field(request.name.as_bytes());
-    match &request.ask {
-        Ask::Create {
-            spec,
-            labels,
-            managed_by,
-        } => {
-            hasher.number(1);
-            hash_object(&mut hasher, spec, labels, managed_by);
-        }
-        Ask::Update {
-            mask,
-            spec,
-            labels,
-            managed_by,
-            guard,
-        } => {
-            hasher.number(2);
-            for path in mask {
-                hasher.field(path.as_bytes());
-            }
-            hash_object(&mut hasher, spec, labels, managed_by);
-            hash_guard(&mut hasher, guard);
-        }
-        Ask::Delete {
-            allow_missing,
-            guard,
-        } => {
-            hasher.number(3).number(i64::from(*allow_missing));
-            hash_guard(&mut hasher, guard);
-        }
-    }
-    hasher.digest()
 }

@@ -7,6 +7,7 @@
 mod book;
 mod check;
 mod decide;
+mod digest;
 mod kind;
 mod object;
 mod schema;
