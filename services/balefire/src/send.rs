@@ -1,23 +1,28 @@
 //! `balefire send`: events from a file or standard input.
 
+mod feed;
+mod lanes;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use balefire_client::{AppendOptions, Client, Options, Outcome, Outcomes, Sender};
+use balefire_client::{AppendOptions, Client, Options, Outcome};
 use balefire_event::{Timestamp, Timing};
 use balefire_wire::escalation::v1::AwaitBarrierRequest;
 use balefire_wire::escalation::v1::escalation_service_client::EscalationServiceClient;
 use balefire_wire::ingest::v1::AppendStatus;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::connect::Target;
 use crate::print::{Out, note};
-use crate::source::{Record, Records};
+use crate::source::Records;
 use crate::{Failure, span};
+
+use feed::{Fed, Reading};
+use lanes::Lanes;
 
 /// Records read ahead of the sender.
 const READ_AHEAD: usize = 1024;
@@ -36,7 +41,7 @@ pub struct Args {
     file: PathBuf,
     #[command(flatten)]
     target: Target,
-    /// Name of the source; `auto` and `native` are the source documents' own record
+    /// Whose records these are: a source of docs/sources, `auto` to recognise each, or `native`, the JSON event
     #[arg(long, default_value = "native")]
     source: String,
     /// Wait until everything accepted is evaluated
@@ -59,6 +64,13 @@ struct Tally {
 }
 
 impl Tally {
+    const fn add(&mut self, other: &Self) {
+        self.accepted += other.accepted;
+        self.duplicate += other.duplicate;
+        self.rejected += other.rejected;
+        self.late += other.late;
+    }
+
     fn take(&mut self, outcome: &Outcome, line: u64) -> Result<(), Failure> {
         let result = match &outcome.result {
             Ok(result) => result,
@@ -94,16 +106,10 @@ impl Tally {
 /// # Errors
 /// See [`Failure`].
 pub async fn run(args: Args) -> Result<(), Failure> {
-    if !matches!(args.source.as_str(), "native" | "auto") {
-        let message = format!(
-            "--source {:?}: only `native` (the JSON event) is there yet",
-            args.source
-        );
-        return Err(Failure::Usage(message));
-    }
+    let reading = Reading::of(&args.source, written(&args))?;
     let begun = Instant::now();
     let options = AppendOptions {
-        source: "native".into(),
+        source: String::new(),
         backfill: args.backfill,
         backfill_span_ns: if args.backfill { file_span(&args)? } else { 0 },
     };
@@ -123,16 +129,11 @@ pub async fn run(args: Args) -> Result<(), Failure> {
             }
             Failure::chain(&error)
         })?;
-    let (sender, outcomes) = client.sender(options);
     let (records_out, records) = mpsc::channel(READ_AHEAD);
-    let reading = tokio::task::spawn_blocking(move || read(opened, &records_out));
-    let (lines_out, lines) = mpsc::channel(1 << 20);
-    let sending = tokio::spawn(send(sender, records, lines_out));
-    let told = tell(outcomes, lines).await;
+    let feeding = tokio::task::spawn_blocking(move || read(opened, reading, &records_out));
+    let tally = send(Lanes::new(&client, options), records).await?;
     let joined = |e: tokio::task::JoinError| Failure::Failed(format!("a task failed: {e}"));
-    let tally = told?;
-    sending.await.map_err(joined)??;
-    reading
+    feeding
         .await
         .map_err(joined)?
         .map_err(|e| unreadable(&args, &e))?;
@@ -178,49 +179,45 @@ fn warn_of_late(tally: &Tally, backfill: bool) {
     }
 }
 
-fn read(mut records: Records, out: &mpsc::Sender<Record>) -> std::io::Result<()> {
+/// When the file was written; of standard input, now. A replayed file has the same time again.
+fn written(args: &Args) -> Timestamp {
+    let modified = std::fs::metadata(&args.file).and_then(|file| file.modified());
+    let since = modified
+        .ok()
+        .and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+    let nanos = since.and_then(|since| i64::try_from(since.as_nanos()).ok());
+    nanos.map_or_else(balefire_kit::clock::now, Timestamp)
+}
+
+fn read(mut records: Records, reading: Reading, out: &mpsc::Sender<Fed>) -> std::io::Result<()> {
     while let Some(record) = records.next()? {
-        if out.blocking_send(record).is_err() {
-            break;
+        for fed in reading.feed(record) {
+            if out.blocking_send(fed).is_err() {
+                return Ok(());
+            }
         }
     }
     Ok(())
 }
 
-async fn send(
-    mut sender: Sender,
-    mut records: mpsc::Receiver<Record>,
-    lines: mpsc::Sender<u64>,
-) -> Result<(), Failure> {
-    while let Some(record) = records.recv().await {
-        // The line first: its outcome may be told at once.
-        if lines.send(record.line).await.is_err() {
-            break;
+async fn send(mut lanes: Lanes<'_>, mut records: mpsc::Receiver<Fed>) -> Result<Tally, Failure> {
+    let mut refused = 0;
+    while let Some(Fed { line, record }) = records.recv().await {
+        match record {
+            Ok((source, json)) => {
+                if !lanes.send(source, line, json).await? {
+                    break;
+                }
+            }
+            Err(why) => {
+                refused += 1;
+                let said = format!("line {line}: record: unknown_value: {why}");
+                lanes.bar().suspend(|| note(&said));
+            }
         }
-        sender
-            .send_raw(record.bytes.into())
-            .await
-            .map_err(|e| Failure::chain(&e))?;
     }
-    Ok(())
-}
-
-/// Tells what became of each record, in the order of sending.
-async fn tell(mut outcomes: Outcomes, mut lines: mpsc::Receiver<u64>) -> Result<Tally, Failure> {
-    // Draws nothing where standard error is no terminal.
-    let bar = ProgressBar::new_spinner();
-    if let Ok(style) =
-        ProgressStyle::with_template("{spinner} {human_pos} events, {per_sec}, {elapsed}")
-    {
-        bar.set_style(style);
-    }
-    let mut tally = Tally::default();
-    while let Some(outcome) = outcomes.next().await {
-        let line = lines.recv().await.unwrap_or(outcome.number + 1);
-        bar.suspend(|| tally.take(&outcome, line))?;
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
+    let mut tally = lanes.finish().await?;
+    tally.rejected += refused;
     Ok(tally)
 }
 

@@ -61,11 +61,10 @@ impl Records {
         } else {
             plain(File::open(path)?)?
         };
-        if first_byte(reader.as_mut())? != Some(b'[') {
-            return Ok(Self {
-                shape: Shape::Lines(reader),
-                line: 0,
-            });
+        match first_byte(reader.as_mut())? {
+            Some(b'[') => {}
+            Some(b'{') => return Self::objects(reader),
+            Some(_) | None => return Ok(Self::lines(reader)),
         }
         // A line that is an array is one bad record among lines; a whole file that is one is a list.
         let mut text = Vec::new();
@@ -80,6 +79,33 @@ impl Records {
                 line: 0,
             }),
         }
+    }
+
+    fn lines(reader: Box<dyn BufRead + Send>) -> Self {
+        Self {
+            shape: Shape::Lines(reader),
+            line: 0,
+        }
+    }
+
+    /// A record a line, or objects that are written over several lines each.
+    fn objects(mut reader: Box<dyn BufRead + Send>) -> io::Result<Self> {
+        let mut text = Vec::new();
+        let mut first = reader.by_ref().take(LINE_BYTES_MAX);
+        while text.trim_ascii().is_empty() && first.read_until(b'\n', &mut text)? > 0 {}
+        let one_line = serde_json::from_slice::<&RawValue>(&text).is_ok();
+        if !one_line {
+            let rest = LINE_BYTES_MAX.saturating_sub(u64::try_from(text.len()).unwrap_or(u64::MAX));
+            reader.by_ref().take(rest).read_to_end(&mut text)?;
+            let values = serde_json::Deserializer::from_slice(&text).into_iter::<Box<RawValue>>();
+            if let Ok(values) = values.collect::<Result<Vec<_>, _>>() {
+                return Ok(Self {
+                    shape: Shape::Elements(values.into_iter()),
+                    line: 0,
+                });
+            }
+        }
+        Ok(Self::lines(Box::new(io::Cursor::new(text).chain(reader))))
     }
 
     /// The next record; blank lines are passed over. `None` at the end.
@@ -149,6 +175,18 @@ mod tests {
         let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         packed.write_all(b"{\"a\":1}\r\n{\"a\":2}\n").unwrap();
         assert_eq!(read(&packed.finish().unwrap()), want);
+    }
+
+    #[test]
+    fn an_object_may_be_written_over_lines() {
+        let pretty = b"{\n \"a\": 1\n}\n";
+        assert_eq!(read(pretty), vec![(1, pretty.trim_ascii().to_vec())]);
+        let lines = read(b"{\"a\":\n{\"a\":2}\nx\n");
+        assert_eq!(
+            lines.len(),
+            3,
+            "a bad first line is one bad line: {lines:?}"
+        );
     }
 
     #[test]

@@ -12,13 +12,15 @@ use axum::routing::post;
 use balefire_kit::{Caller, Scope};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, TryAcquireError};
 
 use crate::append::{Door, Records, Request};
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::http_body::{self as body, Arrived, Format, UNPACKED_BYTES_MAX, Unreadable};
+use crate::letters::Letters;
 use crate::outcome::{OVERLOAD_RETRY, Outcome, Refusal};
+use crate::sources;
 
 /// HTTP requests at once that are read, under way or answered; one that arrives does not count.
 const REQUESTS_MAX: usize = 128;
@@ -27,16 +29,19 @@ const BODIES_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Longest Idempotency-Key, bytes.
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 200;
 
+/// What every HTTP way in shares.
 #[derive(Clone)]
-struct Http {
-    door: Arc<Door>,
+pub struct Http {
+    /// The door itself.
+    pub door: Arc<Door>,
     requests: Arc<Semaphore>,
-    bodies: Budget,
+    /// What bodies may take.
+    pub bodies: Budget,
     upload_time_max: Duration,
 }
 
 /// The routes.
-pub fn routes(door: Arc<Door>, config: &Config) -> Router {
+pub fn routes(door: Arc<Door>, config: &Config, letters: Letters) -> Router {
     let http = Http {
         door,
         requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
@@ -45,7 +50,53 @@ pub fn routes(door: Arc<Door>, config: &Config) -> Router {
     };
     Router::new()
         .route("/v1/events", post(events))
-        .with_state(http)
+        .with_state(http.clone())
+        .merge(sources::routes(http, Arc::new(letters)))
+}
+
+impl Http {
+    /// Who may not send is told before the body is sent, where it can be.
+    pub fn admit(&self, caller: &Caller, headers: &HeaderMap) -> Result<(), Box<Response>> {
+        if let Err(status) = caller.require(Scope::Ingest) {
+            return Err(Box::new(problem(
+                StatusCode::FORBIDDEN,
+                status.message(),
+                None,
+            )));
+        }
+        // Pages of the web reach this host through its browsers, and need no token where none is
+        // set.
+        if headers.contains_key(header::ORIGIN) {
+            let refused = problem(StatusCode::FORBIDDEN, "not for pages of the web", None);
+            return Err(Box::new(refused));
+        }
+        if self.requests.available_permits() == 0 {
+            return Err(Box::new(too_many()));
+        }
+        Ok(())
+    }
+
+    /// The body, in time.
+    pub async fn arrived(&self, packed: Body) -> Result<Arrived, Box<Response>> {
+        let arriving = body::arrived(packed, &self.bodies);
+        match tokio::time::timeout(self.upload_time_max, arriving).await {
+            Ok(Ok(arrived)) => Ok(arrived),
+            Ok(Err(refused)) => Err(Box::new(unreadable(&refused))),
+            Err(_late) => {
+                let message = "the body did not arrive in time";
+                Err(Box::new(problem(
+                    StatusCode::REQUEST_TIMEOUT,
+                    message,
+                    None,
+                )))
+            }
+        }
+    }
+
+    /// One of the requests at once.
+    pub fn permit(&self) -> Result<SemaphorePermit<'_>, TryAcquireError> {
+        self.requests.try_acquire()
+    }
 }
 
 /// Options of a request.
@@ -99,31 +150,18 @@ async fn events(
     headers: HeaderMap,
     packed: Body,
 ) -> Response {
-    if let Err(status) = caller.require(Scope::Ingest) {
-        return problem(StatusCode::FORBIDDEN, status.message(), None);
-    }
-    // Pages of the web reach this host through its browsers, and need no token where none is set.
-    if headers.contains_key(header::ORIGIN) {
-        return problem(StatusCode::FORBIDDEN, "not for pages of the web", None);
-    }
-    // Told before the body is sent, where it can be.
-    if http.requests.available_permits() == 0 {
-        return too_many();
+    if let Err(refused) = http.admit(&caller, &headers) {
+        return *refused;
     }
     let (format, gzip) = match body::format(&headers) {
         Ok(format) => format,
         Err(refused) => return unreadable(&refused),
     };
-    let arriving = body::arrived(packed, &http.bodies);
-    let arrived = match tokio::time::timeout(http.upload_time_max, arriving).await {
-        Ok(Ok(arrived)) => arrived,
-        Ok(Err(refused)) => return unreadable(&refused),
-        Err(_late) => {
-            let message = "the body did not arrive in time";
-            return problem(StatusCode::REQUEST_TIMEOUT, message, None);
-        }
+    let arrived = match http.arrived(packed).await {
+        Ok(arrived) => arrived,
+        Err(refused) => return *refused,
     };
-    let Ok(_permit) = http.requests.try_acquire() else {
+    let Ok(_permit) = http.permit() else {
         return too_many();
     };
     let (records, _room) = match read(arrived, format, gzip, &http.bodies).await {
@@ -175,12 +213,14 @@ async fn read(
     Ok((records, room))
 }
 
-fn too_many() -> Response {
+/// An answer to what is refused.
+pub fn too_many() -> Response {
     let message = "too many requests at once";
     problem(StatusCode::TOO_MANY_REQUESTS, message, Some(OVERLOAD_RETRY))
 }
 
-fn unreadable(refused: &Unreadable) -> Response {
+/// An answer to what is refused.
+pub fn unreadable(refused: &Unreadable) -> Response {
     let retry = (refused.status == StatusCode::TOO_MANY_REQUESTS).then_some(OVERLOAD_RETRY);
     problem(refused.status, &refused.message, retry)
 }
@@ -248,7 +288,8 @@ fn item(outcome: Outcome) -> Item {
     }
 }
 
-fn refused(refusal: &Refusal) -> Response {
+/// An answer to what is refused.
+pub fn refused(refusal: &Refusal) -> Response {
     match refusal {
         Refusal::Overloaded {
             message,
@@ -274,7 +315,8 @@ fn refused(refusal: &Refusal) -> Response {
     }
 }
 
-fn problem(status: StatusCode, error: &str, retry_after: Option<Duration>) -> Response {
+/// An answer to what is refused.
+pub fn problem(status: StatusCode, error: &str, retry_after: Option<Duration>) -> Response {
     let mut response = (status, axum::Json(Problem { error })).into_response();
     if let Some(after) = retry_after {
         let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);

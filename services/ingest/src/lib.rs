@@ -15,10 +15,13 @@ mod grpc;
 mod http;
 mod http_body;
 mod item;
+mod letters;
 mod memory;
 mod metrics;
+mod otlp;
 mod outcome;
 mod plan;
+mod sources;
 mod status;
 mod target;
 
@@ -90,7 +93,7 @@ pub async fn start(config: Config, deps: Deps) -> Result<Service, Error> {
         .accept_compressed(tonic::codec::CompressionEncoding::Gzip);
     let time_max = config.upload_time_max + append::DEADLINE;
     let server = budget::Calls::new(server, config.calls_max, time_max);
-    let http = http::routes(Arc::clone(&door), &config);
+    let http = http::routes(Arc::clone(&door), &config, letters::Letters::new(&bus));
     let task = tokio::spawn(drain(Arc::clone(&door), control.task, shutdown));
     Ok(Service {
         name: SERVICE,

@@ -31,6 +31,7 @@ pub mod nemo;
 pub mod opa;
 pub mod openai_moderation;
 pub mod otlp;
+pub mod otlp_wire;
 pub mod prompt_guard;
 pub mod vector;
 pub mod vertex;
@@ -92,6 +93,9 @@ pub static ALL: [Adapter; 25] = [
     anthropic::ADAPTER,
     otlp::ADAPTER,
 ];
+
+/// OpenTelemetry's, which has doors of its own.
+pub static OTLP: Adapter = otlp::ADAPTER;
 
 /// The name that stands for whichever source a record is of.
 pub const AUTO: &str = "auto";
@@ -164,6 +168,15 @@ fn is_native(choice: Choice, record: &Value) -> bool {
 }
 
 /// The native records of one of a vendor's.
+#[must_use]
+pub fn read_value(
+    choice: Choice,
+    record: &Value,
+    context: &Context,
+) -> Vec<Result<Adapted, Refused>> {
+    one(choice, record, context)
+}
+
 fn one(choice: Choice, record: &Value, context: &Context) -> Vec<Result<Adapted, Refused>> {
     let refused = |why| {
         let record = record.to_string().into_bytes();

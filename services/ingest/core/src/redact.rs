@@ -12,7 +12,7 @@ mod ip;
 mod pattern;
 mod sign;
 
-pub use event::event;
+pub use event::{event, json};
 
 use sign::Signs;
 

@@ -8,3 +8,5 @@ mod grpc;
 mod harness;
 #[cfg(test)]
 mod http;
+#[cfg(test)]
+mod sources;

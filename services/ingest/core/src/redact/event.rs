@@ -98,6 +98,14 @@ fn distinct<'n, 'a: 'n>(names: impl Iterator<Item = &'n mut Text<'a>>) {
     }
 }
 
+/// JSON text with every string of it masked, names too; text that is no JSON is masked whole.
+#[must_use]
+pub fn json(text: &str) -> String {
+    masked_json(text)
+        .or_else(|| masked(text, Depth::Text).filter(|_| !text.contains('"')))
+        .unwrap_or_else(|| text.to_owned())
+}
+
 /// Masks each string literal of JSON text; `None` where there is nothing to mask.
 fn masked_json(json: &str) -> Option<String> {
     if !json.contains('"') || !Signs::of(json).any() {
