@@ -146,7 +146,10 @@ fn record<'r>(view: &'r RecordView<'r>) -> Option<Record<'r>> {
         RecordView::Stub(stub) => Some(Record::Stub(stub)),
         RecordView::Tick(at) => Some(Record::Tick(*at)),
         RecordView::Barrier { id, at } => Some(Record::Barrier(*id, *at)),
-        RecordView::Watermark { .. } | RecordView::Escalation(_) | RecordView::Other(_) => None,
+        RecordView::Watermark { .. }
+        | RecordView::Match { .. }
+        | RecordView::Escalation(_)
+        | RecordView::Other(_) => None,
     }
 }
 

@@ -53,6 +53,7 @@ pub(crate) fn plan(topology: &Topology, partition: u32, owner_id: [u8; 16]) -> P
         partition,
         sources: sources.collect(),
         targets: events.chain(intake).collect(),
+        further_ticks: Vec::new(),
         owner_id,
     }
 }

@@ -126,6 +126,7 @@ fn logged(record: RecordView<'_>) -> Result<Option<Logged>, String> {
         | Kind::Stub(_)
         | Kind::Tick(_)
         | Kind::Barrier(_)
+        | Kind::Match(_)
         | Kind::Watermark(_)
         | Kind::Escalation(_)
         | Kind::Evidence(_)

@@ -1,4 +1,5 @@
-//! The rule-engine service: EVENTS in, windows, ESCALATIONS out.
+//! The rule-engine service: EVENTS in, windows, ESCALATIONS out; what is not grouped by the user
+//! takes the way through REKEYED, to the owner of its key.
 //!
 //! A shell: what is decided is decided in `balefire-rule-engine-core`. Never talks to another
 //! service; never tells anybody of an escalation.
@@ -13,14 +14,15 @@ mod projection;
 mod refusal;
 mod room;
 mod stage;
+mod wiring;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use balefire_bus::{Bus, Topology};
-use balefire_driver::{Driver, Fleet, Plan, Settings, Source, Target};
-use balefire_event::Lane;
+use balefire_driver::{Driver, Fleet, Settings};
 use balefire_kit::{Service, StatusSource};
+use balefire_rule_engine_core::Part;
 use balefire_store::Store;
 use balefire_wire::control::v1::control_service_server::ControlServiceServer;
 use balefire_wire::escalation::v1::escalation_service_server::EscalationServiceServer;
@@ -118,25 +120,6 @@ impl StatusSource for Status {
     }
 }
 
-fn plan(topology: &Topology, partition: u32, owner_id: [u8; 16]) -> Plan {
-    let sources = Lane::ALL.iter().map(|&lane| Source {
-        lane: Some(lane),
-        stream: topology.events_stream(lane, partition),
-        replay_subject: topology.events_replay(lane, partition),
-        tick_subject: Some(topology.events_tick(lane, partition)),
-    });
-    Plan {
-        stage: NAME,
-        partition,
-        sources: sources.collect(),
-        targets: vec![Target {
-            stream: topology.escalations_stream(partition),
-            subject: topology.escalations_step(partition, partition),
-        }],
-        owner_id,
-    }
-}
-
 /// What the service runs on.
 pub struct Deps {
     /// Connected with the rule-engine's credential, to streams that were verified.
@@ -165,11 +148,14 @@ pub async fn start(config: Config, deps: Deps) -> Result<Service, Error> {
     let projection = Projection::new(topology.partitions);
     let mut tasks: JoinSet<Result<(), Error>> = JoinSet::new();
     let mut fleet = Fleet::new(NAME, &bus);
+    let sources = topology.partitions;
     for partition in 0..topology.partitions {
-        let stage = EngineStage::new(partition, topology.partitions, control.clone())?;
-        let plan = plan(&topology, partition, config.owner_id);
-        let driver = Driver::new(bus.clone(), store.clone(), plan, Settings::default());
-        fleet.start(driver, stage, &mut tasks, &shutdown);
+        for part in [Part::Events, Part::Rekeyed { sources }] {
+            let stage = EngineStage::new(part, partition, sources, control.clone())?;
+            let plan = wiring::plan(&topology, part, partition, config.owner_id);
+            let driver = Driver::new(bus.clone(), store.clone(), plan, Settings::default());
+            fleet.start(driver, stage, &mut tasks, &shutdown);
+        }
         let stream = topology.escalations_stream(partition);
         tasks.spawn(
             projection

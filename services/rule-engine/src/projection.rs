@@ -6,13 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, RwLock};
 
-use balefire_bus::{Bus, Log, Topology};
+use balefire_bus::{Bus, Log, Message, Topology};
 use balefire_event::{BarrierId, EscalationId, EscalationKind};
 use balefire_wire::{BatchView, RecordView};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::Error;
+use crate::{Error, wiring};
 
 /// Barriers remembered.
 const BARRIERS_MAX: usize = 1024;
@@ -23,7 +23,8 @@ pub type Place = (u32, u64, u32);
 #[derive(Debug, Default)]
 struct Seen {
     first: HashMap<EscalationId, Place>,
-    barriers: BTreeMap<BarrierId, BTreeSet<u32>>,
+    /// By partition: from its EVENTS, and from its REKEYED.
+    barriers: BTreeMap<BarrierId, BTreeSet<(u32, bool)>>,
     barrier_order: std::collections::VecDeque<BarrierId>,
     /// Last sequence taken in, by partition.
     read: Vec<u64>,
@@ -74,8 +75,9 @@ impl Projection {
             .unwrap_or_default()
     }
 
-    fn take(&self, partition: u32, sequence: u64, payload: &[u8]) {
-        let Ok(batch) = BatchView::parse(payload) else {
+    fn take(&self, partition: u32, message: &Message) {
+        let sequence = message.sequence;
+        let Ok(batch) = BatchView::parse(&message.payload) else {
             tracing::error!(partition, sequence, "malformed batch in ESCALATIONS");
             return;
         };
@@ -95,7 +97,9 @@ impl Projection {
                         *first = (*first).min(place);
                     }
                 }
-                Ok(RecordView::Barrier { id, .. }) => seen.barrier(id, partition),
+                Ok(RecordView::Barrier { id, .. }) => {
+                    seen.barrier(id, (partition, wiring::is_rekeyed(&message.subject)));
+                }
                 Ok(_) => {}
                 Err(error) => {
                     tracing::error!(partition, sequence, index, %error, "malformed record in ESCALATIONS")
@@ -136,11 +140,14 @@ impl Projection {
         Ok(())
     }
 
-    /// Waits until a barrier came out of every partition.
+    /// Waits until a barrier came out of every partition, straight and through REKEYED.
     pub async fn barrier(&self, id: BarrierId) {
-        let all = usize::try_from(self.partitions).unwrap_or(usize::MAX);
-        self.until(|seen| seen.barriers.get(&id).is_some_and(|out| out.len() >= all))
-            .await;
+        let all = usize::try_from(self.partitions).unwrap_or(usize::MAX / 2);
+        self.until(|seen| {
+            let out = seen.barriers.get(&id);
+            out.is_some_and(|out| out.len() >= 2 * all)
+        })
+        .await;
     }
 
     async fn until(&self, condition: impl Fn(&Seen) -> bool) {
@@ -176,13 +183,13 @@ impl Projection {
             let Some(message) = message else {
                 return Ok(());
             };
-            self.take(partition, message.sequence, &message.payload);
+            self.take(partition, &message);
         }
     }
 }
 
 impl Seen {
-    fn barrier(&mut self, id: BarrierId, partition: u32) {
+    fn barrier(&mut self, id: BarrierId, from: (u32, bool)) {
         if !self.barriers.contains_key(&id) {
             self.barrier_order.push_back(id);
             if self.barrier_order.len() > BARRIERS_MAX
@@ -191,6 +198,6 @@ impl Seen {
                 self.barriers.remove(&oldest);
             }
         }
-        self.barriers.entry(id).or_default().insert(partition);
+        self.barriers.entry(id).or_default().insert(from);
     }
 }

@@ -1,4 +1,4 @@
-//! The engine as a stage of the driver: batches in, escalations out.
+//! The engine as a stage of the driver: batches in, escalations and matches out.
 
 use std::sync::Arc;
 
@@ -6,21 +6,23 @@ use balefire_driver::{
     BadState, Counter, DeadLetter, Effects, Input, Output, PastOutput, Readiness, Stage,
     StageStatus,
 };
-use balefire_event::{Lane, Timestamp};
+use balefire_event::{BarrierId, Lane, Timestamp, partition};
 use balefire_rule_engine_core::{
-    BatchHeader, Effect, Engine, EngineConfig, EngineState, STATE_VERSION,
+    BatchHeader, Effect, Engine, EngineConfig, EngineState, Part, Rekeyed, STATE_VERSION,
 };
 use balefire_stream::Source;
 use balefire_wire::{RecordRef, RecordView, encode_record};
 
 use crate::Error;
 use crate::control::ControlLog;
+use crate::wiring;
 
 /// A record that could not be read.
 const MALFORMED_RECORD: &str = "malformed_record";
 
-/// One EVENTS partition.
+/// One EVENTS or REKEYED partition.
 pub struct EngineStage {
+    part: Part,
     partition: u32,
     partitions: u32,
     control: ControlLog,
@@ -36,9 +38,15 @@ impl EngineStage {
     ///
     /// # Errors
     /// Where a rule has periods that no compiled rule has.
-    pub fn new(partition: u32, partitions: u32, control: ControlLog) -> Result<Self, Error> {
-        let (engine, sets) = build(partition, partitions, &control)?;
+    pub fn new(
+        part: Part,
+        partition: u32,
+        partitions: u32,
+        control: ControlLog,
+    ) -> Result<Self, Error> {
+        let (engine, sets) = build(part, partition, partitions, &control)?;
         Ok(Self {
+            part,
             partition,
             partitions,
             control,
@@ -49,33 +57,29 @@ impl EngineStage {
         })
     }
 
-    fn settle(&mut self, tenant: &Arc<str>, effects: &mut Effects) {
-        for effect in self.effects.drain(..) {
+    /// `lateness_max` is the input batch's.
+    fn settle(&mut self, tenant: &Arc<str>, lateness_max: i64, effects: &mut Effects) {
+        for effect in std::mem::take(&mut self.effects) {
             match effect {
                 Effect::Escalate(escalation) => {
-                    let mut record = Vec::with_capacity(1024);
-                    encode_record(RecordRef::Escalation(&escalation), &mut record);
-                    effects.outputs.push(Output {
-                        target: 0,
-                        tenant: Arc::from(escalation.tenant.as_str()),
-                        record,
-                        received_at: Some(escalation.received_at),
-                        control_revision: 0,
-                        lateness_max: 0,
-                    });
+                    let tenant = Arc::from(escalation.tenant.as_str());
+                    let record = RecordRef::Escalation(&escalation);
+                    let at = Some(escalation.received_at);
+                    effects
+                        .outputs
+                        .push(output(wiring::ESCALATIONS, tenant, record, at));
                 }
-                Effect::BarrierOut { id, at } => {
-                    let mut record = Vec::with_capacity(40);
-                    encode_record(RecordRef::Barrier { id, at }, &mut record);
-                    effects.outputs.push(Output {
-                        target: 0,
-                        tenant: Arc::from(""),
-                        record,
-                        received_at: Some(at),
-                        control_revision: 0,
-                        lateness_max: 0,
-                    });
+                Effect::Rekey(found) => {
+                    effects
+                        .outputs
+                        .push(self.matched(tenant, lateness_max, &found));
                 }
+                Effect::Promise { at } => {
+                    let partition = self.partition;
+                    let record = RecordRef::Watermark { partition, at };
+                    self.everywhere(record, None, effects);
+                }
+                Effect::BarrierOut { id, at } => self.barrier_out(id, at, effects),
                 Effect::DeadLetter {
                     index,
                     reason,
@@ -95,11 +99,111 @@ impl EngineStage {
             }
         }
     }
+
+    fn matched(&self, tenant: &Arc<str>, lateness_max: i64, found: &Rekeyed) -> Output {
+        let to = partition::of_match(tenant, &found.rule, &found.key, self.partitions);
+        let event = &found.event;
+        let record = RecordRef::Match {
+            rule_id: found.rule,
+            generation: found.generation,
+            event,
+        };
+        let at = Some(event.received_at);
+        Output {
+            // Whoever reads it must know the generation.
+            control_revision: event.control_revision.max(found.generation),
+            lateness_max: lateness_max.max(event.lateness),
+            ..output(wiring::rekeyed(to), Arc::clone(tenant), record, at)
+        }
+    }
+
+    /// Behind the escalations that lie here, and behind those that come through REKEYED.
+    fn barrier_out(&self, id: BarrierId, at: Timestamp, effects: &mut Effects) {
+        let record = RecordRef::Barrier { id, at };
+        let own = output(wiring::ESCALATIONS, Arc::from(""), record, Some(at));
+        effects.outputs.push(own);
+        if self.part == Part::Events {
+            self.everywhere(record, Some(at), effects);
+        }
+    }
+
+    /// To every REKEYED partition.
+    fn everywhere(&self, record: RecordRef<'_>, at: Option<Timestamp>, effects: &mut Effects) {
+        for to in 0..self.partitions {
+            let output = output(wiring::rekeyed(to), Arc::from(""), record, at);
+            effects.outputs.push(output);
+        }
+    }
+
+    /// Which input of the engine a barrier came in on.
+    fn source(&self, subject: &str, lane: Lane) -> Source {
+        match (self.part, wiring::sender(subject)) {
+            (Part::Rekeyed { .. }, Some(sender)) => EngineConfig::rekeyed_source(sender),
+            (Part::Rekeyed { .. } | Part::Events | Part::Whole, _) => source(subject, lane),
+        }
+    }
+
+    /// Takes a record in; what is wrong with it.
+    fn record(&mut self, index: u32, record: RecordView<'_>, from: Source) -> Result<(), String> {
+        let (engine, effects) = (&mut self.engine, &mut self.effects);
+        let rekeyed = matches!(self.part, Part::Rekeyed { .. });
+        match record {
+            RecordView::Event(event) if !rekeyed => engine.event(index, &event, effects),
+            RecordView::Match {
+                rule_id,
+                generation,
+                event,
+            } if rekeyed => {
+                if !engine.matched(rule_id, generation, &event, effects) {
+                    return Err(format!(
+                        "a match of rule {rule_id}, revision {generation}, which is not known"
+                    ));
+                }
+            }
+            RecordView::Tick(at) => engine.tick(at),
+            RecordView::Watermark { partition, at } => engine.watermark(partition, at),
+            RecordView::Barrier { id, at } => engine.barrier(id, at, from, effects),
+            RecordView::Event(_)
+            | RecordView::Match { .. }
+            | RecordView::Hint(_)
+            | RecordView::Stub(_)
+            | RecordView::Escalation(_)
+            | RecordView::Other(_) => return Err("a record that this log does not hold".into()),
+        }
+        Ok(())
+    }
 }
 
-fn build(partition: u32, partitions: u32, control: &ControlLog) -> Result<(Engine, usize), Error> {
+fn output(
+    target: usize,
+    tenant: Arc<str>,
+    record: RecordRef<'_>,
+    received_at: Option<Timestamp>,
+) -> Output {
+    let mut bytes = Vec::with_capacity(512);
+    encode_record(record, &mut bytes);
+    Output {
+        target,
+        tenant,
+        record: bytes,
+        received_at,
+        control_revision: 0,
+        lateness_max: 0,
+    }
+}
+
+fn build(
+    part: Part,
+    partition: u32,
+    partitions: u32,
+    control: &ControlLog,
+) -> Result<(Engine, usize), Error> {
     let known = control.known();
-    let mut engine = Engine::new(partition, &known.sets, EngineConfig::new(partitions))?;
+    let config = match part {
+        Part::Rekeyed { sources } => EngineConfig::rekeyed(sources),
+        Part::Events | Part::Whole => EngineConfig::new(partitions),
+    };
+    let mut engine = Engine::new(partition, &known.sets, config)?.of_part(part);
     engine.confirm_revision(known.revision);
     Ok((engine, known.sets.len()))
 }
@@ -145,34 +249,23 @@ impl Stage for EngineStage {
             received_at_max: header.received_at_max,
         };
         self.engine.batch_start(lane, &facts);
+        let from = self.source(input.subject, lane);
         for (index, record) in (0u32..).zip(input.batch.records()) {
-            match record {
-                Ok(RecordView::Event(event)) => self.engine.event(index, &event, &mut self.effects),
-                Ok(RecordView::Tick(at)) => self.engine.tick(at),
-                Ok(RecordView::Watermark { partition, at }) => self.engine.watermark(partition, at),
-                Ok(RecordView::Barrier { id, at }) => {
-                    let from = source(input.subject, lane);
-                    self.engine.barrier(id, at, from, &mut self.effects);
-                }
-                Ok(
-                    RecordView::Hint(_)
-                    | RecordView::Stub(_)
-                    | RecordView::Escalation(_)
-                    | RecordView::Other(_),
-                ) => effects.dead_letters.push(DeadLetter {
+            let taken = match record {
+                Ok(record) => self.record(index, record, from),
+                Err(error) => Err(error.to_string()),
+            };
+            if let Err(detail) = taken {
+                effects.dead_letters.push(DeadLetter {
                     index: Some(index),
                     reason: MALFORMED_RECORD,
-                    detail: "a record that EVENTS does not hold".into(),
-                }),
-                Err(error) => effects.dead_letters.push(DeadLetter {
-                    index: Some(index),
-                    reason: MALFORMED_RECORD,
-                    detail: error.to_string(),
-                }),
+                    detail,
+                });
             }
         }
         self.engine.batch_end(&mut self.effects);
-        self.settle(&Arc::from(header.tenant.as_str()), effects);
+        let tenant = Arc::from(header.tenant.as_str());
+        self.settle(&tenant, header.lateness_max, effects);
     }
 
     fn repair_begin(&mut self, _from: Timestamp) {
@@ -183,18 +276,25 @@ impl Stage for EngineStage {
         let tenant = &input.batch.header.tenant;
         let lane = input.lane.unwrap_or(Lane::Normal);
         for record in input.batch.records() {
+            let (engine, effects) = (&mut self.engine, &mut self.effects);
             if let Ok(RecordView::Event(event)) = record {
-                self.engine
-                    .repair_event(lane, tenant, &event, &mut self.effects);
+                engine.repair_event(lane, tenant, &event, effects);
+            } else if let Ok(RecordView::Match {
+                rule_id,
+                generation,
+                event,
+            }) = record
+            {
+                engine.repair_matched(tenant, rule_id, generation, &event, effects);
             }
         }
-        self.settle(&Arc::from(tenant.as_str()), effects);
+        self.settle(&Arc::from(tenant.as_str()), 0, effects);
     }
 
     fn repair_end(&mut self, effects: &mut Effects) {
         self.engine.repair_end();
         self.slots_from = None;
-        self.settle(&Arc::from(""), effects);
+        self.settle(&Arc::from(""), 0, effects);
     }
 
     fn load_from(&self) -> Option<Timestamp> {
@@ -223,7 +323,7 @@ impl Stage for EngineStage {
     fn restore(&mut self, state: &[u8]) -> Result<(), BadState> {
         let bad = |reason: String| BadState { reason };
         let state: EngineState = balefire_store::decode(state).map_err(|e| bad(e.to_string()))?;
-        let (mut engine, sets) = build(self.partition, self.partitions, &self.control)
+        let (mut engine, sets) = build(self.part, self.partition, self.partitions, &self.control)
             .map_err(|e| bad(e.to_string()))?;
         engine.restore(state).map_err(|e| bad(e.to_string()))?;
         (self.engine, self.sets) = (engine, sets);
@@ -232,7 +332,7 @@ impl Stage for EngineStage {
 
     fn reset(&mut self) {
         self.effects.clear();
-        match build(self.partition, self.partitions, &self.control) {
+        match build(self.part, self.partition, self.partitions, &self.control) {
             Ok((engine, sets)) => (self.engine, self.sets) = (engine, sets),
             // It was built of the same rules before: those of the present engine stay.
             Err(error) => {

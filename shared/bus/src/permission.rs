@@ -116,11 +116,13 @@ fn writes(role: Role, topology: &Topology) -> Vec<String> {
             format!("events.g{g}.*.*.tick"),
             format!("intake.g{g}.*.*.tick"),
             "control.>".into(),
+            topology::deadletters(topology::REKEYED_STAGE),
         ],
         Role::Notifier => vec![
             format!("deliveries.g{g}.>"),
             format!("intake.g{g}.*.*.replay"),
             format!("events.g{g}.*.*.replay"),
+            format!("rekeyed.g{g}.*.replay"),
             topology::DEADLETTERS_RESOLUTION.into(),
         ],
     };

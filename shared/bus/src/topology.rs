@@ -18,6 +18,8 @@ pub const FIRST_GENERATION: u32 = 1;
 pub const PARTITIONS_DEFAULT: u32 = 2;
 /// Most partitions of a generation.
 pub const PARTITIONS_MAX: u32 = 256;
+/// The rule engine's stage over REKEYED, as its dead letters are filed.
+pub const REKEYED_STAGE: &str = "rule-engine-rekeyed";
 /// Rule sets, routes and other control objects, every revision.
 pub const CONTROL: &str = "CONTROL";
 /// What could not go on.
@@ -227,6 +229,16 @@ impl Topology {
     pub fn escalations_step(&self, partition: u32, source: u32) -> String {
         format!("escalations.g{}.{partition}.e.{source}", self.generation)
     }
+    /// From the rule engine's owner of a REKEYED partition; fenced.
+    #[must_use]
+    pub fn escalations_rekeyed_step(&self, partition: u32, source: u32) -> String {
+        format!("escalations.g{}.{partition}.e.r{source}", self.generation)
+    }
+    /// Dead letters given back.
+    #[must_use]
+    pub fn rekeyed_replay(&self, partition: u32) -> String {
+        format!("rekeyed.g{}.{partition}.replay", self.generation)
+    }
     /// From the rule engine's partition `source`; fenced.
     #[must_use]
     pub fn rekeyed_step(&self, partition: u32, source: u32) -> String {
@@ -330,6 +342,11 @@ mod tests {
             "events.g1.bulk.2.c.1"
         );
         assert_eq!(topology.escalations_step(1, 1), "escalations.g1.1.e.1");
+        assert_eq!(
+            topology.escalations_rekeyed_step(1, 1),
+            "escalations.g1.1.e.r1"
+        );
+        assert_eq!(topology.rekeyed_step(1, 0), "rekeyed.g1.1.e.0");
         assert_eq!(topology.deliveries_requeue(0), "deliveries.g1.0.requeue");
         // 4 whole streams, and for each partition 2 × 3 lanes and 3 more.
         assert_eq!(topology.streams().len(), 4 + 4 * 9);

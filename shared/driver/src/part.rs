@@ -231,6 +231,7 @@ mod tests {
             partition: 3,
             sources: vec![source(Lane::Urgent), source(Lane::Bulk)],
             targets: vec![target("a"), target("b")],
+            further_ticks: Vec::new(),
             owner_id: [9; 16],
         }
     }

@@ -37,6 +37,9 @@ pub struct Plan {
     pub sources: Vec<Source>,
     /// Outputs; at least one. The first also carries lists without output.
     pub targets: Vec<Target>,
+    /// Further subjects its ticks go to: inputs of the stages that tell it of time, where its own
+    /// sources take none.
+    pub further_ticks: Vec<String>,
     /// This process: 16 random bytes, in claims and batch headers.
     pub owner_id: [u8; 16],
 }

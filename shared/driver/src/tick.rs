@@ -15,6 +15,8 @@ use crate::session::Context;
 pub(crate) struct Ticker {
     /// Tick subject of each source.
     subjects: Vec<Option<String>>,
+    /// Where ticks go beside: none of them is read back here.
+    further: Vec<String>,
     /// Which sources' last tick has not been read back.
     awaited: Vec<bool>,
     last_at: Option<Instant>,
@@ -32,6 +34,7 @@ impl Ticker {
         Self {
             awaited: vec![false; subjects.len()],
             subjects,
+            further: plan.further_ticks.clone(),
             last_at: None,
             written: 0,
             publishing: None,
@@ -53,7 +56,8 @@ impl Ticker {
     pub(crate) fn drive(&mut self, context: &Context, deadline: Option<Timestamp>, now: Instant) {
         let clock = clock::now();
         let due = deadline.is_some_and(|deadline| deadline <= clock);
-        let wait = if self.awaited.contains(&true) {
+        // What others answer is waited for as a tick that was not read back.
+        let wait = if self.awaited.contains(&true) || !self.further.is_empty() {
             TICK_REPEAT
         } else {
             TICK_INTERVAL_MIN
@@ -69,7 +73,8 @@ impl Ticker {
         self.last_at = Some(now);
         self.written += 1;
         let payload = tick(&context.plan, clock, self.written);
-        let subjects: Vec<String> = self.subjects.iter().flatten().cloned().collect();
+        let subjects = self.subjects.iter().flatten().chain(&self.further);
+        let subjects: Vec<String> = subjects.cloned().collect();
         for (awaited, subject) in self.awaited.iter_mut().zip(&self.subjects) {
             *awaited = subject.is_some();
         }

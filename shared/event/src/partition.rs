@@ -2,7 +2,7 @@
 
 use crate::category::KeyKind;
 use crate::digest::FieldHasher;
-use crate::ids::{DedupId, SubjectRef};
+use crate::ids::{DedupId, RuleId, SubjectRef};
 
 fn low_bits(id: [u8; 16], partitions: u32) -> u32 {
     let [a, b, c, d, ..] = id;
@@ -37,5 +37,13 @@ pub fn of_key(tenant: &str, kind: KeyKind, value: &str, partitions: u32) -> u32 
         .field(tenant.as_bytes())
         .field(kind.as_str().as_bytes())
         .field(value.as_bytes());
+    low_bits(hasher.id(), partitions)
+}
+
+/// Of a match in REKEYED, by rule and canonical key.
+#[must_use]
+pub fn of_match(tenant: &str, rule: &RuleId, key: &[u8], partitions: u32) -> u32 {
+    let mut hasher = FieldHasher::new("balefire partition match v1");
+    hasher.field(tenant.as_bytes()).field(&rule.0).field(key);
     low_bits(hasher.id(), partitions)
 }

@@ -219,7 +219,9 @@ impl<'w> Stage<'w> {
                     effects.repair_from = Some(before.min(from));
                     continue;
                 }
-                rule::Effect::DeadLetter { .. } => continue,
+                rule::Effect::DeadLetter { .. }
+                | rule::Effect::Rekey(_)
+                | rule::Effect::Promise { .. } => continue,
             };
             effects.outputs.push(Output {
                 target: 0,

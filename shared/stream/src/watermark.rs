@@ -64,6 +64,16 @@ impl Watermark {
         self.low = Some(self.low.map_or(low, |before| before.max(low)));
     }
 
+    /// The same for an input without lanes, whose time is known by promises alone: the least of
+    /// them, once each of so many sources made one. S is in them already.
+    pub fn advance_over(&mut self, sources: u32) {
+        if self.correlators.len() < usize::try_from(sources).unwrap_or(usize::MAX) {
+            return;
+        }
+        let least = self.correlators.values().flatten().flatten().min();
+        self.low = self.low.max(least.copied());
+    }
+
     /// The least of the lanes' highest received_at; `None` until every lane was seen. A tick below
     /// it moves nothing.
     #[must_use]
@@ -158,6 +168,20 @@ mod tests {
         mark.observe_correlator(0, Lane::Urgent, Timestamp(300));
         mark.advance();
         assert_eq!(mark.low(), Some(Timestamp(200)));
+    }
+
+    #[test]
+    fn without_lanes_the_last_source_to_promise_holds_the_watermark() {
+        let mut mark = Watermark::new(10);
+        mark.observe_correlator(0, Lane::Normal, Timestamp(300));
+        mark.advance_over(2);
+        assert_eq!(mark.low(), None);
+        mark.observe_correlator(1, Lane::Normal, Timestamp(100));
+        mark.advance_over(2);
+        assert_eq!(mark.low(), Some(Timestamp(100)));
+        mark.observe_correlator(1, Lane::Normal, Timestamp(400));
+        mark.advance_over(2);
+        assert_eq!(mark.low(), Some(Timestamp(300)));
     }
 
     #[test]

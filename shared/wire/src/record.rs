@@ -1,6 +1,6 @@
 //! One record of a batch: what it can be, and its bytes.
 
-use balefire_event::{BarrierId, Escalation, Event, Hint, Stub, Timestamp};
+use balefire_event::{BarrierId, Escalation, Event, Hint, RuleId, Stub, Timestamp};
 use prost::Message;
 
 use crate::bytes_reader::Fields;
@@ -19,7 +19,7 @@ pub mod kind {
     pub const TICK: u32 = 4;
     /// A barrier.
     pub const BARRIER: u32 = 5;
-    /// A correlator's watermark.
+    /// A promise.
     pub const WATERMARK: u32 = 6;
     /// An escalation.
     pub const ESCALATION: u32 = 7;
@@ -37,6 +37,8 @@ pub mod kind {
     pub const DEAD_LETTER: u32 = 13;
     /// What became of one.
     pub const RESOLUTION: u32 = 14;
+    /// An event that a rule matched, on its way to its key's owner.
+    pub const MATCH: u32 = 15;
 }
 
 /// A record to be written.
@@ -57,15 +59,24 @@ pub enum RecordRef<'r> {
         /// When it was placed.
         at: Timestamp,
     },
-    /// A correlator's promise.
+    /// A promise: of a correlator in EVENTS, of a rule engine in REKEYED.
     Watermark {
-        /// INTAKE partition.
+        /// Whose: INTAKE partition, or EVENTS partition.
         partition: u32,
         /// Lowest received_at it may still emit.
         at: Timestamp,
     },
     /// An escalation.
     Escalation(&'r Escalation),
+    /// An event that a rule matched.
+    Match {
+        /// The rule.
+        rule_id: RuleId,
+        /// First control revision of its generation.
+        generation: u64,
+        /// The event.
+        event: &'r Event<'r>,
+    },
     /// Sealed bodies.
     Evidence(&'r log::v1::Evidence),
     /// A change of what is in force.
@@ -104,15 +115,24 @@ pub enum RecordView<'a> {
         /// When it was placed.
         at: Timestamp,
     },
-    /// A correlator's promise.
+    /// A promise: of a correlator in EVENTS, of a rule engine in REKEYED.
     Watermark {
-        /// INTAKE partition.
+        /// Whose: INTAKE partition, or EVENTS partition.
         partition: u32,
         /// Lowest received_at it may still emit.
         at: Timestamp,
     },
     /// An escalation.
     Escalation(Box<Escalation>),
+    /// An event that a rule matched, borrowed from the batch.
+    Match {
+        /// The rule.
+        rule_id: RuleId,
+        /// First control revision of its generation.
+        generation: u64,
+        /// The event.
+        event: Event<'a>,
+    },
     /// Every other kind, as generated.
     Other(log::v1::record::Kind),
 }
@@ -139,6 +159,15 @@ pub fn encode_record(record: RecordRef<'_>, out: &mut Vec<u8>) {
             &escalation::v1::Escalation::from(escalation),
             out,
         ),
+        RecordRef::Match {
+            rule_id,
+            generation,
+            event,
+        } => put::nested(kind::MATCH, out, |out| {
+            put::present_bytes(1, &rule_id.0, out);
+            put::uint(2, generation, out);
+            put::nested(3, out, |out| event_codec::encode(event, out));
+        }),
         RecordRef::Evidence(evidence) => message(kind::EVIDENCE, evidence, out),
         RecordRef::Control(control) => message(kind::CONTROL, control, out),
         RecordRef::Intent(intent) => message(kind::INTENT, intent, out),
@@ -159,7 +188,7 @@ pub(crate) fn split(record: &[u8]) -> Result<(u32, &[u8]), Error> {
     let mut found = None;
     let mut fields = Fields::of(record, "record");
     while let Some(field) = fields.next()? {
-        if (kind::EVENT..=kind::RESOLUTION).contains(&field.number) {
+        if (kind::EVENT..=kind::MATCH).contains(&field.number) {
             found = Some((field.number, field.bytes("record kind")?));
         }
     }
@@ -201,6 +230,7 @@ pub(crate) fn view(number: u32, bytes: &[u8]) -> Result<RecordView<'_>, Error> {
             let escalation: escalation::v1::Escalation = generated(bytes, "escalation")?;
             RecordView::Escalation(Box::new(Escalation::try_from(&escalation)?))
         }
+        kind::MATCH => matched(bytes)?,
         kind::EVIDENCE => RecordView::Other(Kind::Evidence(generated(bytes, "evidence")?)),
         kind::CONTROL => RecordView::Other(Kind::Control(generated(bytes, "control")?)),
         kind::INTENT => RecordView::Other(Kind::Intent(generated(bytes, "intent")?)),
@@ -209,6 +239,24 @@ pub(crate) fn view(number: u32, bytes: &[u8]) -> Result<RecordView<'_>, Error> {
         kind::DEAD_LETTER => RecordView::Other(Kind::DeadLetter(generated(bytes, "dead letter")?)),
         kind::RESOLUTION => RecordView::Other(Kind::Resolution(generated(bytes, "resolution")?)),
         _ => return Err(Error::malformed("record kind")),
+    })
+}
+
+fn matched(bytes: &[u8]) -> Result<RecordView<'_>, Error> {
+    let (mut rule_id, mut generation, mut event) = (None, 0, None);
+    let mut fields = Fields::of(bytes, "match");
+    while let Some(field) = fields.next()? {
+        match field.number {
+            1 => rule_id = RuleId::from_slice(field.bytes("rule_id")?).ok(),
+            2 => generation = field.uint64("generation")?,
+            3 => event = Some(event_codec::decode(field.bytes("event")?)?),
+            _ => {}
+        }
+    }
+    Ok(RecordView::Match {
+        rule_id: rule_id.ok_or(Error::malformed("rule_id"))?,
+        generation,
+        event: event.ok_or(Error::malformed("event"))?,
     })
 }
 

@@ -360,6 +360,21 @@ fn old_bytes_decode() {
         RecordRef::Escalation(&escalation()),
         &RecordView::Escalation(Box::new(escalation())),
     );
+    let rule_id = RuleId(*b"rule-of-a-match!");
+    let generation = 41;
+    check(
+        "match",
+        RecordRef::Match {
+            rule_id,
+            generation,
+            event: &full_event(),
+        },
+        &RecordView::Match {
+            rule_id,
+            generation,
+            event: full_event(),
+        },
+    );
 }
 
 #[test]

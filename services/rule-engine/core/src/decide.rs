@@ -102,6 +102,8 @@ impl Engine {
         let fields = generation.counting.as_ref().map(|c| c.group_by.as_slice());
         if !write_key(&mut key, fields.unwrap_or_default(), event) {
             self.counters.rule(rule).ungrouped += 1;
+        } else if counts && self.sends(place) {
+            self.send(place, &key, event, effects);
         } else if counts {
             self.count(place, &key, event, effects);
         }
@@ -121,7 +123,13 @@ impl Engine {
     }
 
     /// Puts an event into its window and emits the slots this breaches.
-    fn count(&mut self, place: usize, key: &[u8], event: &Event<'_>, effects: &mut Vec<Effect>) {
+    pub(crate) fn count(
+        &mut self,
+        place: usize,
+        key: &[u8],
+        event: &Event<'_>,
+        effects: &mut Vec<Effect>,
+    ) {
         let tenant = Arc::clone(&self.current.tenant);
         let Some(generation) = self.generations.get_mut(place) else {
             return;

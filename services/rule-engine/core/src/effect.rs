@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 
 use balefire_event::time::MINUTE;
-use balefire_event::{BarrierId, Escalation, Timestamp, stamp};
+use balefire_event::{BarrierId, Escalation, Lane, Timestamp, stamp};
 use balefire_stream::Source;
+
+use crate::rekey::Rekeyed;
 
 /// Most windowless escalation ids remembered so that copies repeat nothing.
 pub const RECENT_LEN_MAX: usize = 16_384;
@@ -50,6 +52,24 @@ impl EngineConfig {
             barrier_sources: Source::all(intake_partitions),
         }
     }
+
+    /// The same for a REKEYED partition: barriers from the engine of every EVENTS partition.
+    #[must_use]
+    pub fn rekeyed(partitions: u32) -> Self {
+        Self {
+            barrier_sources: (0..partitions).map(Self::rekeyed_source).collect(),
+            ..Self::new(partitions)
+        }
+    }
+
+    /// What the engine of an EVENTS partition is to a REKEYED one.
+    #[must_use]
+    pub const fn rekeyed_source(partition: u32) -> Source {
+        Source::Joined {
+            partition,
+            lane: Lane::Normal,
+        }
+    }
 }
 
 /// The part of the log that must be read again, all open repairs together (SEMANTICS §7).
@@ -67,6 +87,14 @@ pub struct RepairRequest {
 pub enum Effect {
     /// Log this escalation.
     Escalate(Box<Escalation>),
+    /// Log this match in REKEYED. Only of [`crate::Part::Events`].
+    Rekey(Box<Rekeyed>),
+    /// Promise every REKEYED partition, behind all matches before, that none with a lower
+    /// received_at will come, but for stragglers. Only of [`crate::Part::Events`].
+    Promise {
+        /// That received_at.
+        at: Timestamp,
+    },
     /// Pass the barrier on, behind every escalation before it.
     BarrierOut {
         /// The barrier.

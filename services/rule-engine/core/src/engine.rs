@@ -13,6 +13,7 @@ use crate::counters::Counters;
 use crate::effect::{BatchHeader, Effect, EngineConfig};
 use crate::generation::{Counting, Generation, generations, window_of};
 use crate::recent::Recent;
+use crate::rekey::Part;
 use crate::repair::{Open, Pending};
 use crate::spec::RuleSpec;
 
@@ -62,10 +63,11 @@ pub(crate) struct Current {
     received_at_max: Timestamp,
 }
 
-/// The rule engine of one EVENTS partition.
+/// The rule engine of one EVENTS or REKEYED partition.
 #[derive(Debug)]
 pub struct Engine {
     pub(crate) partition: u32,
+    pub(crate) part: Part,
     pub(crate) config: EngineConfig,
     pub(crate) generations: Vec<Generation>,
     pub(crate) books: Vec<Book>,
@@ -139,6 +141,7 @@ impl Engine {
         }
         Ok(Self {
             partition,
+            part: Part::Whole,
             watermark: Watermark::new(config.skew),
             config,
             generations,
@@ -208,11 +211,12 @@ impl Engine {
         self.current.received_at_max = self.current.received_at_max.max(received_at);
     }
 
-    /// A correlator's watermark of the batch.
-    pub fn watermark(&mut self, intake_partition: u32, received_at: Timestamp) {
+    /// A promise of the batch: of the correlator of an INTAKE partition; in REKEYED, of the engine
+    /// of an EVENTS partition.
+    pub fn watermark(&mut self, partition: u32, received_at: Timestamp) {
         let lane = self.current.lane;
         self.watermark
-            .observe_correlator(intake_partition, lane, received_at);
+            .observe_correlator(partition, lane, received_at);
     }
 
     /// A barrier of the batch. Comes out once it was seen on every expected input.
@@ -242,7 +246,11 @@ impl Engine {
             self.watermark
                 .observe_lane(self.current.lane, received_at_max);
         }
+        let before = self.watermark.low();
         self.sweep_if_due(effects);
+        if let Some(at) = self.promise(before) {
+            effects.push(Effect::Promise { at });
+        }
         effects.extend(self.repair_request().map(Effect::Repair));
     }
 

@@ -1,7 +1,7 @@
 //! The rule engine's core: which windows are breached, and which escalations that makes.
 //!
-//! Pure: one [`Engine`] for one EVENTS partition takes events in the order of the log and yields
-//! [`Effect`]s. It never reads a clock, the log or a setting to decide about an event; the set of
+//! Pure: one [`Engine`] for one EVENTS or REKEYED partition takes events, or matches of them, in
+//! the order of the log and yields [`Effect`]s. It never reads a clock, the log or a setting to decide about an event; the set of
 //! escalation ids is a function of what was put in (SEMANTICS).
 //!
 //! # How a shell drives it
@@ -12,6 +12,8 @@
 //!   [`Engine::batch_start`], each record in order, [`Engine::batch_end`].
 //! - [`Effect::Repair`]: [`Engine::repair_begin`], ESCALATIONS, then every event read again through
 //!   [`Engine::repair_event`], then [`Engine::repair_end`], all before the next batch.
+//! - [`Engine::of_part`]: which share of the work it does. In REKEYED events come as matches,
+//!   through [`Engine::matched`] and [`Engine::repair_matched`].
 
 mod book;
 mod close;
@@ -24,6 +26,7 @@ mod escalate;
 mod generation;
 mod key;
 mod recent;
+mod rekey;
 mod repair;
 mod replay;
 mod spec;
@@ -34,6 +37,7 @@ pub use counters::{Counters, RuleCounters};
 pub use effect::{BatchHeader, Effect, EngineConfig, RECENT_LEN_MAX, RULE_PANICKED, RepairRequest};
 pub use engine::{Engine, Error};
 pub use generation::Contribution;
+pub use rekey::{Part, Rekeyed};
 pub use replay::{Replay, replay};
 pub use spec::{Matcher, RuleSpec};
 pub use state::{EngineState, STATE_VERSION};

@@ -122,7 +122,12 @@ impl Engine {
         }
     }
 
-    fn repair_match(&mut self, place: usize, event: &Event<'_>, effects: &mut Vec<Effect>) {
+    pub(crate) fn repair_match(
+        &mut self,
+        place: usize,
+        event: &Event<'_>,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(generation) = self.generations.get(place) else {
             return;
         };

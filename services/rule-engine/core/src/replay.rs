@@ -39,7 +39,11 @@ impl Replay {
         self.engine.batch_end(&mut self.effects);
         let escalations = self.effects.drain(..).filter_map(|effect| match effect {
             Effect::Escalate(escalation) => Some(*escalation),
-            Effect::BarrierOut { .. } | Effect::DeadLetter { .. } | Effect::Repair(_) => None,
+            Effect::Rekey(_)
+            | Effect::Promise { .. }
+            | Effect::BarrierOut { .. }
+            | Effect::DeadLetter { .. }
+            | Effect::Repair(_) => None,
         });
         escalations.collect()
     }

@@ -8,7 +8,7 @@ use crate::engine::Engine;
 impl Engine {
     /// Moves the watermark; sweeps where it passed a multiple of `sweep_every`.
     pub(crate) fn sweep_if_due(&mut self, effects: &mut Vec<Effect>) {
-        self.watermark.advance();
+        self.advance();
         let Some(low) = self.watermark.low() else {
             return;
         };

@@ -73,7 +73,11 @@ fn escalations(effects: Vec<Effect>) -> Vec<Escalation> {
         .into_iter()
         .map(|effect| match effect {
             Effect::Escalate(escalation) => *escalation,
-            Effect::DeadLetter { .. } | Effect::BarrierOut { .. } | Effect::Repair(_) => {
+            Effect::DeadLetter { .. }
+            | Effect::BarrierOut { .. }
+            | Effect::Rekey(_)
+            | Effect::Promise { .. }
+            | Effect::Repair(_) => {
                 panic!("{effect:?}")
             }
         })

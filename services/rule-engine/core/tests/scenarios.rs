@@ -220,7 +220,10 @@ impl Scenario {
                     self.engine.repair_end();
                     self.act(found);
                 }
-                Effect::BarrierOut { .. } | Effect::DeadLetter { .. } => panic!("{effect:?}"),
+                Effect::BarrierOut { .. }
+                | Effect::DeadLetter { .. }
+                | Effect::Rekey(_)
+                | Effect::Promise { .. } => panic!("{effect:?}"),
             }
         }
     }

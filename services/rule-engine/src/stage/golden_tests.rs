@@ -74,7 +74,13 @@ impl Part {
         for message in self.recording.messages(balefire_bus::topology::CONTROL) {
             control.take(message.sequence, &message.payload).unwrap();
         }
-        EngineStage::new(self.partition, self.topology.partitions, control).unwrap()
+        EngineStage::new(
+            balefire_rule_engine_core::Part::Events,
+            self.partition,
+            self.topology.partitions,
+            control,
+        )
+        .unwrap()
     }
 
     /// What the release wrote, by step.

@@ -87,6 +87,7 @@ impl Harness {
                     subject: topology.rekeyed_step(0, 0),
                 },
             ],
+            further_ticks: Vec::new(),
             owner_id: rand::random(),
         }
     }

@@ -130,15 +130,31 @@ pub struct Barrier {
     #[prost(sfixed64, tag = "2")]
     pub received_at_ns: i64,
 }
-/// The correlator's promise: it will emit nothing with a lower received_at (but for repairs).
+/// A promise: nothing with a lower received_at will be emitted (but for repairs). In EVENTS it is
+/// the correlator's, in REKEYED the rule engine's.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Watermark {
-    /// INTAKE partition.
+    /// Partition that promises: of INTAKE in EVENTS, of EVENTS in REKEYED.
     #[prost(uint32, tag = "1")]
     pub partition: u32,
     /// Lowest received_at it may still emit, nanoseconds UTC.
     #[prost(sfixed64, tag = "2")]
     pub received_at_ns: i64,
+}
+/// An event that a rule matched whose grouping does not contain the user. Lies in REKEYED, in the
+/// partition of (tenant, rule, key); the key is that of the event's fields.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Match {
+    /// The rule's UUID, 16 bytes. Set by the rule engine, always there.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub rule_id: ::prost::bytes::Bytes,
+    /// First control revision of the rule's generation that matched; with rule_id it names the
+    /// generation. 0: the first rule set of the log.
+    #[prost(uint64, tag = "2")]
+    pub generation: u64,
+    /// The event, with its own stamps. Always there.
+    #[prost(message, optional, tag = "3")]
+    pub event: ::core::option::Option<super::super::event::v1::Event>,
 }
 /// Sealed request and response of an event. Lies in EVIDENCE.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -227,7 +243,7 @@ pub struct Record {
     /// Which kind.
     #[prost(
         oneof = "record::Kind",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15"
     )]
     pub kind: ::core::option::Option<record::Kind>,
 }
@@ -278,6 +294,9 @@ pub mod record {
         /// DEADLETTERS.
         #[prost(message, tag = "14")]
         Resolution(super::super::super::deadletter::v1::Resolution),
+        /// REKEYED.
+        #[prost(message, tag = "15")]
+        Match(super::Match),
     }
 }
 /// One message of one stream: records of one tenant. At most 512 records or 256 KiB at the door,

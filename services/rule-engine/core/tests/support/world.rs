@@ -390,7 +390,10 @@ impl<'w> Owner<'w> {
                     self.repairs += 1;
                     self.repair(request.events_from, request.slots_from);
                 }
-                Effect::DeadLetter { .. } | Effect::BarrierOut { .. } => panic!("{effect:?}"),
+                Effect::DeadLetter { .. }
+                | Effect::BarrierOut { .. }
+                | Effect::Rekey(_)
+                | Effect::Promise { .. } => panic!("{effect:?}"),
             }
         }
     }
