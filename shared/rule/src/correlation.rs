@@ -12,7 +12,7 @@ use crate::diagnostic::{Code, Finding};
 use crate::extension::{Extension, seconds};
 use crate::field::readable;
 use crate::measure::{AtClose, Threshold};
-use crate::rule::{RuleKind, contains_user};
+use crate::rule::RuleKind;
 use crate::test::same;
 
 /// Correlation types that are carried out.
@@ -170,30 +170,10 @@ fn grouping(names: &[String]) -> Result<Vec<Field>, Vec<Finding>> {
         findings.push(refuse(message, "group by fewer fields"));
     }
     if findings.is_empty() {
-        findings.extend(elsewhere(&fields).map(|message| {
-            let help =
-                "group by user_id, alone or with other fields; keys without it come with re-keying";
-            refuse(message, help)
-        }));
-    }
-    if findings.is_empty() {
         Ok(fields)
     } else {
         Err(findings)
     }
-}
-
-/// Why a grouping cannot be evaluated yet: events lie in their user's partition, and a key without
-/// the user needs re-keying (SEMANTICS §9). This is the one place that says so.
-fn elsewhere(group_by: &[Field]) -> Option<String> {
-    if contains_user(group_by) {
-        return None;
-    }
-    let names: Vec<_> = group_by.iter().map(Field::name).collect();
-    Some(format!(
-        "grouping by {} is not carried out yet",
-        names.join(", ")
-    ))
 }
 
 fn window(rule: &CorrelationRule) -> Result<i64, Finding> {

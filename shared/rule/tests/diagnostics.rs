@@ -189,10 +189,9 @@ fn correlations_name_rules_that_are_there() {
 }
 
 #[test]
-fn groupings_name_the_user_and_at_most_four_fields() {
+fn groupings_name_one_to_four_fields_each_once() {
     for group in [
-        "group-by: [model]",
-        "group-by: [agent_id, labels.app]",
+        "group-by: [model, tool, model]",
         "group-by: [user_id, user_id]",
         "group-by: [user_id, model, tool, endpoint, src_ip]",
         "group-by: []",
@@ -205,7 +204,21 @@ fn groupings_name_the_user_and_at_most_four_fields() {
             "{group}"
         );
     }
+    for group in ["group-by: [assurance]", "group-by: [Agent-ID]"] {
+        assert_eq!(but("group-by", group).0, Code::Field, "{group}");
+    }
     assert_eq!(but("group-by", "group_by: [user_id]").0, Code::Unsupported);
+}
+
+#[test]
+fn what_a_rule_may_read_it_may_group_by() {
+    for group in ["model", "agent_id", "user_id, model", "src_ip, labels.app"] {
+        let text = format!(
+            "{HEAD}{BODY}---\ntitle: c\nid: 00000000-0000-4000-8000-000000000002\nname: c\nlevel: high\ncorrelation: {{type: event_count, rules: [r], group-by: [{group}], timespan: 5m, condition: {{gt: 1}}}}\n"
+        );
+        let files = [("f.yml".to_owned(), text)];
+        assert!(balefire_rule::RuleSet::parse(&files).is_ok(), "{group}");
+    }
 }
 
 #[test]

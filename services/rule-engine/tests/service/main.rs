@@ -7,4 +7,6 @@ mod live;
 #[cfg(test)]
 mod objects;
 #[cfg(test)]
+mod rekey;
+#[cfg(test)]
 mod world;

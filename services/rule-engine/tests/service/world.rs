@@ -177,10 +177,15 @@ impl World {
     }
 
     pub async fn engine(&self, store: bool) -> Engine {
+        self.engine_under(baseline_files(), store).await
+    }
+
+    /// The same with rules of its own.
+    pub async fn engine_under(&self, rules: Vec<(String, String)>, store: bool) -> Engine {
         let bus = self.bus(Role::RuleEngine).await;
         let shutdown = CancellationToken::new();
         let config = Config {
-            rules: Some(baseline_files()),
+            rules: Some(rules),
             state_dir: store.then(|| self.dir.path().join("state")),
             owner_id: [7; 16],
         };
