@@ -408,6 +408,16 @@ proptest! {
     }
 
     #[test]
+    fn where_nobody_is_late_nothing_is_read_again(seed in any::<u64>(), bits in 0u64..4) {
+        let (world, mut rng) = by_model(seed, bits);
+        let mut cluster = Cluster::new(&world, 4);
+        cluster.run(&mut rng, false);
+        prop_assert_eq!(cluster.repairs, 0, "each source's promise holds the watermark");
+        let moved = cluster.owners.iter().all(|owner| owner.engine.low_watermark().is_some());
+        prop_assert!(moved);
+    }
+
+    #[test]
     fn a_source_sends_the_same_from_a_snapshot(seed in any::<u64>(), bits in 0u64..256) {
         let (world, mut rng) = by_model(seed, bits);
         let (mut live, mut other) = (Cluster::new(&world, 1), Cluster::new(&world, 1));
