@@ -105,11 +105,6 @@ pub(crate) fn read(
     })
 }
 
-/// Whether the type is decided at close, and compared with a number that may be a fraction.
-pub(crate) fn is_fractional(kind: &str) -> bool {
-    matches!(kind, "value_avg" | "value_percentile")
-}
-
 fn refuse(message: impl Into<String>, help: impl Into<String>) -> Finding {
     Finding::new(Code::Threshold, PATH, message, help)
 }
@@ -176,7 +171,10 @@ struct Condition<'a> {
 
 impl<'a> Condition<'a> {
     fn read(kind: CorrelationType, written: Option<&'a Value>) -> Result<Self, Finding> {
-        let at_close = is_fractional(kind.as_str());
+        let at_close = matches!(
+            kind,
+            CorrelationType::ValueAvg | CorrelationType::ValuePercentile
+        );
         let help = if at_close {
             "write exactly one of gt, gte, lt, lte with a number"
         } else {

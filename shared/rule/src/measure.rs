@@ -3,6 +3,7 @@
 //! Knows no window: which values lie in one, and what they come to, is counted elsewhere.
 
 use balefire_event::digest::FieldHasher;
+use balefire_event::identity::canonical;
 use balefire_event::{Event, Field, Value};
 use smallvec::SmallVec;
 
@@ -110,17 +111,23 @@ impl CloseMeasure {
 
 impl Measured {
     /// The field's canonical value as 64 bits; of an identity its reference. A list or an object
-    /// is no one value.
+    /// is no one value. Whether a value was written as text or as a number makes no difference.
     pub(crate) fn distinct(event: &Event<'_>, field: &Field) -> Self {
-        if !matches!(field, Field::Identity(_)) && scalar(event, field).is_none() {
-            return Self::Nothing;
+        if let Field::Identity(kind) = field {
+            let identity = event.identity(*kind);
+            return identity.map_or(Self::Nothing, |one| digest(&one.subject_ref.0));
         }
-        let Some(part) = event.key_part(field) else {
-            return Self::Nothing;
+        let text = match scalar(event, field) {
+            None => return Self::Nothing,
+            Some(Value::Text(text)) => return digest(canonical(text).as_bytes()),
+            Some(Value::Json(json)) => {
+                serde_json::from_str::<String>(json).unwrap_or_else(|_| json.trim().to_owned())
+            }
+            Some(Value::Whole(whole)) => whole.to_string(),
+            Some(Value::Number(number)) => number.to_string(),
+            Some(Value::Flag(flag)) => flag.to_string(),
         };
-        let mut hasher = FieldHasher::new("balefire distinct value v1");
-        let [a, b, c, d, e, f, g, h, ..] = hasher.field(&part.canonical).digest();
-        Self::Value(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
+        digest(canonical(&text).as_bytes())
     }
 
     /// A whole number of at least 0.
@@ -142,6 +149,12 @@ impl Measured {
     }
 }
 
+fn digest(canonical: &[u8]) -> Measured {
+    let mut hasher = FieldHasher::new("balefire distinct value v1");
+    let [a, b, c, d, e, f, g, h, ..] = hasher.field(canonical).digest();
+    Measured::Value(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
+}
+
 fn value(number: Option<i128>) -> Measured {
     let value = number.and_then(|number| u64::try_from(number).ok());
     value.map_or(Measured::Nothing, Measured::Value)
@@ -157,7 +170,7 @@ fn rounded(real: f64) -> Option<i128> {
     (0.0..LIMIT).contains(&real).then(|| real.round() as i128)
 }
 
-/// The text of a field that says one thing: no empty text, null, list or object.
+/// The value of a field that says one thing: no empty text, null, list or object.
 fn scalar<'e>(event: &'e Event<'_>, field: &Field) -> Option<Value<'e>> {
     let value = event.get(field)?;
     let said = match &value {

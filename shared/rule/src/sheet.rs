@@ -8,7 +8,6 @@ use balefire_event::{Field, IdentityKind, RuleId, Severity};
 use rsigma_parser::{CorrelationRule, Level, SigmaRule, parse_sigma_yaml};
 use yaml_serde::{Mapping, Value};
 
-use crate::condition::is_fractional;
 use crate::correlation;
 use crate::detection;
 use crate::diagnostic::{Code, Finding};
@@ -153,15 +152,11 @@ fn parsed(document: &Document) -> Result<Sigma, Vec<Finding>> {
     }
 }
 
-/// The document as the parser takes it: it refuses fractions in a condition, which is read from
-/// the YAML itself.
+/// The document as the parser takes it: it refuses fractions in the condition of a correlation,
+/// which is read from the YAML itself.
 fn parsable(document: &Document) -> Result<Cow<'_, str>, String> {
     let correlation = document.value.get("correlation");
-    let kind = correlation
-        .and_then(|c| c.get("type"))
-        .and_then(Value::as_str);
-    let condition = correlation.and_then(|c| c.get("condition"));
-    if !kind.is_some_and(is_fractional) || condition.is_none() {
+    if correlation.and_then(|c| c.get("condition")).is_none() {
         return Ok(Cow::Borrowed(&document.text));
     }
     let mut value = document.value.clone();
