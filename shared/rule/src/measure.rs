@@ -110,6 +110,18 @@ impl CloseMeasure {
 }
 
 impl Measured {
+    /// One number for each entry that it makes in the window; none where it cannot be measured.
+    pub fn values(&self) -> impl Iterator<Item = u64> + '_ {
+        let (value, steps): (_, &[u8]) = match self {
+            Self::Nothing => (None, &[]),
+            Self::Value(value) => (Some(*value), &[]),
+            Self::Steps(steps) => (None, steps),
+        };
+        value
+            .into_iter()
+            .chain(steps.iter().map(|step| u64::from(*step)))
+    }
+
     /// The field's canonical value as 64 bits; of an identity its reference. A list or an object
     /// is no one value. Whether a value was written as text or as a number makes no difference.
     pub(crate) fn distinct(event: &Event<'_>, field: &Field) -> Self {

@@ -31,7 +31,7 @@ pub struct Counters {
 pub struct RuleCounters {
     /// Records it matched (once for each of its generations).
     pub matched: u64,
-    /// Of those, without a field of its grouping.
+    /// Of those, without a field of its grouping, or without what it measures.
     pub ungrouped: u64,
 }
 

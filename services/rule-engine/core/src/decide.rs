@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use balefire_event::{Event, Field, Lane, Timing};
+use balefire_rule::Measured;
 use balefire_stream::Entry;
 
 use crate::effect::{Effect, RULE_PANICKED};
@@ -135,6 +136,12 @@ impl Engine {
             return;
         };
         let contribution = generation.contribution(event);
+        let measured = generation.spec().matcher.measured(event);
+        if measured == Measured::Nothing {
+            let rule = generation.spec().id;
+            self.counters.rule(rule).ungrouped += 1;
+            return;
+        }
         let may_breach = generation.covers(event.control_revision);
         let Some(counting) = generation.counting.as_mut() else {
             return;
@@ -148,18 +155,22 @@ impl Engine {
             let book = self.books.get(counting.book);
             let emitted = |slot| book.is_some_and(|book| book.contains(&tenant, key, slot));
             let entry = Entry::new(event.t, event.dedup_id, may_breach, contribution);
-            found = counting.keys.with(&tenant, key, |window| {
-                let breaches = window.insert(&window_spec, entry, emitted);
-                let found = Found::all(window, &window_spec, &breaches);
-                let slot = window_spec.slot_of(event.t);
-                let mut now_emitted = false;
-                for breach in breaches.iter().filter(|_| !straggler) {
-                    window.trim(&window_spec, breach.at, true);
-                    now_emitted |= breach.slot == slot;
-                }
-                window.trim(&window_spec, event.t, now_emitted || emitted(slot));
-                found
-            });
+            let slot = window_spec.slot_of(event.t);
+            let mut now_emitted = false;
+            for value in measured.values() {
+                let entry = entry.clone().with_value(value);
+                found.extend(counting.keys.with(&tenant, key, |window| {
+                    let breaches = window.insert(&window_spec, entry, emitted);
+                    let found = Found::all(window, &window_spec, &breaches);
+                    for breach in breaches.iter().filter(|_| !straggler) {
+                        window.trim(&window_spec, breach.at, true);
+                        now_emitted |= breach.slot == slot;
+                    }
+                    window.trim(&window_spec, event.t, now_emitted || emitted(slot));
+                    found
+                }));
+            }
+            found.sort_by_key(|found| found.breach.slot);
         }
         if straggler {
             // What it breaches is found again by the repair, which knows the slots around it.

@@ -29,7 +29,7 @@ pub enum Error {
         source: balefire_stream::Error,
     },
     /// A rule that measures what this engine does not yet.
-    #[error("carry out rule {rule}: its measure is not carried out yet")]
+    #[error("carry out rule {rule}: what is decided at close is not carried out yet")]
     Measure {
         /// Its name.
         rule: String,

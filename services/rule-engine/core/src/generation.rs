@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use balefire_event::{Assurance, Event, Field, Timestamp};
 use balefire_rule::{Measure, RuleKind};
-use balefire_stream::{Payload, Window, WindowSpec};
+use balefire_stream::{Condition, Payload, Window, WindowSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Error;
@@ -192,16 +192,36 @@ pub(crate) fn generations(sets: &[(u64, Vec<RuleSpec>)]) -> Vec<Generation> {
 pub(crate) fn window_of(spec: &RuleSpec) -> Result<Option<(WindowSpec, Vec<Field>)>, Error> {
     match &spec.kind {
         RuleKind::Single => Ok(None),
-        RuleKind::Threshold(threshold) if threshold.measure == Measure::Events => {
-            let window = WindowSpec::new(threshold.n, threshold.window, threshold.rearm);
+        RuleKind::Threshold(threshold) => {
+            let condition = condition_of(&threshold.measure, threshold.n);
+            let window = WindowSpec::with(condition, threshold.window, threshold.rearm);
             let window = window.map_err(|source| Error::Rule {
                 rule: spec.name.clone(),
                 source,
             })?;
             Ok(Some((window, threshold.group_by.clone())))
         }
-        RuleKind::Threshold(_) | RuleKind::AtClose(_) => Err(Error::Measure {
+        RuleKind::AtClose(_) => Err(Error::Measure {
             rule: spec.name.clone(),
         }),
+    }
+}
+
+/// What must hold within W.
+fn condition_of(measure: &Measure, n: u64) -> Condition {
+    // More steps than a byte holds are refused by the window.
+    let byte = |steps: usize| u8::try_from(steps).unwrap_or(u8::MAX);
+    match measure {
+        Measure::Events => Condition::Count(n),
+        Measure::Distinct(_) => Condition::Distinct(n),
+        Measure::Sum(_) => Condition::Sum(n),
+        Measure::Sequence {
+            steps,
+            ordered: false,
+        } => Condition::Unordered(byte(*steps)),
+        Measure::Sequence {
+            steps,
+            ordered: true,
+        } => Condition::Ordered(byte(*steps)),
     }
 }

@@ -158,21 +158,27 @@ impl Engine {
         }
         let may_breach = generation.covers(event.control_revision);
         let contribution = generation.contribution(event);
+        let measured = matcher.measured(event);
         let entry = Entry::new(event.t, event.dedup_id, may_breach, contribution);
         let book = self.books.get(counting.book);
         let emitted = |slot| book.is_some_and(|book| book.contains(&open_key.1, &open_key.2, slot));
-        let mut breaches = open.window.insert(&spec, entry, emitted);
         // A straggler changes nothing before itself, and slots that ended before it are not loaded.
         let first_slot = spec.slot_of(open.pending.first);
-        breaches.retain(|breach| breach.slot >= first_slot);
-        let found = Found::all(&open.window, &spec, &breaches);
-        for breach in &breaches {
-            open.window.trim(&spec, breach.at, true);
-        }
         let slot = spec.slot_of(event.t);
-        let now_emitted = breaches.iter().any(|breach| breach.slot == slot);
-        open.window
-            .trim(&spec, event.t, now_emitted || emitted(slot));
+        let (mut found, mut now_emitted) = (Vec::new(), false);
+        for value in measured.values() {
+            let entry = entry.clone().with_value(value);
+            let mut breaches = open.window.insert(&spec, entry, emitted);
+            breaches.retain(|breach| breach.slot >= first_slot);
+            found.extend(Found::all(&open.window, &spec, &breaches));
+            for breach in &breaches {
+                open.window.trim(&spec, breach.at, true);
+                now_emitted |= breach.slot == slot;
+            }
+            open.window
+                .trim(&spec, event.t, now_emitted || emitted(slot));
+        }
+        found.sort_by_key(|found| found.breach.slot);
         if !found.is_empty() {
             let straggler = open.pending.straggler.clone();
             self.emit(place, &open_key.2, &straggler, &found, effects);

@@ -7,7 +7,7 @@ use balefire_event::digest::FieldHasher;
 use balefire_event::{
     Assurance, Category, Digest, Event, Field, IdentityKind, RecommendedAction, RuleId, Severity,
 };
-use balefire_rule::{Rule, RuleKind, RuleSet};
+use balefire_rule::{Measured, Rule, RuleKind, RuleSet};
 
 /// Decides which events a rule looks for. Must answer alike for the same event, always.
 pub trait Matcher: Send + Sync {
@@ -15,6 +15,10 @@ pub trait Matcher: Send + Sync {
     fn matches(&self, event: &Event<'_>) -> bool;
     /// Whether it reads the field.
     fn reads(&self, field: &Field) -> bool;
+    /// What a matching event adds to the window; by default that it was there.
+    fn measured(&self, _event: &Event<'_>) -> Measured {
+        Measured::Value(0)
+    }
 }
 
 impl Matcher for Rule {
@@ -23,6 +27,9 @@ impl Matcher for Rule {
     }
     fn reads(&self, field: &Field) -> bool {
         Self::reads(self, field)
+    }
+    fn measured(&self, event: &Event<'_>) -> Measured {
+        Self::measured(self, event)
     }
 }
 
