@@ -34,6 +34,7 @@ bins: ## the binaries with debug checks
 e2e: bins ## the whole way, as users run it
 	deploy/tools/with-nats.sh "$$(deploy/tools/venv.sh e2e deploy/e2e/requirements.txt)/python" deploy/e2e/run.py --binary $(TESTED)
 	deploy/tools/with-nats.sh "$$(deploy/tools/venv.sh e2e deploy/e2e/requirements.txt)/python" deploy/e2e/faults.py --binary $(TESTED)
+	"$$(deploy/tools/venv.sh e2e deploy/e2e/requirements.txt)/python" deploy/e2e/sql_oracle.py --binary $(TESTED)
 
 SEEDS ?= 20000
 SEED0 ?= 0
