@@ -2,13 +2,14 @@
 //!
 //! Identity fields (user_id, src_ip, correlation keys …) are who an event belongs to and stay.
 //! Names of things (model, tool, verdict, policy, endpoint) lose secrets and e-mail addresses;
-//! free text (reason, labels, every string of an unknown field) loses cards, phone numbers and IP
-//! addresses too. JSON numbers stay. Redacting twice is redacting once, and what holds nothing of
+//! free text (reason, labels, every string of an unknown field) loses cards, bank accounts, US social
+//! security numbers, phone numbers and IP addresses too. JSON numbers stay. Redacting twice is redacting once, and what holds nothing of
 //! this kind is not copied.
 
 mod card;
 mod event;
 mod ip;
+mod number;
 mod pattern;
 mod sign;
 
@@ -22,6 +23,10 @@ pub const EMAIL: &str = "[EMAIL]";
 pub const CARD: &str = "[CC]";
 /// Stands for a phone number.
 pub const PHONE: &str = "[PHONE]";
+/// Stands for a US social security number.
+pub const SSN: &str = "[SSN]";
+/// Stands for a bank account's international number.
+pub const IBAN: &str = "[IBAN]";
 /// Stands for an IP address.
 pub const IP: &str = "[IP]";
 /// Stands for a key, a token or a private key.
@@ -68,6 +73,10 @@ fn round(text: &str, depth: Depth) -> Option<String> {
         edit.apply(pattern::emails);
     }
     if depth == Depth::Text {
+        if signs.phone {
+            edit.apply(number::ibans);
+            edit.apply(number::ssns);
+        }
         if signs.card {
             edit.apply(card::cards);
         }
