@@ -9,7 +9,7 @@ use balefire_event::{
 };
 
 use crate::log::{Rec, StreamId};
-use crate::rules::{Counted, Plain};
+use crate::rules::{Counted, Looked, Plain};
 use crate::world::{START, UNIT, World};
 
 /// An event as it counts for somebody.
@@ -94,8 +94,28 @@ fn single(rule: RuleId, pair: &Pair) -> EscalationId {
     EscalationId::single(pair.tenant, &rule, &pair.dedup_id)
 }
 
-/// Per (tenant, user): entries, and whether each may breach.
-type Keyed = BTreeMap<(&'static str, SubjectRef), BTreeMap<(i64, DedupId), bool>>;
+/// Per (tenant, user): entries with their values, and whether each may breach.
+type Keyed = BTreeMap<(&'static str, SubjectRef), BTreeMap<(i64, DedupId, u64), bool>>;
+
+/// Whether the entries of a window, by time and value, are what is looked for.
+fn breaches(counted: Counted, inside: &[(i64, u64)]) -> bool {
+    let values = || inside.iter().map(|(_, value)| *value);
+    let times = |step| {
+        inside
+            .iter()
+            .filter(move |(_, v)| *v == step)
+            .map(|(t, _)| *t)
+    };
+    match counted.what {
+        Looked::Events => inside.len() as u64 > counted.n,
+        Looked::Distinct | Looked::Models => {
+            values().collect::<BTreeSet<u64>>().len() as u64 > counted.n
+        }
+        Looked::Sum => values().sum::<u64>() > counted.n,
+        Looked::Unordered => times(0).next().is_some() && times(1).next().is_some(),
+        Looked::Ordered => times(0).any(|first| times(1).any(|second| first <= second)),
+    }
+}
 
 fn windows(
     world: &World,
@@ -108,16 +128,20 @@ fn windows(
     let mut keys = Keyed::new();
     for pair in pairs.iter().filter(|pair| pair.on_time) {
         let Some(user) = pair.user else { continue };
+        let Some(value) = counted.what.value(pair.dedup_id.0[0], &pair.model) else {
+            continue;
+        };
         let entries = keys.entry((pair.tenant, user)).or_default();
-        let may = entries.entry((pair.t, pair.dedup_id)).or_default();
+        let may = entries.entry((pair.t, pair.dedup_id, value)).or_default();
         *may |= valid.contains(&pair.revision);
     }
     for ((tenant, user), entries) in &keys {
-        for ((t, _), may) in entries {
+        for ((t, ..), may) in entries {
             let inside = entries
                 .keys()
-                .filter(|(u, _)| t - counted.window <= *u && u <= t);
-            if !may || inside.count() as u64 <= counted.n {
+                .filter(|(u, ..)| t - counted.window <= *u && u <= t);
+            let inside: Vec<(i64, u64)> = inside.map(|(u, _, value)| (*u, *value)).collect();
+            if !may || !breaches(counted, &inside) {
                 continue;
             }
             let start = t - t.rem_euclid(counted.rearm);

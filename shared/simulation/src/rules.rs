@@ -4,15 +4,58 @@ use std::sync::Arc;
 
 use balefire_event::digest::FieldHasher;
 use balefire_event::{Category, Digest, Event, Field, IdentityKind, RuleId, Severity};
-use balefire_rule::{Measure, RuleKind, Threshold};
+use balefire_rule::{Measure, Measured, RuleKind, Threshold};
 use balefire_rule_engine_core::{Matcher, RuleSpec};
 
 use crate::rng::Rng;
 use crate::world::UNIT;
 
-/// N, W and R; nanoseconds.
+/// What of an event a window looks at. Events are told apart by the number in their id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Looked {
+    /// That it is there.
+    Events,
+    /// Its number modulo 3.
+    Distinct,
+    /// Its model, which an identity may fill.
+    Models,
+    /// Its number modulo 4.
+    Sum,
+    /// Two steps: numbers that leave 0 and 1 when divided by 3.
+    Unordered,
+    Ordered,
+}
+
+impl Looked {
+    /// `None`: the event enters no window.
+    pub(crate) fn value(self, number: u8, model: &str) -> Option<u64> {
+        match self {
+            Self::Events => Some(0),
+            Self::Distinct => Some(u64::from(number % 3)),
+            Self::Models => model.bytes().next().map(u64::from),
+            Self::Sum => Some(u64::from(number % 4)),
+            Self::Unordered | Self::Ordered => (number % 3 < 2).then_some(u64::from(number % 3)),
+        }
+    }
+
+    fn measure(self) -> Measure {
+        match self {
+            Self::Events => Measure::Events,
+            Self::Distinct => Measure::Distinct(Field::EventId),
+            Self::Models => Measure::Distinct(Field::Model),
+            Self::Sum => Measure::Sum(Field::EventId),
+            Self::Unordered | Self::Ordered => Measure::Sequence {
+                steps: 2,
+                ordered: self == Self::Ordered,
+            },
+        }
+    }
+}
+
+/// What is counted, N, W and R; nanoseconds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Counted {
+    pub(crate) what: Looked,
     pub(crate) n: u64,
     pub(crate) window: i64,
     pub(crate) rearm: i64,
@@ -34,7 +77,21 @@ impl Matcher for Plain {
             && self.model.is_none_or(|model| event.model == model)
     }
     fn reads(&self, field: &Field) -> bool {
-        *field == Field::Category || (*field == Field::parse("model") && self.model.is_some())
+        let counts = self
+            .counted
+            .is_some_and(|counted| counted.what == Looked::Models);
+        *field == Field::Category || (*field == Field::Model && (self.model.is_some() || counts))
+    }
+    fn measured(&self, event: &Event<'_>) -> Measured {
+        let counted = self.counted.map(|counted| counted.what);
+        let value = counted.and_then(|what| what.value(event.dedup_id.0[0], &event.model));
+        match counted {
+            Some(Looked::Unordered | Looked::Ordered) => {
+                let step = value.and_then(|value| u8::try_from(value).ok());
+                Measured::Steps(step.into_iter().collect())
+            }
+            Some(_) | None => value.map_or(Measured::Nothing, Measured::Value),
+        }
     }
 }
 
@@ -44,7 +101,7 @@ impl Plain {
         let kind = match self.counted {
             None => RuleKind::Single,
             Some(counted) => RuleKind::Threshold(Threshold {
-                measure: Measure::Events,
+                measure: counted.what.measure(),
                 n: counted.n,
                 window: counted.window,
                 rearm: counted.rearm,
@@ -58,6 +115,7 @@ impl Plain {
         hasher.field(self.model.unwrap_or_default().as_bytes());
         if let Some(counted) = self.counted {
             hasher
+                .field(format!("{:?}", counted.what).as_bytes())
                 .number(i64::try_from(counted.n).unwrap_or(i64::MAX))
                 .number(counted.window)
                 .number(counted.rearm);
@@ -83,7 +141,18 @@ impl Plain {
 fn counted(rng: &mut Rng) -> Counted {
     let window = rng.between(1, 8) * UNIT;
     let rearm = rng.pick(&[1, 2, 3, 12, 20]) * UNIT;
+    let what = rng.pick(&[
+        Looked::Events,
+        Looked::Events,
+        Looked::Events,
+        Looked::Distinct,
+        Looked::Models,
+        Looked::Sum,
+        Looked::Unordered,
+        Looked::Ordered,
+    ]);
     Counted {
+        what,
         n: rng.pick(&[0, 1, 1, 2, 2, 3]),
         window,
         rearm: if rng.chance(40) { window } else { rearm },

@@ -5,7 +5,7 @@ use balefire_simulation::{Outcome, SABOTAGE, caught, run};
 /// Seeds of a run of the tests.
 const SEEDS: u64 = 300;
 /// Seeds within which every deliberate fault must show itself.
-const SABOTAGE_SEEDS: u64 = 1000;
+const SABOTAGE_SEEDS: u64 = 2000;
 
 #[test]
 fn what_is_escalated_is_what_the_log_defines() {

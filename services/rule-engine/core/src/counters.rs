@@ -22,6 +22,8 @@ pub struct Counters {
     pub stragglers: u64,
     /// Matchers that panicked.
     pub panics: u64,
+    /// Entries that a limit of their window cost: what is not escalated for it is not exact.
+    pub over_limit: u64,
     /// By rule.
     pub rules: BTreeMap<RuleId, RuleCounters>,
 }
@@ -33,6 +35,8 @@ pub struct RuleCounters {
     pub matched: u64,
     /// Of those, without a field of its grouping, or without what it measures.
     pub ungrouped: u64,
+    /// Of those, without a value that the rule could measure.
+    pub unmeasured: u64,
 }
 
 impl Counters {

@@ -136,10 +136,10 @@ impl Engine {
             return;
         };
         let contribution = generation.contribution(event);
-        let measured = generation.spec().matcher.measured(event);
+        let measured = generation.spec().measured(event);
         if measured == Measured::Nothing {
             let rule = generation.spec().id;
-            self.counters.rule(rule).ungrouped += 1;
+            self.counters.rule(rule).unmeasured += 1;
             return;
         }
         let may_breach = generation.covers(event.control_revision);
@@ -156,21 +156,22 @@ impl Engine {
             let emitted = |slot| book.is_some_and(|book| book.contains(&tenant, key, slot));
             let entry = Entry::new(event.t, event.dedup_id, may_breach, contribution);
             let slot = window_spec.slot_of(event.t);
-            let mut now_emitted = false;
+            let (mut now_emitted, mut lost) = (false, 0);
             for value in measured.values() {
                 let entry = entry.clone().with_value(value);
                 found.extend(counting.keys.with(&tenant, key, |window| {
                     let breaches = window.insert(&window_spec, entry, emitted);
                     let found = Found::all(window, &window_spec, &breaches);
                     for breach in breaches.iter().filter(|_| !straggler) {
-                        window.trim(&window_spec, breach.at, true);
+                        lost += window.trim(&window_spec, breach.at, true);
                         now_emitted |= breach.slot == slot;
                     }
-                    window.trim(&window_spec, event.t, now_emitted || emitted(slot));
+                    lost += window.trim(&window_spec, event.t, now_emitted || emitted(slot));
                     found
                 }));
             }
             found.sort_by_key(|found| found.breach.slot);
+            self.counters.over_limit += lost as u64;
         }
         if straggler {
             // What it breaches is found again by the repair, which knows the slots around it.

@@ -158,7 +158,7 @@ impl Engine {
         }
         let may_breach = generation.covers(event.control_revision);
         let contribution = generation.contribution(event);
-        let measured = matcher.measured(event);
+        let measured = generation.spec().measured(event);
         let entry = Entry::new(event.t, event.dedup_id, may_breach, contribution);
         let book = self.books.get(counting.book);
         let emitted = |slot| book.is_some_and(|book| book.contains(&open_key.1, &open_key.2, slot));

@@ -1,6 +1,7 @@
 //! [`RuleSpec`]: what the engine needs to know of a rule, apart from how rules are written.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use balefire_event::digest::FieldHasher;
@@ -99,6 +100,12 @@ impl RuleSpec {
             signature: signature(rule),
             matcher: Arc::new(rule.clone()),
         }
+    }
+
+    /// What a matching event adds to the window. A rule that panics on it adds nothing.
+    pub(crate) fn measured(&self, event: &Event<'_>) -> Measured {
+        let measured = AssertUnwindSafe(|| self.matcher.measured(event));
+        catch_unwind(measured).unwrap_or(Measured::Nothing)
     }
 
     /// The weakest assurance among the identities that the key or a recommended action names.

@@ -15,7 +15,7 @@ use crate::generation::Contribution;
 use crate::recent::Recent;
 
 /// Version of [`EngineState`]. Another one is not read: the state is built from the log.
-pub const STATE_VERSION: u32 = 3;
+pub const STATE_VERSION: u32 = 5;
 
 /// A snapshot of an engine between two batches.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
