@@ -30,6 +30,8 @@ use crate::outcome::{Outcome, Refusal};
 pub fn routes(http: Http, letters: Arc<Letters>) -> Router {
     Router::new()
         .route("/v1/sources/{source}", post(sources).options(handshake))
+        // Where OPA sends its decision logs to unless told otherwise.
+        .route("/v1/sources/{source}/logs", post(sources))
         .route("/v1/cloudevents", post(events).options(handshake))
         .route("/v1/traces", post(otlp::traces))
         .route("/v1/logs", post(otlp::logs))

@@ -100,6 +100,10 @@ async fn one_source_takes_its_own_shape_and_a_bomb_takes_nothing() {
     assert_eq!(post(&harness, "/v1/sources/opa", json, bomb).await.0, 200);
     assert!(harness.events().await.is_empty());
     assert_eq!(harness.messages("DEADLETTERS").await.len(), 2);
+    let body = opa("1").to_string().into_bytes();
+    let path = "/v1/sources/opa/logs";
+    assert_eq!(post(&harness, path, json, body).await.0, 200);
+    assert_eq!(harness.events().await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
