@@ -54,6 +54,8 @@ pub enum Fault {
     AmendmentDropped,
     /// A barrier comes out without waiting for what is being joined.
     BarrierNotAwaited,
+    /// A new owner does not read which slots were closed.
+    ClosedNotLoaded,
 }
 
 /// A fault, its name on the command line, and the promise that it breaks.
@@ -76,7 +78,7 @@ const fn row(fault: Fault, name: &'static str, breaks: &'static str) -> Sabotage
 }
 
 /// Every fault.
-pub const SABOTAGE: [Sabotage; 25] = [
+pub const SABOTAGE: [Sabotage; 26] = [
     row(Fault::NoDedupe, "no-dedupe", "2: a copy adds nothing"),
     row(
         Fault::SlotByArrival,
@@ -193,5 +195,10 @@ pub const SABOTAGE: [Sabotage; 25] = [
         Fault::BarrierNotAwaited,
         "barrier-not-awaited",
         "a barrier comes behind all that was accepted",
+    ),
+    row(
+        Fault::ClosedNotLoaded,
+        "closed-not-loaded",
+        "5: a slot is closed once",
     ),
 ];

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use balefire_correlator_core as join;
-use balefire_event::{CorrelationKey, DedupId, Lane, SubjectRef, Timestamp};
+use balefire_event::{CorrelationKey, DedupId, EscalationKind, Lane, SubjectRef, Timestamp};
 use balefire_rule_engine_core::{self as rule, BatchHeader, Engine, EngineState};
 use balefire_stream::Source;
 
@@ -274,9 +274,12 @@ impl<'w> Stage<'w> {
     }
 
     pub(crate) fn load(&mut self, batch: &Batch) {
+        let forgets = self.fault == Some(Fault::ClosedNotLoaded);
         if let Core::Engine(engine) = &mut self.core {
             for record in &batch.records {
-                if let Rec::Escalation(escalation) = record {
+                if let Rec::Escalation(escalation) = record
+                    && !(forgets && escalation.kind == EscalationKind::Closed)
+                {
                     engine.load_escalation(escalation);
                 }
             }
