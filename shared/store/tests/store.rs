@@ -159,6 +159,8 @@ enum Damage {
     Flip,
     Delete,
     Empty,
+    HalfWritten,
+    Doubled,
 }
 
 fn damage(file: &Path, how: &Damage, at: usize) {
@@ -167,6 +169,9 @@ fn damage(file: &Path, how: &Damage, at: usize) {
         Damage::Delete => return std::fs::remove_file(file).unwrap(),
         Damage::Empty => bytes.clear(),
         Damage::Truncate => bytes.truncate(at),
+        // The length was recorded, the data never came.
+        Damage::HalfWritten => bytes.iter_mut().skip(at).for_each(|byte| *byte = 0),
+        Damage::Doubled => bytes.extend_from_within(at..),
         Damage::Flip => {
             for byte in bytes.iter_mut().skip(at).take(64) {
                 *byte ^= 0x55;
@@ -175,6 +180,9 @@ fn damage(file: &Path, how: &Damage, at: usize) {
     }
     std::fs::write(file, bytes).unwrap();
 }
+
+/// Places in each file at which it is damaged.
+const PARTS: usize = 8;
 
 /// Whatever happens to the files: the bytes that went in, an earlier whole checkpoint, or none.
 #[tokio::test]
@@ -200,13 +208,15 @@ async fn damage_never_gives_wrong_bytes() {
             Damage::Flip,
             Damage::Delete,
             Damage::Empty,
+            Damage::HalfWritten,
+            Damage::Doubled,
         ] {
-            for part in 0..4 {
+            for part in 0..PARTS {
                 trial += 1;
                 let dir = root.path().join(format!("trial-{trial}"));
                 copy(&whole, &dir);
                 let hit = dir.join(file.strip_prefix(&whole).unwrap());
-                damage(&hit, &how, size * part / 4);
+                damage(&hit, &how, size * part / PARTS);
                 let store = Store::open(&dir, options()).await.unwrap();
                 match store.load("a").await {
                     Ok(Some(found)) => assert!(valid.contains(&found), "{}", hit.display()),
@@ -227,4 +237,5 @@ async fn damage_never_gives_wrong_bytes() {
         }
     }
     assert!(lost > 0, "no damage was ever noticed: {trial} trials");
+    assert!(trial >= 120, "{trial} trials");
 }
