@@ -7,6 +7,8 @@ use async_nats::connection::State;
 use async_nats::jetstream::{self, Context};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
 use balefire_event::Timestamp;
+use bytes::Bytes;
+use futures::StreamExt as _;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
@@ -267,6 +269,37 @@ impl Bus {
                 doing: doing(),
                 reason: error.to_string(),
             }),
+        }
+    }
+
+    /// One request with any number of answers, ended by a status.
+    pub(crate) async fn ask_many(
+        &self,
+        subject: String,
+        payload: Bytes,
+    ) -> Result<Vec<async_nats::Message>, Error> {
+        let doing = format!("asking {subject}");
+        let failed = |reason: String| Error::unavailable(doing.clone(), reason);
+        let exchange = async {
+            let inbox = self.client.new_inbox();
+            let subscribed = self.client.subscribe(inbox.clone()).await;
+            let mut answers = subscribed.map_err(|e| failed(e.to_string()))?;
+            let asked = self.client.publish_with_reply(subject, inbox, payload);
+            asked.await.map_err(|e| failed(e.to_string()))?;
+            let mut found = Vec::new();
+            while let Some(answer) = answers.next().await {
+                match answer.status.map(|status| status.as_u16()) {
+                    None => found.push(answer),
+                    // The end, or nothing at all.
+                    Some(204 | 404) => return Ok(found),
+                    Some(code) => return Err(failed(format!("status {code}"))),
+                }
+            }
+            Err(failed("the connection was closed".into()))
+        };
+        match tokio::time::timeout(ACK_TIMEOUT, exchange).await {
+            Ok(answers) => answers,
+            Err(_) => Err(failed("no answer in time".into())),
         }
     }
 

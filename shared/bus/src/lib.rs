@@ -12,6 +12,7 @@
 //! - [`commit`]: group commit, the hot path of ingest
 //! - [`reader`]: the lanes of a partition, urgent first, with a minimum share
 //! - [`step`]: fenced publishes of stateful stages
+//! - [`lease`]: which process owns which partition
 //! - [`log`]: the low-rate logs
 //! - [`deadletter`]: what cannot go on
 
@@ -21,6 +22,7 @@ pub mod credential;
 pub mod deadletter;
 pub mod error;
 mod http;
+pub mod lease;
 pub mod lock;
 pub mod log;
 pub mod message;
@@ -38,6 +40,7 @@ pub use connection::Bus;
 pub use credential::{Credential, Credentials, Role};
 pub use deadletter::DeadLetters;
 pub use error::Error;
+pub use lease::{InstanceId, Leases, Tenure};
 pub use lock::DirLock;
 pub use log::{Log, Tail};
 pub use message::{Message, Place, StreamInfo};

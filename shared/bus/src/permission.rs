@@ -11,6 +11,7 @@
 //! owner notices at its next step. Accounts of their own with service imports would close it.
 
 use crate::credential::Role;
+use crate::lease;
 use crate::topology::{self, Topology};
 
 /// The subjects a role may publish and subscribe on; everything else is refused.
@@ -39,6 +40,7 @@ impl Permissions {
             ]);
         }
         publish.extend(writes(role, topology));
+        publish.extend(leases(role, topology));
         Self {
             publish,
             subscribe: vec![format!("{}.>", role.inbox_prefix())],
@@ -78,6 +80,18 @@ fn reads(role: Role, topology: &Topology) -> Vec<String> {
         .map(|stream| stream.name)
         .filter(|name| wanted.iter().any(|start| name.starts_with(start)))
         .collect()
+}
+
+/// Owners keep the leases of their own stage; the door and operators look at them.
+fn leases(role: Role, topology: &Topology) -> Vec<String> {
+    match role {
+        Role::Provisioner => Vec::new(),
+        Role::Ingest | Role::Operator => vec![lease::permission_read()],
+        Role::Correlator | Role::RuleEngine | Role::Notifier => vec![
+            lease::permission_read(),
+            lease::permission_write(topology.generation, role.as_str()),
+        ],
+    }
 }
 
 /// What a role publishes, beside requests.

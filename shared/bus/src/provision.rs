@@ -13,6 +13,7 @@ use futures::{StreamExt, TryStreamExt};
 use crate::connection::{Bus, MAX_PAYLOAD_MIN};
 use crate::error::Error;
 use crate::http;
+use crate::lease;
 use crate::topology::{CONTROL, Retention, StreamSpec, Topology};
 
 /// A stream remembers message ids for this long.
@@ -117,23 +118,27 @@ pub async fn create(bus: &Bus, topology: &Topology) -> Result<(), Error> {
         .map(|spec| create_one(bus, topology, spec))
         .buffer_unordered(IN_FLIGHT)
         .try_collect::<()>()
-        .await
+        .await?;
+    create_stream(bus, lease::stream_config(topology)).await
 }
 
 async fn create_one(bus: &Bus, topology: &Topology, spec: &StreamSpec) -> Result<(), Error> {
-    match bus.raw_stream_info(&spec.name).await {
+    create_stream(bus, config(topology, spec)).await
+}
+
+async fn create_stream(bus: &Bus, config: Config) -> Result<(), Error> {
+    let name = config.name.clone();
+    match bus.raw_stream_info(&name).await {
         Ok(_) => return Ok(()),
         Err(Error::StreamMissing { .. }) => {}
         Err(error) => return Err(error),
     }
-    bus.context
-        .create_stream(config(topology, spec))
-        .await
-        .map_err(|e| Error::Refused {
-            doing: format!("creating stream {}", spec.name),
-            reason: e.to_string(),
-        })?;
-    tracing::info!(stream = spec.name, "stream created");
+    let created = bus.context.create_stream(config).await;
+    created.map_err(|e| Error::Refused {
+        doing: format!("creating stream {name}"),
+        reason: e.to_string(),
+    })?;
+    tracing::info!(stream = name, "stream created");
     Ok(())
 }
 

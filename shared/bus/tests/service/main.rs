@@ -9,6 +9,8 @@ mod harness;
 #[cfg(test)]
 mod lanes;
 #[cfg(test)]
+mod lease;
+#[cfg(test)]
 mod log;
 #[cfg(test)]
 mod mutation;
