@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use balefire_bus::connection::shown;
 use balefire_bus::{
-    Bus, Credential, Credentials, DirLock, Role, Server, ServerOptions, SyncProof, Topology,
-    Verification, provision,
+    Bus, Credential, Credentials, DirLock, InstanceId, Role, Server, ServerOptions, SyncProof,
+    Topology, Verification, provision,
 };
 use balefire_kit::config::ServerArgs;
 use balefire_kit::server::{Listeners, Service, serve};
@@ -292,12 +292,14 @@ async fn services(
     shutdown: &CancellationToken,
 ) -> Result<Vec<Service>, Failure> {
     let owner_id: [u8; 16] = rand::random();
+    let instance = InstanceId::of_dir(&args.data_dir, rand::random()).map_err(failed)?;
     let topology = log.topology;
     let shutdown = || shutdown.clone();
     let config = balefire_rule_engine::Config {
         rules: Some(loaded.rules),
         state_dir: args.state_dir(balefire_rule_engine::NAME),
         owner_id,
+        instance,
     };
     let bus = log.connect(Role::RuleEngine).await?;
     let deps = balefire_rule_engine::Deps {
@@ -312,6 +314,7 @@ async fn services(
     let config = balefire_correlator::Config {
         state_dir: args.state_dir(balefire_correlator::NAME),
         owner_id,
+        instance,
         ..balefire_correlator::Config::default()
     };
     let bus = log.connect(Role::Correlator).await?;
@@ -338,6 +341,7 @@ async fn services(
     let deps = balefire_notifier::Deps {
         bus,
         topology,
+        instance,
         shutdown: shutdown(),
     };
     let notifier = balefire_notifier::start(&loaded.receivers, deps);

@@ -11,7 +11,7 @@ mod target;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use balefire_bus::{Bus, Topology};
+use balefire_bus::{Bus, InstanceId, Leases, Topology};
 use balefire_driver::{Driver, Fleet, Settings};
 use balefire_event::stamp;
 use balefire_kit::{Service, StatusSource};
@@ -43,6 +43,8 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// This process: random bytes.
     pub owner_id: [u8; 16],
+    /// This instance, the same after a restart.
+    pub instance: InstanceId,
     /// H of the normal and the bulk lane, nanoseconds.
     pub hold: i64,
     /// H of the urgent lane, nanoseconds.
@@ -55,6 +57,7 @@ impl Default for Config {
         Self {
             state_dir: None,
             owner_id: [0; 16],
+            instance: InstanceId([0; 16]),
             hold: stamp::HOLD,
             hold_urgent: stamp::HOLD_URGENT,
         }
@@ -95,17 +98,27 @@ pub async fn start(config: Config, deps: Deps) -> Result<Service, Error> {
     };
     let board = Board::new(topology.partitions);
     let mut tasks: JoinSet<Result<(), Error>> = JoinSet::new();
+    let (leases, keeper) = Leases::keep(&bus, &topology, NAME, config.instance, shutdown.clone());
+    tasks.spawn(async move {
+        keeper.await;
+        Ok(())
+    });
     let mut fleet = Fleet::new(NAME, &bus);
+    let (hold, hold_urgent) = (config.hold, config.hold_urgent);
     for partition in 0..topology.partitions {
-        let core = balefire_correlator_core::Config {
-            hold: config.hold,
-            hold_urgent: config.hold_urgent,
-            ..balefire_correlator_core::Config::new(partition, topology.partitions)
+        let (board, of_bus, store) = (board.clone(), bus.clone(), store.clone());
+        let make = move || {
+            let core = balefire_correlator_core::Config {
+                hold,
+                hold_urgent,
+                ..balefire_correlator_core::Config::new(partition, topology.partitions)
+            };
+            let stage = CorrelatorStage::new(core, board.clone());
+            let plan = target::plan(&topology, partition, config.owner_id);
+            let driver = Driver::new(of_bus.clone(), store.clone(), plan, Settings::default());
+            Ok((driver, stage))
         };
-        let stage = CorrelatorStage::new(core, board.clone());
-        let plan = target::plan(&topology, partition, config.owner_id);
-        let driver = Driver::new(bus.clone(), store.clone(), plan, Settings::default());
-        fleet.start(driver, stage, &mut tasks, &shutdown);
+        fleet.start(leases.clone(), partition, make, &mut tasks, &shutdown);
     }
     Ok(Service {
         name: NAME,

@@ -6,6 +6,7 @@ use balefire_bus::Role;
 use balefire_correlator::{Config, Deps, start};
 use balefire_kit::config::{BrokerArgs, ServerArgs};
 use balefire_kit::process;
+use balefire_kit::server::TaskError;
 use clap::Parser as _;
 
 /// Joins events of a log to the identities that other records of it name.
@@ -29,19 +30,21 @@ fn main() -> ExitCode {
         &args.broker,
         Role::Correlator,
         |bus, topology, shutdown| {
-            let config = Config {
-                state_dir,
-                owner_id: rand::random(),
-                ..Config::default()
-            };
-            start(
-                config,
-                Deps {
+            let instance = args.broker.instance("correlator", rand::random());
+            async move {
+                let config = Config {
+                    state_dir,
+                    owner_id: rand::random(),
+                    instance: instance?,
+                    ..Config::default()
+                };
+                let deps = Deps {
                     bus,
                     topology,
                     shutdown,
-                },
-            )
+                };
+                start(config, deps).await.map_err(TaskError::from)
+            }
         },
     )
 }

@@ -45,12 +45,4 @@ pub enum Error {
         /// Why not.
         source: reqwest::Error,
     },
-    /// Another process tells the escalations of this partition now.
-    #[error("another notifier owns partition {partition}")]
-    Fenced {
-        /// Which.
-        partition: u32,
-        /// What the log said.
-        source: balefire_bus::Error,
-    },
 }

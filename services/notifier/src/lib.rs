@@ -20,7 +20,7 @@ pub mod webhook;
 
 use std::sync::Arc;
 
-use balefire_bus::{Bus, Log, Topology};
+use balefire_bus::{Bus, InstanceId, Leases, Log, Topology};
 use balefire_kit::Service;
 use balefire_kit::server::TaskError;
 use balefire_notifier_core::State;
@@ -58,6 +58,8 @@ pub struct Deps {
     pub bus: Bus,
     /// Its shape.
     pub topology: Topology,
+    /// This instance, the same after a restart.
+    pub instance: InstanceId,
     /// Cancelled to stop.
     pub shutdown: CancellationToken,
 }
@@ -138,8 +140,18 @@ async fn run(
 ) -> Result<(), TaskError> {
     let stop = deps.shutdown;
     let mut tasks: JoinSet<Result<(), Error>> = JoinSet::new();
+    let (leases, keeper) =
+        Leases::keep(&deps.bus, &deps.topology, NAME, deps.instance, stop.clone());
+    tasks.spawn(async move {
+        keeper.await;
+        Ok(())
+    });
     for one in parts {
-        tasks.spawn(partition::run(one, stop.clone()));
+        let (leases, halt) = (leases.clone(), stop.clone());
+        tasks.spawn(async move {
+            partition::run(one, leases, halt).await;
+            Ok(())
+        });
     }
     let (halt, watching) = (stop.clone(), stop.clone());
     tasks.spawn(async move {
@@ -156,12 +168,7 @@ async fn run(
         Ok(())
     });
     while let Some(ended) = tasks.join_next().await {
-        match ended? {
-            Ok(()) => {}
-            // The partition says so in its status; the others go on.
-            Err(error @ Error::Fenced { .. }) => tracing::error!(%error, "partition stopped"),
-            Err(error) => return Err(error.into()),
-        }
+        ended??;
     }
     Ok(())
 }

@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         broker,
         receivers,
     } = Args::parse();
+    let instance = broker.instance(balefire_notifier::NAME, rand::random());
     process::run(
         &server,
         &broker,
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
             let deps = Deps {
                 bus,
                 topology,
+                instance: instance?,
                 shutdown,
             };
             Ok::<_, Error>(balefire_notifier::start(&config, deps))

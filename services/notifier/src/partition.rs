@@ -2,17 +2,17 @@
 
 mod live;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use balefire_bus::{Bus, Topology};
+use balefire_bus::{Bus, Leases, Tenure, Topology};
 use balefire_notifier_core::State;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::bodies::Bodies;
 use crate::dispatch::{Answered, Board};
-use crate::error::Error;
 use crate::journal::Writer;
 use crate::letter::Letterbox;
 use crate::view::View;
@@ -20,6 +20,11 @@ use crate::view::View;
 /// At a shutdown answers of what is under way are awaited for so long.
 const DRAIN_MAX: Duration = Duration::from_secs(8);
 const RESTART_DELAY: Duration = Duration::from_secs(1);
+/// First and longest wait before a partition that another took is claimed again.
+const RECLAIM_DELAY: Duration = Duration::from_secs(2);
+const RECLAIM_DELAY_MAX: Duration = Duration::from_secs(32);
+/// How often it is looked who has a partition, and told how far behind it is.
+const STANDBY_LOOK: Duration = Duration::from_secs(1);
 
 /// What a partition works with.
 pub struct Parts {
@@ -43,36 +48,76 @@ pub struct Parts {
     pub letterbox: Letterbox,
 }
 
-/// Runs a partition until `stop`. An error of the log starts it again from the log; another owner
-/// stops it.
-///
-/// # Errors
-/// [`Error::Fenced`].
-pub async fn run(mut parts: Parts, stop: CancellationToken) -> Result<(), Error> {
+/// Runs a partition whenever this instance owns it, until `stop`.
+pub async fn run(mut parts: Parts, leases: Leases, stop: CancellationToken) {
     let partition = parts.writer.partition;
-    while !stop.is_cancelled() {
-        let ended = tokio::select! {
-            ended = live::live(&mut parts, &stop) => ended,
-            () = cut_off(&stop) => return Ok(()),
+    loop {
+        let tenure = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            tenure = leases.owned(partition) => tenure,
+            never = stand_by(&mut parts, &leases) => match never {},
         };
-        let error = match ended {
-            Ok(()) => return Ok(()),
-            Err(error) => error,
-        };
-        if let balefire_bus::Error::Fenced { .. } = error {
-            parts.board.queue().forget(partition);
-            parts.view.stand("stopped:another notifier owns it");
-            let source = error;
-            return Err(Error::Fenced { partition, source });
+        tend(&mut parts, &tenure).await;
+        parts.board.queue().forget(partition);
+        *parts.view.state() = parts.empty.clone();
+    }
+}
+
+/// Another has the partition. Answers that come late are its own to get again: the receiver knows
+/// the escalation by its id.
+async fn stand_by(parts: &mut Parts, leases: &Leases) -> Infallible {
+    loop {
+        if let Some(holder) = leases.holder(parts.writer.partition) {
+            parts.view.stand(format!("standby:{holder}"));
         }
-        parts.view.stand(format!("rebuilding:{error}"));
-        tracing::warn!(partition, %error, "deliveries start again from the log");
         tokio::select! {
-            () = stop.cancelled() => {}
-            () = tokio::time::sleep(RESTART_DELAY) => {}
+            Some(late) = parts.answers.recv() => drop(late),
+            () = tokio::time::sleep(STANDBY_LOOK) => {}
         }
     }
-    Ok(())
+}
+
+/// Runs a partition while it is ours. An error of the log starts it again from the log; so does
+/// another owner, after waits that grow: if it is one, its lease soon ends our tenure.
+async fn tend(parts: &mut Parts, tenure: &Tenure) {
+    let stop = tenure.ended();
+    let partition = parts.writer.partition;
+    let mut reclaim = RECLAIM_DELAY;
+    while !stop.is_cancelled() {
+        let view = Arc::clone(&parts.view);
+        let ended = tokio::select! {
+            ended = live::live(parts, &stop) => ended,
+            () = cut_off(&stop) => return,
+            never = publish_lag(&view, tenure) => match never {},
+        };
+        let Err(error) = ended else {
+            return;
+        };
+        let delay = if let balefire_bus::Error::Fenced { .. } = error {
+            parts.board.queue().forget(partition);
+            parts.view.stand("stopped:another notifier owns it");
+            tracing::error!(partition, %error, "partition stopped");
+            let delay = reclaim;
+            reclaim = (reclaim * 2).min(RECLAIM_DELAY_MAX);
+            delay
+        } else {
+            parts.view.stand(format!("rebuilding:{error}"));
+            tracing::warn!(partition, %error, "deliveries start again from the log");
+            RESTART_DELAY
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(delay) => {}
+        }
+    }
+}
+
+async fn publish_lag(view: &View, tenure: &Tenure) -> Infallible {
+    loop {
+        tenure.set_lag(view.lag());
+        tokio::time::sleep(STANDBY_LOOK).await;
+    }
 }
 
 /// The end of a drain that takes too long.

@@ -51,14 +51,12 @@ impl StatusSource for NotifierStatus {
             pending += waiting;
             dead += lost;
             let standing = view.standing();
-            if standing != "running" {
+            if standing != "running" && !standing.starts_with("standby") {
                 reason = format!("partition {}: {standing}", view.partition);
             }
-            let (last, read) = (&view.last, &view.read);
-            let lag = last.load(Ordering::Relaxed);
             partitions.push(PartitionStatus {
                 partition: view.partition,
-                lag: lag.saturating_sub(read.load(Ordering::Relaxed)),
+                lag: view.lag(),
                 step: view.step.load(Ordering::Relaxed),
                 state_len: waiting,
                 state: standing,

@@ -1,6 +1,6 @@
 //! What others see of a partition.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use balefire_notifier_core::State;
@@ -39,7 +39,14 @@ impl View {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// running, rebuilding, stopped:<why>.
+    /// Messages of ESCALATIONS not read yet.
+    #[must_use]
+    pub fn lag(&self) -> u64 {
+        let last = self.last.load(Ordering::Relaxed);
+        last.saturating_sub(self.read.load(Ordering::Relaxed))
+    }
+
+    /// running, rebuilding, stopped:<why>, standby:<who has it>.
     #[must_use]
     pub fn standing(&self) -> String {
         self.standing

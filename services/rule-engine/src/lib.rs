@@ -19,7 +19,7 @@ mod wiring;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use balefire_bus::{Bus, Topology};
+use balefire_bus::{Bus, InstanceId, Leases, Topology};
 use balefire_driver::{Driver, Fleet, Settings};
 use balefire_kit::{Service, StatusSource};
 use balefire_rule_engine_core::Part;
@@ -41,6 +41,8 @@ use stage::EngineStage;
 
 /// Name of the stage, as its dead letters are filed.
 pub const NAME: &str = "rule-engine";
+/// Its leases of the partitions of REKEYED; below those that its credential may write.
+const REKEYED_LEASES: &str = "rule-engine.rekeyed";
 
 /// Largest request, bytes.
 const REQUEST_BYTES_MAX: usize = 64 * 1024;
@@ -91,6 +93,8 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// This process: random bytes.
     pub owner_id: [u8; 16],
+    /// This instance, the same after a restart.
+    pub instance: InstanceId,
 }
 
 struct Status {
@@ -149,13 +153,28 @@ pub async fn start(config: Config, deps: Deps) -> Result<Service, Error> {
     let mut tasks: JoinSet<Result<(), Error>> = JoinSet::new();
     let mut fleet = Fleet::new(NAME, &bus);
     let sources = topology.partitions;
-    for partition in 0..topology.partitions {
-        for part in [Part::Events, Part::Rekeyed { sources }] {
-            let stage = EngineStage::new(part, partition, sources, control.clone())?;
-            let plan = wiring::plan(&topology, part, partition, config.owner_id);
-            let driver = Driver::new(bus.clone(), store.clone(), plan, Settings::default());
-            fleet.start(driver, stage, &mut tasks, &shutdown);
+    for (part, name) in [
+        (Part::Events, NAME),
+        (Part::Rekeyed { sources }, REKEYED_LEASES),
+    ] {
+        let instance = config.instance;
+        let (leases, keeper) = Leases::keep(&bus, &topology, name, instance, shutdown.clone());
+        tasks.spawn(async move {
+            keeper.await;
+            Ok(())
+        });
+        for partition in 0..topology.partitions {
+            let (control, of_bus, store) = (control.clone(), bus.clone(), store.clone());
+            let make = move || {
+                let stage = EngineStage::new(part, partition, sources, control.clone())?;
+                let plan = wiring::plan(&topology, part, partition, config.owner_id);
+                let driver = Driver::new(of_bus.clone(), store.clone(), plan, Settings::default());
+                Ok((driver, stage))
+            };
+            fleet.start(leases.clone(), partition, make, &mut tasks, &shutdown);
         }
+    }
+    for partition in 0..topology.partitions {
         let stream = topology.escalations_stream(partition);
         tasks.spawn(
             projection

@@ -42,11 +42,13 @@ fn main() -> ExitCode {
         |bus, topology, shutdown| {
             let state_dir = (!args.no_store).then(|| args.broker.state_dir("rule-engine"));
             let files = rules(args.rules.as_deref());
+            let instance = args.broker.instance("rule-engine", rand::random());
             async move {
                 let config = Config {
                     rules: Some(files?),
                     state_dir,
                     owner_id: rand::random(),
+                    instance: instance?,
                 };
                 start(
                     config,

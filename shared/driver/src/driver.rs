@@ -45,10 +45,7 @@ impl Driver {
     /// of the stage's service.
     #[must_use]
     pub fn new(bus: Bus, store: Store, plan: Plan, settings: Settings) -> Self {
-        let (sender, _) = watch::channel(Report {
-            partition: plan.partition,
-            ..Report::default()
-        });
+        let sender = watch::Sender::new(Report::of(plan.partition));
         let reporter = Reporter {
             stage: plan.stage,
             partition: plan.partition,
@@ -66,6 +63,13 @@ impl Driver {
             skipped: BTreeSet::new(),
         };
         Self { context }
+    }
+
+    /// Reports to `sender`, which outlives this driver.
+    #[must_use]
+    pub fn reporting_to(mut self, sender: watch::Sender<Report>) -> Self {
+        self.context.reporter.sender = sender;
+        self
     }
 
     /// How the partition is, for as long as it runs.

@@ -1,12 +1,15 @@
 //! [`Fleet`]: the partitions of a stage that one process runs, started and told of together.
 
-use balefire_bus::Bus;
+use std::convert::Infallible;
+
+use balefire_bus::{Bus, Leases, Tenure};
 use balefire_wire::status::v1::{Counter, ServiceStatus};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::driver::Driver;
+use crate::limit::REPORT_INTERVAL;
 use crate::report::{Phase, Report};
 use crate::stage::Stage;
 
@@ -15,7 +18,7 @@ use crate::stage::Stage;
 pub struct Fleet {
     name: &'static str,
     bus: Bus,
-    reports: Vec<watch::Receiver<Report>>,
+    reports: Vec<watch::Sender<Report>>,
 }
 
 impl Fleet {
@@ -29,26 +32,26 @@ impl Fleet {
         }
     }
 
-    /// Starts a partition among `tasks`. One that stops for good stays stopped until somebody
+    /// Runs a partition among `tasks` whenever `leases` say that this instance owns it; `make` gives a driver and an
+    /// empty stage for each time. One that stops for good stays stopped, and ours, until somebody
     /// acts, and its status says why; the others go on.
     pub fn start<S: Stage + Sync, E: Send + 'static>(
         &mut self,
-        driver: Driver,
-        stage: S,
+        leases: Leases,
+        partition: u32,
+        make: impl Fn() -> Result<(Driver, S), E> + Send + 'static,
         tasks: &mut JoinSet<Result<(), E>>,
         shutdown: &CancellationToken,
     ) {
-        let report = driver.report();
-        let partition = report.borrow().partition;
-        self.reports.push(report);
-        let (stage_name, stop) = (self.name, shutdown.clone());
-        tasks.spawn(async move {
-            if let Err(error) = driver.run(stage, stop.clone()).await {
-                tracing::error!(stage = stage_name, partition, %error, "partition stopped");
-                stop.cancelled().await;
-            }
-            Ok(())
-        });
+        let report = watch::Sender::new(Report::of(partition));
+        self.reports.push(report.clone());
+        let crew = Crew {
+            stage: self.name,
+            partition,
+            leases,
+            report,
+        };
+        tasks.spawn(crew.run(make, shutdown.clone()));
     }
 
     /// How the service is: ready when every partition runs and the log is in reach. Counters of
@@ -68,7 +71,8 @@ impl Fleet {
             }
         }
         counters.extend(more);
-        let waiting = reports.iter().find(|report| report.phase != Phase::Running);
+        let fine = |phase: &Phase| matches!(phase, Phase::Running | Phase::Standby(_));
+        let waiting = reports.iter().find(|report| !fine(&report.phase));
         let reason = match waiting {
             Some(report) => format!("partition {} is {}", report.partition, report.phase),
             None if !self.bus.is_connected() => "the log is out of reach".into(),
@@ -82,5 +86,73 @@ impl Fleet {
             partitions: reports.iter().map(Report::to_wire).collect(),
             counters,
         }
+    }
+}
+
+/// One partition over all its tenures.
+struct Crew {
+    stage: &'static str,
+    partition: u32,
+    leases: Leases,
+    report: watch::Sender<Report>,
+}
+
+impl Crew {
+    async fn run<S: Stage + Sync, E>(
+        self,
+        make: impl Fn() -> Result<(Driver, S), E>,
+        shutdown: CancellationToken,
+    ) -> Result<(), E> {
+        loop {
+            let tenure = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Ok(()),
+                tenure = self.leases.owned(self.partition) => tenure,
+                never = self.watch_holder() => match never {},
+            };
+            self.stand(Phase::Starting);
+            let (driver, stage) = make()?;
+            let driver = driver.reporting_to(self.report.clone());
+            let (stage_name, partition) = (self.stage, self.partition);
+            let run = driver.run(stage, tenure.ended());
+            let ended = tokio::select! {
+                ended = run => ended,
+                never = self.publish_lag(&tenure) => match never {},
+            };
+            if let Err(error) = ended {
+                tracing::error!(stage = stage_name, partition, %error, "partition stopped");
+                tenure.ended().cancelled().await;
+            }
+        }
+    }
+
+    /// Says who has the partition, while it is not ours. Before anybody is known it is starting.
+    async fn watch_holder(&self) -> Infallible {
+        loop {
+            if let Some(holder) = self.leases.holder(self.partition) {
+                self.stand(Phase::Standby(holder.to_string()));
+            }
+            tokio::time::sleep(REPORT_INTERVAL).await;
+        }
+    }
+
+    async fn publish_lag(&self, tenure: &Tenure) -> Infallible {
+        loop {
+            tenure.set_lag(self.report.borrow().lag);
+            tokio::time::sleep(REPORT_INTERVAL).await;
+        }
+    }
+
+    fn stand(&self, phase: Phase) {
+        self.report.send_if_modified(|report| {
+            let changed = report.phase != phase;
+            if changed {
+                *report = Report {
+                    phase,
+                    ..Report::of(self.partition)
+                };
+            }
+            changed
+        });
     }
 }

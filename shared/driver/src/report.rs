@@ -19,6 +19,8 @@ pub enum Phase {
     Blocked(String),
     /// Does nothing until somebody acts, or (fenced) until it claims again.
     Stopped(String),
+    /// Not ours: another instance has it, or nobody yet.
+    Standby(String),
 }
 
 impl std::fmt::Display for Phase {
@@ -29,6 +31,7 @@ impl std::fmt::Display for Phase {
             Self::Running => f.write_str("running"),
             Self::Blocked(why) => write!(f, "blocked:{why}"),
             Self::Stopped(why) => write!(f, "stopped:{why}"),
+            Self::Standby(owner) => write!(f, "standby:{owner}"),
         }
     }
 }
@@ -53,6 +56,15 @@ pub struct Report {
 }
 
 impl Report {
+    /// Before anything is known.
+    #[must_use]
+    pub fn of(partition: u32) -> Self {
+        Self {
+            partition,
+            ..Self::default()
+        }
+    }
+
     /// As the status service tells it.
     #[must_use]
     pub fn to_wire(&self) -> PartitionStatus {

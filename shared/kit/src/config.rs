@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use balefire_bus::InstanceId;
+
 use crate::caller::{Authenticator, Error};
 use crate::telemetry::LogFormat;
 
@@ -83,6 +85,18 @@ impl BrokerArgs {
     #[must_use]
     pub fn state_dir(&self, service: &str) -> PathBuf {
         self.data_dir.join(service)
+    }
+
+    /// Who this process is among those of its service: kept in its folder.
+    ///
+    /// # Errors
+    /// Where it cannot be kept.
+    pub fn instance(
+        &self,
+        service: &str,
+        fresh: [u8; 16],
+    ) -> Result<InstanceId, balefire_bus::Error> {
+        InstanceId::of_dir(&self.data_dir.join("instances").join(service), fresh)
     }
 
     /// The credentials folder, where one is used.

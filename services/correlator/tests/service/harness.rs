@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use balefire_bus::{Bus, Credentials, Log, Role, Server, ServerOptions, Topology, provision};
+use balefire_bus::{
+    Bus, Credentials, InstanceId, Log, Role, Server, ServerOptions, Topology, provision,
+};
 use balefire_correlator::{Config, Deps, start};
 use balefire_event::time::SECOND;
 use balefire_event::{
@@ -83,6 +85,7 @@ impl Harness {
         let config = Config {
             state_dir,
             owner_id: rand::random(),
+            instance: InstanceId([1; 16]),
             hold,
             hold_urgent: hold,
         };

@@ -121,6 +121,13 @@ impl Queue {
         self.lines.values().map(|line| line.busy.len()).sum()
     }
 
+    /// Whether deliveries of a partition are under way.
+    #[must_use]
+    pub fn is_busy(&self, partition: u32) -> bool {
+        let mut busy = self.lines.values().flat_map(|line| &line.busy);
+        busy.any(|id| id.0 == partition)
+    }
+
     /// Deliveries for receivers that are not configured.
     #[must_use]
     pub fn parked_len(&self) -> usize {

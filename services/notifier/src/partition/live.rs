@@ -136,8 +136,14 @@ impl Live<'_> {
     /// Takes the answers of what is under way and writes them. Ends when no place is held.
     async fn drain(&mut self) -> Result<(), balefire_bus::Error> {
         self.parts.view.stand("draining");
+        let partition = self.parts.writer.partition;
         loop {
-            if self.journal.is_idle() && self.parts.board.queue().busy_len() == 0 {
+            let busy = {
+                let mut queue = self.parts.board.queue();
+                queue.forget(partition);
+                queue.is_busy(partition)
+            };
+            if self.journal.is_idle() && !busy {
                 return Ok(());
             }
             tokio::select! {
@@ -149,7 +155,6 @@ impl Live<'_> {
                 message = self.deliveries.next() => if let Some(message) = message? {
                     self.read(message).await?;
                 },
-                // Another partition's last place is given back without a word here.
                 () = tokio::time::sleep(Duration::from_millis(20)) => {}
             }
         }

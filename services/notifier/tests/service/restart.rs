@@ -4,7 +4,7 @@ use std::time::Duration;
 use balefire_wire::deadletter::v1::ReplayDeadLettersRequest;
 
 use crate::receiver::{Act, Receiver};
-use crate::world::{World, config, escalation, until};
+use crate::world::{Notifier, World, config, escalation, until};
 
 const MANY: u8 = 40;
 
@@ -124,18 +124,36 @@ async fn retries_and_dead_letters_outlive_a_kill() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_notifier_fences_the_first() {
+async fn two_notifiers_share_the_partitions_and_tell_once() {
     let mut world = World::start().await;
     let receiver = Receiver::good().await;
     let settings = config(&[("soc", &receiver.url)]);
     let first = world.notifier(&settings).await;
-    let second = world.notifier(&settings).await;
-    world.escalate(0, &[escalation(1)]).await;
-    second.settled(&world).await;
-    until("the first is stopped", async || {
-        let status = first.status().await;
-        status.reason.contains("another notifier").then_some(())
+    let second = world.second_notifier(&settings).await;
+    let running = async |notifier: &Notifier| {
+        let partitions = notifier.status().await.partitions;
+        partitions.iter().filter(|p| p.state == "running").count()
+    };
+    until("both have one", async || {
+        let shared = running(&first).await == 1 && running(&second).await == 1;
+        shared.then_some(())
     })
     .await;
-    assert_eq!(receiver.taken(), ["01".repeat(16)]);
+    world.escalate(0, &[escalation(1)]).await;
+    world.escalate(1, &[escalation(2)]).await;
+    until("both are told", async || {
+        (receiver.taken().len() >= 2).then_some(())
+    })
+    .await;
+    first.kill();
+    until("the second has both", async || {
+        (running(&second).await == 2).then_some(())
+    })
+    .await;
+    world.escalate(0, &[escalation(3)]).await;
+    world.escalate(1, &[escalation(4)]).await;
+    second.settled(&world).await;
+    let mut taken = receiver.taken();
+    taken.sort();
+    assert_eq!(taken, [1, 2, 3, 4].map(|n| format!("{n:02}").repeat(16)));
 }

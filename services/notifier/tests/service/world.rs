@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use balefire_bus::{
-    Bus, Credentials, Fence, Role, Server, ServerOptions, ServerState, Topology, Verification,
-    provision,
+    Bus, Credentials, Fence, InstanceId, Role, Server, ServerOptions, ServerState, Topology,
+    Verification, provision,
 };
 use balefire_event::time::SECOND;
 use balefire_event::{
@@ -111,7 +111,12 @@ impl World {
         .await
         .unwrap();
         drop(bus);
-        Notifier::start(self, config).await
+        Notifier::start(self, config, InstanceId([1; 16])).await
+    }
+
+    /// One more beside it.
+    pub async fn second_notifier(&self, config: &Config) -> Notifier {
+        Notifier::start(self, config, InstanceId([2; 16])).await
     }
 
     /// Kills the nats-server as `kill -9` does.
@@ -217,7 +222,7 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    async fn start(world: &World, config: &Config) -> Self {
+    async fn start(world: &World, config: &Config, instance: InstanceId) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -236,6 +241,7 @@ impl Notifier {
             let deps = Deps {
                 bus,
                 topology,
+                instance,
                 shutdown: token.clone(),
             };
             let service = balefire_notifier::start(&config, deps);

@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use balefire_bus::{Bus, Credentials, Log, Role, Server, ServerOptions, Topology, provision};
+use balefire_bus::{
+    Bus, Credentials, InstanceId, Log, Role, Server, ServerOptions, Topology, provision,
+};
 use balefire_event::identity::TenantKey;
 use balefire_event::{
     Assurance, BarrierId, Category, DedupId, Event, Identity, IdentityKind, Lane, Sealed, Severity,
@@ -188,6 +190,7 @@ impl World {
             rules: Some(rules),
             state_dir: store.then(|| self.dir.path().join("state")),
             owner_id: [7; 16],
+            instance: InstanceId([7; 16]),
         };
         let service = start(
             config,
