@@ -68,7 +68,7 @@ pub struct Tenure {
 impl Leases {
     /// Keeps the leases of `stage` until `shutdown`, then hands them over: spawn what is returned
     /// and let it end. `shutdown` ends every tenure too.
-    #[must_use]
+    #[must_use = "the keeper must be spawned"]
     pub fn keep(
         bus: &Bus,
         topology: &Topology,
