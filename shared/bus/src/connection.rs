@@ -272,7 +272,7 @@ impl Bus {
         }
     }
 
-    /// One request with any number of answers, ended by a status.
+    /// One request with any number of answers, ended by a status: 204, or 404 for none.
     pub(crate) async fn ask_many(
         &self,
         subject: String,
@@ -290,17 +290,14 @@ impl Bus {
             while let Some(answer) = answers.next().await {
                 match answer.status.map(|status| status.as_u16()) {
                     None => found.push(answer),
-                    // The end, or nothing at all.
                     Some(204 | 404) => return Ok(found),
                     Some(code) => return Err(failed(format!("status {code}"))),
                 }
             }
             Err(failed("the connection was closed".into()))
         };
-        match tokio::time::timeout(ACK_TIMEOUT, exchange).await {
-            Ok(answers) => answers,
-            Err(_) => Err(failed("no answer in time".into())),
-        }
+        let answers = tokio::time::timeout(ACK_TIMEOUT, exchange).await;
+        answers.unwrap_or_else(|_late| Err(failed("no answer in time".into())))
     }
 
     /// A name no other consumer has.
