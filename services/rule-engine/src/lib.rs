@@ -134,6 +134,54 @@ pub struct Deps {
     pub shutdown: CancellationToken,
 }
 
+/// What the owners of partitions share.
+struct World<'a> {
+    bus: &'a Bus,
+    topology: Topology,
+    control: &'a ControlLog,
+    store: &'a Store,
+    shutdown: &'a CancellationToken,
+}
+
+impl World<'_> {
+    /// Owners of EVENTS and REKEYED partitions, each where its lease says.
+    fn owners(&self, config: &Config, tasks: &mut JoinSet<Result<(), Error>>) -> Fleet {
+        let Self {
+            bus,
+            topology,
+            control,
+            store,
+            shutdown,
+        } = *self;
+        let owner_id = config.owner_id;
+        let mut fleet = Fleet::new(NAME, bus);
+        let sources = topology.partitions;
+        for (part, name) in [
+            (Part::Events, NAME),
+            (Part::Rekeyed { sources }, REKEYED_LEASES),
+        ] {
+            let instance = config.instance;
+            let (leases, keeper) = Leases::keep(bus, &topology, name, instance, shutdown.clone());
+            tasks.spawn(async move {
+                keeper.await;
+                Ok(())
+            });
+            for partition in 0..topology.partitions {
+                let (control, of_bus, store) = (control.clone(), bus.clone(), store.clone());
+                let make = move || {
+                    let stage = EngineStage::new(part, partition, sources, control.clone())?;
+                    let plan = wiring::plan(&topology, part, partition, owner_id);
+                    let driver =
+                        Driver::new(of_bus.clone(), store.clone(), plan, Settings::default());
+                    Ok((driver, stage))
+                };
+                fleet.start(leases.clone(), partition, make, tasks, shutdown);
+            }
+        }
+        fleet
+    }
+}
+
 /// Starts the service.
 ///
 /// # Errors
@@ -151,29 +199,14 @@ pub async fn start(config: Config, deps: Deps) -> Result<Service, Error> {
     };
     let projection = Projection::new(topology.partitions);
     let mut tasks: JoinSet<Result<(), Error>> = JoinSet::new();
-    let mut fleet = Fleet::new(NAME, &bus);
-    let sources = topology.partitions;
-    for (part, name) in [
-        (Part::Events, NAME),
-        (Part::Rekeyed { sources }, REKEYED_LEASES),
-    ] {
-        let instance = config.instance;
-        let (leases, keeper) = Leases::keep(&bus, &topology, name, instance, shutdown.clone());
-        tasks.spawn(async move {
-            keeper.await;
-            Ok(())
-        });
-        for partition in 0..topology.partitions {
-            let (control, of_bus, store) = (control.clone(), bus.clone(), store.clone());
-            let make = move || {
-                let stage = EngineStage::new(part, partition, sources, control.clone())?;
-                let plan = wiring::plan(&topology, part, partition, config.owner_id);
-                let driver = Driver::new(of_bus.clone(), store.clone(), plan, Settings::default());
-                Ok((driver, stage))
-            };
-            fleet.start(leases.clone(), partition, make, &mut tasks, &shutdown);
-        }
-    }
+    let world = World {
+        bus: &bus,
+        topology,
+        control: &control,
+        store: &store,
+        shutdown: &shutdown,
+    };
+    let fleet = world.owners(&config, &mut tasks);
     for partition in 0..topology.partitions {
         let stream = topology.escalations_stream(partition);
         tasks.spawn(
