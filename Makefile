@@ -1,7 +1,7 @@
 # `make demo` runs the main job on a fresh machine; `make test` runs everything that a clean machine
 # needs to trust it.
 .DEFAULT_GOAL := help
-.PHONY: help demo build bins test lint unit contract e2e figures loadtest loadtest-quick sim sabotage
+.PHONY: help demo build bins test lint unit contract e2e figures loadtest loadtest-quick loadtest-max loadtest-baseline sim sabotage
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BALEFIRE := $(TARGET)/release/balefire
@@ -47,11 +47,17 @@ sabotage: ## every deliberate fault of the simulation must be caught
 figures: build ## first figures of the whole way, from real processes
 	deploy/tools/with-nats.sh python3 deploy/e2e/figures.py --binary $(BALEFIRE)
 
-loadtest: build ## the load test, about 5 minutes; the page stays in loadtest/reports
-	deploy/tools/with-nats.sh $(dir $(BALEFIRE))balefire-loadtest run steady sla flood join burst --rate 1000 --seconds 30 --slo loadtest/slo.toml --binary $(BALEFIRE)
+loadtest: build ## the load test, under 10 minutes; the page stays in loadtest/reports
+	deploy/tools/with-nats.sh $(dir $(BALEFIRE))balefire-loadtest run steady steady@5000 sla flood join failover --rate 1000 --seconds 30 --slo loadtest/slo.toml --binary $(BALEFIRE)
 
 loadtest-quick: build ## under 90 s: fails on loss, doubles and what is unexpected, never on a time
-	deploy/tools/with-nats.sh $(dir $(BALEFIRE))balefire-loadtest run --rate 500 --books-only --binary $(BALEFIRE)
+	deploy/tools/with-nats.sh $(dir $(BALEFIRE))balefire-loadtest run --rate 500 --books-only --binary $(BALEFIRE) $(if $(wildcard loadtest/baseline.toml),--baseline loadtest/baseline.toml)
+
+loadtest-max: build ## the highest rate at which the targets hold, by bisection; 2 to 4 minutes
+	deploy/tools/with-nats.sh $(dir $(BALEFIRE))balefire-loadtest run max --pairs 0 --slo loadtest/slo.toml --binary $(BALEFIRE)
+
+loadtest-baseline: build ## measure the ratio that loadtest-quick is held to; on a quiet machine, then commit it
+	deploy/tools/with-nats.sh $(dir $(BALEFIRE))balefire-loadtest run --rate 500 --books-only --pairs 5 --write-baseline loadtest/baseline.toml --binary $(BALEFIRE)
 
 test: lint contract unit e2e ## everything that a clean machine needs to trust it
 	python3 deploy/demo/demo.py --binary $(TESTED) --nats-server "$$(deploy/tools/nats-server.sh)" --once

@@ -49,6 +49,7 @@ fn shape(scenario: Scenario, rate: u32, seconds: u32, seed: u64) -> Shape {
         scenario,
         arrival: Arrival::Constant,
         rate,
+        flood_rate: 0,
         seconds,
         seed,
         base_ns: balefire_kit::clock::now().0,

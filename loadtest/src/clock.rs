@@ -43,6 +43,12 @@ impl Clock {
         nanos(at.saturating_duration_since(self.start))
     }
 
+    /// The time so many nanoseconds after the start.
+    #[must_use]
+    pub fn at(&self, after_ns: u64) -> Instant {
+        self.start + Duration::from_nanos(after_ns)
+    }
+
     /// A wall time, nanoseconds since 1970, in nanoseconds after the start; 0 before it.
     #[must_use]
     pub fn of_wall(&self, wall_ns: i64) -> u64 {

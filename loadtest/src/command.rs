@@ -1,15 +1,16 @@
 //! The commands.
 
-use std::net::SocketAddr;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use balefire_loadtest_core::oracle::expected;
-use balefire_loadtest_core::plan::{Scenario, Shape};
+use balefire_loadtest_core::file;
+use balefire_loadtest_core::page::page;
 use balefire_loadtest_core::report::{Report, Verdict};
-use balefire_loadtest_core::verdict::Slo;
 use tokio_util::sync::CancellationToken;
 
+use crate::baseline::Baseline;
 use crate::error::Error;
+use crate::options::{PlanArgs, RunArgs, report_of, targets, write};
 use crate::product::Product;
 use crate::receiver::{Receiver, secret};
 use crate::suite::Suite;
@@ -43,106 +44,6 @@ enum Command {
     },
 }
 
-#[derive(Debug, clap::Args)]
-struct PlanArgs {
-    /// Kind of day
-    #[arg(value_parser = scenario)]
-    scenario: Scenario,
-    #[command(flatten)]
-    load: LoadArgs,
-    /// The events' own time of the start, nanoseconds since 1970 [default: now]
-    #[arg(long)]
-    base_ns: Option<i64>,
-}
-
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct LoadArgs {
-    /// Events a second
-    #[arg(long, default_value_t = 1000)]
-    rate: u32,
-    /// Seconds of each scenario
-    #[arg(long, default_value_t = 30)]
-    pub(crate) seconds: u32,
-    /// Of chance
-    #[arg(long, default_value_t = 1)]
-    pub(crate) seed: u64,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct RunArgs {
-    /// Kinds of days: steady, sla, burst, flood, join, attack; none: the pairs alone
-    #[arg(value_parser = scenario)]
-    pub(crate) scenarios: Vec<Scenario>,
-    #[command(flatten)]
-    pub(crate) load: LoadArgs,
-    /// Start this `balefire up` on a temporary folder
-    #[arg(long, value_name = "FILE", required_unless_present = "addr")]
-    binary: Option<PathBuf>,
-    /// Or use one that runs already (its gRPC address); it must tell --listen, signed
-    #[arg(long, value_name = "HOST:PORT", conflicts_with = "binary")]
-    addr: Option<String>,
-    /// Where the webhook receiver listens
-    #[arg(long, default_value = "127.0.0.1:0")]
-    listen: SocketAddr,
-    /// The bare broker's program
-    #[arg(long, default_value = "nats-server", value_name = "FILE")]
-    pub(crate) nats_server: PathBuf,
-    /// Pairs of the product and the bare broker
-    #[arg(long, default_value_t = 3)]
-    pub(crate) pairs: usize,
-    /// Targets of time; without them no figure of time fails a run
-    #[arg(long, value_name = "FILE")]
-    slo: Option<PathBuf>,
-    /// An earlier report: fail if the median p50 ratio grew by more than 30 %
-    #[arg(long, value_name = "FILE")]
-    pub(crate) baseline: Option<PathBuf>,
-    /// Calibrate the books alone: fail on loss, doubles and what is unexpected; no time counts
-    #[arg(long, conflicts_with = "slo")]
-    books_only: bool,
-    /// Folder of the report
-    #[arg(long, default_value = "loadtest/reports", value_name = "DIR")]
-    out: PathBuf,
-}
-
-fn scenario(text: &str) -> Result<Scenario, String> {
-    let value = serde_json::Value::String(text.to_owned());
-    serde_json::from_value(value).map_err(|error| error.to_string())
-}
-
-fn read(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(|source| Error::File {
-        path: path.to_path_buf(),
-        source,
-    })
-}
-
-fn write(path: &Path, text: &str) -> Result<(), Error> {
-    std::fs::write(path, text).map_err(|source| Error::File {
-        path: path.to_path_buf(),
-        source,
-    })
-}
-
-pub(crate) fn report_of(path: &Path) -> Result<Report, Error> {
-    serde_json::from_str(&read(path)?).map_err(|error| Error::Malformed {
-        path: path.to_path_buf(),
-        reason: error.to_string(),
-    })
-}
-
-impl LoadArgs {
-    pub(crate) fn shape(&self, scenario: Scenario, seconds: u32, seed: u64, base_ns: i64) -> Shape {
-        Shape {
-            scenario,
-            arrival: Shape::usual_arrival(scenario),
-            rate: self.rate,
-            seconds,
-            seed,
-            base_ns,
-        }
-    }
-}
-
 /// Runs the command; the exit code.
 ///
 /// # Errors
@@ -150,7 +51,7 @@ impl LoadArgs {
 pub async fn run(cli: Cli) -> Result<u8, Error> {
     match cli.command {
         Command::Plan(args) => {
-            plan(&args);
+            plan(&args)?;
             Ok(0)
         }
         Command::Calibrate { rate } => {
@@ -161,33 +62,29 @@ pub async fn run(cli: Cli) -> Result<u8, Error> {
         Command::Run(args) => load_test(&args).await,
         Command::Report { file } => {
             let report = report_of(&file)?;
-            write(
-                &file.with_extension("html"),
-                &balefire_loadtest_core::page::page(&report),
-            )?;
+            write(&file.with_extension("html"), &page(&report))?;
             Ok(tell(&report))
         }
     }
 }
 
-fn plan(args: &PlanArgs) {
+fn plan(args: &PlanArgs) -> Result<(), Error> {
     let base_ns = args.base_ns.unwrap_or_else(|| balefire_kit::clock::now().0);
-    let load = &args.load;
-    let plan = load
-        .shape(args.scenario, load.seconds, load.seed, base_ns)
-        .plan();
-    let mut out = print::Out::default();
-    let due = expected(plan.events.iter());
-    out.json(&serde_json::json!({
-        "shape": plan.shape, "tag": plan.tag, "digest": plan.digest(),
-        "events": plan.events.len(), "expected": due.len(),
-    }));
-    for event in &plan.events {
-        out.json(&serde_json::json!({"event": event, "payload": event.payload(&plan.tag)}));
+    let plan = args.load.shape(args.scenario, None, base_ns).plan();
+    let Some(path) = &args.out else {
+        let mut out = print::Out::default();
+        file::lines(&plan).for_each(|line| out.line(&line));
+        return Ok(());
+    };
+    let failed = |source| Error::File {
+        path: path.clone(),
+        source,
+    };
+    let mut out = std::io::BufWriter::new(std::fs::File::create(path).map_err(failed)?);
+    for line in file::lines(&plan) {
+        writeln!(out, "{line}").map_err(failed)?;
     }
-    for (name, completion) in due {
-        out.json(&serde_json::json!({"expected": name, "completed": completion}));
-    }
+    out.flush().map_err(failed)
 }
 
 const fn code(verdict: Verdict) -> u8 {
@@ -203,16 +100,6 @@ fn tell(report: &Report) -> u8 {
     code(report.verdict())
 }
 
-fn targets(args: &RunArgs) -> Result<Option<Slo>, Error> {
-    let targets = args.slo.as_deref().map(|path| {
-        Slo::parse(&read(path)?).map_err(|error| Error::Malformed {
-            path: path.to_path_buf(),
-            reason: balefire_kit::process::chain(&error),
-        })
-    });
-    targets.transpose()
-}
-
 /// Ctrl-C ends the sending; what there is by then is reported.
 fn stopped_by_hand() -> CancellationToken {
     let stop = CancellationToken::new();
@@ -225,29 +112,49 @@ fn stopped_by_hand() -> CancellationToken {
     stop
 }
 
+/// Calibrates unless it is stopped meanwhile: then the report has none, and is invalid.
+async fn calibration(
+    args: &RunArgs,
+    stop: &CancellationToken,
+) -> Result<Vec<balefire_loadtest_core::verdict::Check>, Error> {
+    print::note("calibrating");
+    let asked = async {
+        if args.books_only {
+            calibrate::books().await
+        } else {
+            calibrate::run(args.load.rate).await
+        }
+    };
+    let checks = tokio::select! {
+        checks = asked => checks?,
+        () = stop.cancelled() => Vec::new(),
+    };
+    print::checks("calibration", &checks);
+    Ok(checks)
+}
+
 async fn load_test(args: &RunArgs) -> Result<u8, Error> {
-    let slo = targets(args)?;
+    let slo = targets(args.slo.as_deref())?;
     std::fs::create_dir_all(&args.out).map_err(|source| Error::File {
         path: args.out.clone(),
         source,
     })?;
     let stop = stopped_by_hand();
-    print::note("calibrating");
-    let calibration = if args.books_only {
-        calibrate::books().await?
-    } else {
-        calibrate::run(args.load.rate).await?
-    };
-    print::checks("calibration", &calibration);
+    let calibration = calibration(args, &stop).await?;
     let receiver = Receiver::start(args.listen).await?;
+    let webhook = receiver.url();
     let product = match (&args.binary, &args.addr) {
-        (Some(binary), _) => Product::start(binary, &receiver).await?,
+        (Some(binary), _) => Product::start(binary, &webhook).await?,
         (None, addr) => {
-            print::note(&format!("tell {} signed with {}", receiver.url(), secret()));
+            print::note(&format!("tell {webhook} signed with {}", secret()));
             Product::running(addr.as_deref().unwrap_or_default())
         }
     };
-    let mut machine = machine::describe(args.binary.as_deref(), &args.nats_server);
+    let mut machine = machine::describe(
+        args.binary.as_deref(),
+        &args.nats_server,
+        product.nats_settings().as_deref(),
+    );
     if args.books_only {
         machine.generator.push_str("; times not calibrated");
     }
@@ -256,6 +163,7 @@ async fn load_test(args: &RunArgs) -> Result<u8, Error> {
         args,
         product,
         receiver,
+        webhook,
         stop,
         report: Report {
             machine,
@@ -265,7 +173,10 @@ async fn load_test(args: &RunArgs) -> Result<u8, Error> {
         slo,
         stem: args.out.join(format!("{seconds}")),
     };
-    let done = test.all().await;
+    // What ended it is in the report, beside what there was until then.
+    if let Err(error) = test.all().await {
+        test.report.ended = balefire_kit::process::chain(&error);
+    }
     let Suite {
         product,
         report,
@@ -273,17 +184,19 @@ async fn load_test(args: &RunArgs) -> Result<u8, Error> {
         ..
     } = test;
     product.stop().await;
-    done?;
-    let json = serde_json::to_string(&report).unwrap_or_default();
+    keep(args, &report, &stem)
+}
+
+/// Writes the report down and tells its verdict.
+fn keep(args: &RunArgs, report: &Report, stem: &Path) -> Result<u8, Error> {
+    let json = serde_json::to_string(report).unwrap_or_default();
     write(&stem.with_extension("json"), &json)?;
-    write(
-        &stem.with_extension("html"),
-        &balefire_loadtest_core::page::page(&report),
-    )?;
-    let code = tell(&report);
-    print::note(&format!(
-        "report: {}",
-        stem.with_extension("html").display()
-    ));
+    let html = stem.with_extension("html");
+    write(&html, &page(report))?;
+    if let Some(path) = &args.write_baseline {
+        Baseline::of(report, path)?.write(path)?;
+    }
+    let code = tell(report);
+    print::note(&format!("report: {}", html.display()));
     Ok(code)
 }

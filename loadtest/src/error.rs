@@ -31,6 +31,12 @@ pub enum Error {
         /// Which.
         program: PathBuf,
     },
+    /// A thread of our own.
+    #[error("start a thread of the generator")]
+    Thread {
+        /// Why.
+        source: std::io::Error,
+    },
     /// A file.
     #[error("access {path}")]
     File {
@@ -53,6 +59,12 @@ pub enum Error {
     /// The same, by the client.
     #[error("ask the server under test")]
     Client(#[from] balefire_client::Error),
+    /// Killing an owner takes processes of our own.
+    #[error("failover kills a service, which takes --binary with the four services beside it")]
+    NeedsBinary,
+    /// A highest rate without targets means nothing.
+    #[error("max looks for the highest rate at which the targets hold, which takes --slo FILE")]
+    NeedsTargets,
     /// The bare broker.
     #[error("measure the bare broker: {what}")]
     Broker {

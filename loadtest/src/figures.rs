@@ -5,7 +5,9 @@ use std::path::Path;
 
 use balefire_loadtest_core::SECOND;
 use balefire_loadtest_core::account::Delivered;
+use balefire_loadtest_core::promise::promises;
 use balefire_loadtest_core::report::{LISTED_MAX, Process, Run, Second, Stage};
+use balefire_loadtest_core::standstill::{Standstill, line, standstills, summary};
 use balefire_loadtest_core::statistics::{Summary, curve, histogram, millis, real, waiting};
 use balefire_loadtest_core::verdict::{Check, Slo, identities};
 use hdrhistogram::serialization::V2Serializer;
@@ -21,8 +23,11 @@ type Spans = BTreeMap<(&'static str, String), Vec<(u64, u64)>>;
 const WHOLE: &str = "intended send → receiver";
 const WHOLE_JOINED: &str = "intended send → receiver, joined";
 const ACKNOWLEDGED: &str = "intended send → acknowledged";
-const ESCALATED: &str = "intended send → escalation in the log";
-const DELIVERED: &str = "escalation in the log → receiver";
+const SENT: &str = "1. intended send → sent";
+const TAKEN: &str = "2. sent → acknowledged";
+const ESCALATED: &str = "3. acknowledged → escalation in the log";
+const ESCALATED_JOINED: &str = "3. acknowledged → joined and escalation in the log";
+const DELIVERED: &str = "4. escalation in the log → receiver";
 
 fn count(value: usize) -> u64 {
     u64::try_from(value).unwrap_or(u64::MAX)
@@ -41,19 +46,45 @@ fn spans(outcome: &Outcome) -> Spans {
             times.push((from, to.max(from)));
         };
         add(whole, one.due.at_ns, one.at_ns);
+        let (sent, answered) = outcome.sending.times_of(one.due.number);
+        if let (Some(sent), Some(answered)) = (sent, answered) {
+            add(SENT, one.due.at_ns, sent);
+            add(TAKEN, sent, answered);
+        }
         if let Some(stored_ns) = outcome.stored_ns.get(&one.name) {
-            add(ESCALATED, one.due.at_ns, *stored_ns);
+            // The log may have it before its producer was told.
+            let answered = answered.unwrap_or(one.due.at_ns).min(*stored_ns);
+            let stage = if one.due.joined {
+                ESCALATED_JOINED
+            } else {
+                ESCALATED
+            };
+            add(stage, answered, *stored_ns);
             add(DELIVERED, *stored_ns, one.at_ns);
         }
     }
+    spans.insert((ACKNOWLEDGED, "every frame".to_owned()), answers(outcome));
+    spans
+}
+
+/// Intended sending and answer of every frame that was answered.
+fn answers(outcome: &Outcome) -> Vec<(u64, u64)> {
     let frames = outcome.sending.frames.iter().enumerate();
     let answered = frames.filter_map(|(number, frame)| {
         let at_ns = outcome.sending.track.answered_at(number)?;
         Some((frame.at_ns, at_ns.max(frame.at_ns)))
     });
-    let answered: Vec<_> = answered.collect();
-    spans.insert((ACKNOWLEDGED, "every frame".to_owned()), answered);
-    spans
+    answered.collect()
+}
+
+/// Stretches in which nothing was acknowledged, and in which nothing arrived.
+fn still(outcome: &Outcome) -> (Vec<Standstill>, Vec<Standstill>) {
+    let delivered = outcome.escalations.delivered.iter();
+    let delivered = delivered.map(|one| (one.due.at_ns, one.at_ns.max(one.due.at_ns)));
+    (
+        standstills(answers(outcome)),
+        standstills(delivered.collect()),
+    )
 }
 
 fn took(spans: &[(u64, u64)]) -> impl Iterator<Item = u64> {
@@ -89,7 +120,8 @@ fn seconds(outcome: &Outcome) -> Vec<Second> {
             change(second);
         }
     };
-    for (number, frame) in sending.frames.iter().enumerate() {
+    let meant = sending.track.stopped_at().unwrap_or(usize::MAX);
+    for (number, frame) in sending.frames.iter().enumerate().take(meant) {
         let events = u64::from(frame.len);
         at(frame.at_ns, &|second| second.planned += events);
         if let Some(sent) = sending.track.sent_at(number) {
@@ -124,6 +156,10 @@ fn processes(before: &[Usage], after: &[Usage], events: f64) -> Vec<Process> {
             cpu_us_per_event: grown(|usage| usage.cpu_us),
             rss_mib: real(now.rss_bytes) / 1_048_576.0,
             disk_bytes_per_event: grown(|usage| usage.written_bytes),
+            wire_bytes_per_event: now.tcp_bytes.map(|bytes| {
+                let before = then.and_then(|usage| usage.tcp_bytes).unwrap_or(0);
+                real(bytes.saturating_sub(before)) / events
+            }),
         }
     };
     after.iter().map(process).collect()
@@ -147,8 +183,13 @@ fn last_answer(outcome: &Outcome) -> Option<f64> {
     Some(real(last.max(1)) / 1e9)
 }
 
-fn checks(outcome: &Outcome, slo: Option<&Slo>) -> Vec<Check> {
+fn checks(outcome: &Outcome, slo: Option<&Slo>, still: &[&[Standstill]]) -> Vec<Check> {
+    let shape = &outcome.plan.shape;
     let mut checks = identities(&outcome.events, &outcome.escalations);
+    checks.extend(promises(shape.scenario, &outcome.escalations));
+    // Where an owner is killed, standing still is what is measured.
+    let moving = still.iter().filter(|_| outcome.marks.is_empty());
+    checks.extend(moving.filter_map(|found| slo.and_then(|slo| slo.moving(found, shape.seconds))));
     checks.push(Check {
         name: "every call of the receiver is signed".to_owned(),
         passed: outcome.unsigned == 0,
@@ -159,6 +200,20 @@ fn checks(outcome: &Outcome, slo: Option<&Slo>) -> Vec<Check> {
             .unwrap_or_default(),
     );
     checks
+}
+
+fn still_lines<'a>(
+    unanswered: &'a [Standstill],
+    undelivered: &'a [Standstill],
+) -> impl Iterator<Item = String> + 'a {
+    let lines = |what: &'static str, found: &'a [Standstill]| {
+        let head = (!found.is_empty()).then(|| format!("{what}: {}", summary(found)));
+        let each = found
+            .iter()
+            .map(move |one| format!("{what}: {}", line(one)));
+        head.into_iter().chain(each)
+    };
+    lines("acknowledgements", unanswered).chain(lines("deliveries", undelivered))
 }
 
 /// The figures of one run, held to `slo` where there is one.
@@ -173,9 +228,15 @@ pub fn of(outcome: &Outcome, slo: Option<&Slo>) -> Run {
         .iter()
         .map(|frame| frame.bytes.len())
         .sum();
+    let (unanswered, undelivered) = still(outcome);
     let listed = |lines: &mut dyn Iterator<Item = String>| lines.take(LISTED_MAX).collect();
     Run {
         title: title(outcome),
+        shape: Some(shape.clone()),
+        marks: outcome.marks.clone(),
+        stopped: outcome.stopped,
+        attainment: slo.map(|slo| slo.attainment(books)).unwrap_or_default(),
+        standstills: listed(&mut still_lines(&unanswered, &undelivered)),
         seed: shape.seed,
         plan: outcome.plan.digest(),
         offered: real(count(outcome.events.planned)) / f64::from(shape.seconds.max(1)),
@@ -184,7 +245,7 @@ pub fn of(outcome: &Outcome, slo: Option<&Slo>) -> Run {
         send_lag: Summary::of_values(crate::calibrate::lags(&outcome.sending)),
         stages: stages(&spans(outcome)),
         seconds: seconds(outcome),
-        checks: checks(outcome, slo),
+        checks: checks(outcome, slo, &[&unanswered, &undelivered]),
         missing: listed(&mut books.missing.iter().map(|(name, due)| {
             let event = balefire_loadtest_core::planned::event_id(&outcome.plan.tag, due.number);
             format!(

@@ -6,22 +6,19 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::nats::Server;
 use crate::run::Outcome;
 
-const READY_MAX: Duration = Duration::from_secs(20);
 /// How long an answer may take.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
-const POLL: Duration = Duration::from_millis(20);
 const LEAD: Duration = Duration::from_millis(200);
 /// How long a stream is asked, nanoseconds.
 const PULL_NS: u64 = 120_000_000_000;
@@ -77,28 +74,15 @@ pub fn messages(outcome: &Outcome) -> Vec<Message> {
 /// A `nats-server` with JetStream that syncs every message.
 #[derive(Debug)]
 pub struct Broker {
-    child: Child,
-    addr: String,
+    server: Server,
+    // Behind the server: it goes last.
     _folder: TempDir,
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _gone = self.child.kill();
-        let _gone = self.child.wait();
-    }
 }
 
 fn broken(what: impl ToString) -> Error {
     Error::Broker {
         what: what.to_string(),
     }
-}
-
-/// Waits on this thread.
-fn pause() {
-    std::thread::park_timeout(POLL);
 }
 
 impl Broker {
@@ -111,44 +95,13 @@ impl Broker {
             .prefix("balefire-hop-")
             .tempdir()
             .map_err(broken)?;
-        let path = |name: &str| folder.path().join(name);
-        let conf = format!(
-            "listen: \"127.0.0.1:-1\"\nports_file_dir: {:?}\njetstream {{ store_dir: {:?}, sync_interval: always }}\n",
-            folder.path(),
-            path("store"),
+        let settings = format!(
+            "listen: \"127.0.0.1:-1\"\njetstream {{ store_dir: {:?}, sync_interval: always }}\n",
+            folder.path().join("store"),
         );
-        std::fs::write(path("nats.conf"), conf).map_err(broken)?;
-        let child = Command::new(program)
-            .arg("-c")
-            .arg(path("nats.conf"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|source| Error::Start {
-                program: program.to_path_buf(),
-                source,
-            })?;
-        let name = program.file_name().unwrap_or_default().to_string_lossy();
-        let ports = path(&format!("{name}_{}.ports", child.id()));
-        let mut broker = Self {
-            child,
-            addr: String::new(),
+        Ok(Self {
+            server: Server::start(program, folder.path(), &settings)?,
             _folder: folder,
-        };
-        let until = Instant::now() + READY_MAX;
-        while Instant::now() < until {
-            let text = std::fs::read_to_string(&ports).unwrap_or_default();
-            let found: Value = serde_json::from_str(&text).unwrap_or_default();
-            if let Some(url) = found.pointer("/nats/0").and_then(Value::as_str) {
-                url.trim_start_matches("nats://")
-                    .clone_into(&mut broker.addr);
-                return Ok(broker);
-            }
-            pause();
-        }
-        Err(Error::NotReady {
-            program: program.to_path_buf(),
         })
     }
 
@@ -158,7 +111,7 @@ impl Broker {
     /// The server refuses, or does not answer.
     pub fn measure(&self, run: usize, messages: &[Message]) -> Result<Reading, Error> {
         let streams = messages.iter().map(|one| one.stream + 1).max().unwrap_or(0);
-        let mut control = Line::connect(&self.addr)?;
+        let mut control = Line::connect(&self.server.addr)?;
         control.write(&format!("SUB in.{run}.* 1\r\nSUB reply.{run} 2\r\n"))?;
         for stream in 0..streams {
             control.make(run, stream)?;
@@ -168,7 +121,7 @@ impl Broker {
             control.pull(run, stream, count)?;
         }
         let clock = Clock::starting_in(LEAD);
-        let publisher = Line::connect(&self.addr)?;
+        let publisher = Line::connect(&self.server.addr)?;
         std::thread::scope(|scope| {
             let sent = scope.spawn(|| publish(publisher, run, clock, messages));
             let consumed_ns = consume(&mut control, clock, messages)?;

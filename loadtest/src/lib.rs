@@ -3,19 +3,25 @@
 //! What is planned, expected and judged is `balefire_loadtest_core`'s. Never knows how the product
 //! works: it speaks its public contract only.
 
+pub mod baseline;
 pub mod calibrate;
 pub mod clock;
 pub mod command;
+pub mod day;
 pub mod error;
 pub mod figures;
 pub mod hop;
 pub mod machine;
+pub mod nats;
 pub mod null;
+mod options;
 pub mod print;
 pub mod process;
 pub mod product;
+pub mod program;
 pub mod receiver;
 pub mod run;
 pub mod sending;
+pub mod standing;
 mod suite;
 pub mod track;

@@ -3,7 +3,8 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use balefire_loadtest_core::report::{Report, Run};
+use balefire_loadtest_core::report::{Machine, Report, Run};
+use balefire_loadtest_core::statistics::Summary;
 use balefire_loadtest_core::verdict::Check;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinHandle;
@@ -43,27 +44,67 @@ pub fn checks(title: &str, checks: &[Check]) {
 pub fn run(run: &Run) {
     let mut out = Out::default();
     out.line(&format!(
-        "{}: offered {:.0} events/s, achieved {:.0}",
-        run.title, run.offered, run.achieved
+        "{}: seed {}, plan {}, offered {:.0} events/s, achieved {:.0}",
+        run.title, run.seed, run.plan, run.offered, run.achieved
     ));
+    if let Some(lag) = &run.send_lag {
+        summary(&mut out, "send lag of a frame", "", lag);
+    }
     for stage in &run.stages {
-        let it = &stage.corrected;
-        out.line(&format!(
-            "  {:<40} {:<12} n {:>6}  p50 {:>8.2}  p90 {:>8.2}  p99 {:>8.2}  max {:>8.2} ms",
-            stage.name, stage.severity, it.count, it.p50_ms, it.p90_ms, it.p99_ms, it.max_ms
-        ));
+        summary(&mut out, &stage.name, &stage.severity, &stage.corrected);
+        if let Some(uncorrected) = &stage.uncorrected {
+            summary(&mut out, "  uncorrected", &stage.severity, uncorrected);
+        }
     }
     for process in &run.processes {
         out.line(&format!(
-            "  {:<20} {:>7.1} µs CPU an event, {:>5.0} MiB, {:>6.0} bytes to disk an event",
-            process.name, process.cpu_us_per_event, process.rss_mib, process.disk_bytes_per_event
+            "  {:<20} {:>7.1} µs CPU an event, {:>5.0} MiB, {:>6.0} bytes to disk an event, {} over TCP",
+            process.name,
+            process.cpu_us_per_event,
+            process.rss_mib,
+            process.disk_bytes_per_event,
+            process
+                .wire_bytes_per_event
+                .map_or_else(|| "?".to_owned(), |bytes| format!("{bytes:.0}"))
         ));
+    }
+    for mark in &run.marks {
+        out.line(&format!("  {:>8.2} s {}", mark.at_s, mark.what));
     }
     checks("  checks", &run.checks);
 }
 
+fn summary(out: &mut Out, name: &str, severity: &str, it: &Summary) {
+    let rare = it
+        .p999_ms
+        .map_or_else(|| "–".to_owned(), |ms| format!("{ms:.2}"));
+    out.line(&format!(
+        "  {name:<48} {severity:<12} n {:>6}  p50 {:>8.2}  p90 {:>8.2}  p99 {:>8.2}  p99.9 {rare:>8}  max {:>8.2} ms",
+        it.count, it.p50_ms, it.p90_ms, it.p99_ms, it.max_ms
+    ));
+}
+
+/// Where and of what the figures are.
+fn machine(machine: &Machine) {
+    let mut out = Out::default();
+    out.line(&format!(
+        "commit {}; {}; configuration {}",
+        machine.commit, machine.product, machine.configuration
+    ));
+    out.line(&format!(
+        "{}; Linux {}; {}; {}; {}; generator: {}",
+        machine.cpu,
+        machine.kernel,
+        machine.filesystem,
+        machine.nats,
+        machine.log,
+        machine.generator
+    ));
+}
+
 /// The end of it.
 pub fn report(report: &Report) {
+    machine(&report.machine);
     let mut out = Out::default();
     for run in &report.runs {
         for check in run.checks.iter().filter(|check| !check.passed) {
@@ -77,6 +118,7 @@ pub fn report(report: &Report) {
             ("again", &run.again),
             ("dead-lettered", &run.dead_lettered),
             ("unexpected", &run.unexpected),
+            ("standstills", &run.standstills),
         ];
         for (name, lines) in lists {
             for line in lines.iter().take(20) {
@@ -98,6 +140,23 @@ pub fn report(report: &Report) {
     }
     if let Some(check) = &report.regression {
         checks("regression", std::slice::from_ref(check));
+    }
+    if let Some(rate) = report
+        .search
+        .iter()
+        .filter(|step| step.held)
+        .map(|step| step.rate)
+        .max()
+    {
+        out.line(&format!(
+            "highest rate at which the targets hold: {rate} events/s"
+        ));
+    }
+    if report.stopped() {
+        out.line("stopped by hand: this is what there was by then");
+    }
+    if !report.ended.is_empty() {
+        out.line(&format!("ended early: {}", report.ended));
     }
     out.line(report.verdict().word());
 }

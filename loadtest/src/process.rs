@@ -21,6 +21,8 @@ pub struct Usage {
     pub rss_bytes: u64,
     /// Bytes written to files so far; 0 where the system does not say.
     pub written_bytes: u64,
+    /// Bytes sent and received over the TCP connections it has; `None`: the system does not tell.
+    pub tcp_bytes: Option<u64>,
 }
 
 fn read(pid: u32, file: &str) -> Option<String> {
@@ -45,6 +47,7 @@ fn usage(pid: u32) -> Option<Usage> {
         pid,
         cpu_us: (ticks(11)? + ticks(12)?) * MICROS_PER_TICK,
         rss_bytes: line(&status, "VmRSS:") * 1024,
+        tcp_bytes: None,
         written_bytes: line(&read(pid, "io").unwrap_or_default(), "write_bytes:"),
     })
 }
@@ -73,6 +76,15 @@ pub fn family(pid: u32) -> Vec<Usage> {
         found.extend(usage(pid));
         waiting.extend(children(pid));
     }
+    found
+}
+
+/// Of several, each process once.
+#[must_use]
+pub fn families(pids: impl Iterator<Item = u32>) -> Vec<Usage> {
+    let mut found: Vec<Usage> = pids.flat_map(family).collect();
+    found.sort_by_key(|usage| usage.pid);
+    found.dedup_by_key(|usage| usage.pid);
     found
 }
 

@@ -1,9 +1,10 @@
-//! The product under test: a `balefire up` of our own on a temporary folder, or one that runs
-//! already; and what it is asked after a run.
+//! The product under test: a `balefire up` of our own, or its four services apart, on a temporary
+//! folder; or one that runs already. And what it is asked after a run.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use balefire_client::Client;
@@ -11,116 +12,225 @@ use balefire_wire::deadletter::v1::ListDeadLettersRequest;
 use balefire_wire::deadletter::v1::dead_letter_service_client::DeadLetterServiceClient;
 use balefire_wire::escalation::v1::escalation_service_client::EscalationServiceClient;
 use balefire_wire::escalation::v1::{EscalationEntry, EscalationFilter, ListEscalationsRequest};
-use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
-use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::error::Error;
-use crate::receiver::{Receiver, secret};
+use crate::nats::Server;
+use crate::process::{self, Usage};
+use crate::program::Program;
+use crate::receiver::secret;
 
-const READY_MAX: Duration = Duration::from_secs(60);
-const STOP_MAX: Duration = Duration::from_secs(20);
 const BARRIER_MAX: Duration = Duration::from_secs(120);
 const PAGE: u32 = 5_000;
 /// Largest answer, bytes.
 const ANSWER_MAX: usize = 64 * 1024 * 1024;
+/// Partitions of the services apart; what `up` makes too.
+const PARTITIONS: &str = "2";
 
 /// A product that can be sent to.
 #[derive(Debug)]
 pub struct Product {
-    /// Address of its gRPC server.
-    pub addr: String,
-    /// Process, where it is ours.
-    pub pid: Option<u32>,
-    child: Option<Child>,
-    _folder: Option<TempDir>,
+    shape: Shape,
+    // Behind what runs on it: it goes last.
+    folder: Option<TempDir>,
 }
 
-/// The last lines a program wrote.
-fn tail(log: &Path) -> String {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<_> = text.lines().rev().take(5).collect();
-    lines.into_iter().rev().collect::<Vec<_>>().join("; ")
+#[derive(Debug)]
+enum Shape {
+    /// One that was there before; its address.
+    Running(String),
+    /// `balefire up`.
+    Up(Box<Program>),
+    /// Each service a process of its own.
+    Apart(Box<Apart>),
+}
+
+#[derive(Debug)]
+struct Apart {
+    ingest: Program,
+    correlator: Program,
+    engine: Program,
+    notifier: Program,
+    nats: Server,
+}
+
+fn words(words: &[&str]) -> Vec<OsString> {
+    words.iter().map(OsString::from).collect()
+}
+
+fn folder() -> Result<TempDir, Error> {
+    let made = tempfile::Builder::new()
+        .prefix("balefire-loadtest-")
+        .tempdir();
+    made.map_err(|source| Error::File {
+        path: std::env::temp_dir(),
+        source,
+    })
+}
+
+/// Runs a program to its end; what it wrote.
+fn said(program: &Path, arguments: &[OsString]) -> Result<String, Error> {
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .map_err(|source| Error::Start {
+            program: program.to_path_buf(),
+            source,
+        })?;
+    if !output.status.success() {
+        return Err(Error::Malformed {
+            path: program.to_path_buf(),
+            reason: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        });
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Flags of every process that serves.
+const SERVES: [&str; 6] = [
+    "--grpc-addr",
+    "127.0.0.1:0",
+    "--http-addr",
+    "127.0.0.1:0",
+    "--log",
+    "warn",
+];
+
+/// A `nats-server` as `nats-config` writes it, with the log made; and the flags that lead to it.
+fn broker(balefire: &Path, nats: &Path, folder: &Path) -> Result<(Server, Vec<OsString>), Error> {
+    let credentials = folder.join("credentials").into_os_string();
+    let mut asked = words(&["nats-config", "--listen", "127.0.0.1:-1", "--partitions"]);
+    asked.extend(words(&[PARTITIONS, "--credentials"]));
+    asked.extend([credentials.clone(), "--store-dir".into()]);
+    asked.push(folder.join("store").into_os_string());
+    let server = Server::start(nats, folder, &said(balefire, &asked)?)?;
+    let mut flags = words(&["--nats-url", &format!("nats://{}", server.addr)]);
+    flags.extend(words(&["--nats-sync-confirmed", "--credentials"]));
+    flags.push(credentials);
+    let mut asked = words(&["provision", "--partitions", PARTITIONS]);
+    asked.extend(flags.clone());
+    let _streams = said(balefire, &asked)?;
+    Ok((server, flags))
 }
 
 impl Product {
     /// One that runs already and tells `receiver`.
     #[must_use]
     pub fn running(addr: &str) -> Self {
+        let addr = addr.trim_start_matches("http://").to_owned();
         Self {
-            addr: addr.trim_start_matches("http://").to_owned(),
-            pid: None,
-            child: None,
-            _folder: None,
+            shape: Shape::Running(addr),
+            folder: None,
         }
     }
 
-    /// Starts `binary up` on a temporary folder; it tells `receiver` of everything.
+    /// Starts `binary up` on a temporary folder; it tells `webhook` of everything.
     ///
     /// # Errors
     /// It cannot be started, or does not become ready.
-    pub async fn start(binary: &Path, receiver: &Receiver) -> Result<Self, Error> {
-        let program = || binary.to_path_buf();
-        let file = |path: PathBuf| move |source| Error::File { path, source };
-        let folder = tempfile::Builder::new()
-            .prefix("balefire-loadtest-")
-            .tempdir()
-            .map_err(file(std::env::temp_dir()))?;
+    pub async fn start(binary: &Path, webhook: &str) -> Result<Self, Error> {
+        let folder = folder()?;
+        let mut arguments = words(&["up", "--webhook", webhook]);
+        arguments.extend(words(&["--webhook-secret", &secret(), "--data-dir"]));
+        arguments.push(folder.path().join("data").into_os_string());
+        arguments.extend(words(&SERVES));
         let log = folder.path().join("up.log");
-        let stderr = std::fs::File::create(&log).map_err(file(log.clone()))?;
-        let mut child = Command::new(binary)
-            .args([
-                "up",
-                "--grpc-addr",
-                "127.0.0.1:0",
-                "--http-addr",
-                "127.0.0.1:0",
-            ])
-            .args(["--log", "warn", "--webhook", &receiver.url()])
-            .args(["--webhook-secret", &secret(), "--data-dir"])
-            .arg(folder.path().join("data"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(stderr)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|source| Error::Start {
-                program: program(),
-                source,
-            })?;
-        let stdout = child
-            .stdout
-            .take()
-            .ok_or_else(|| Error::NotReady { program: program() })?;
-        let mut lines = BufReader::new(stdout).lines();
-        let ready = async {
-            while let Ok(Some(line)) = lines.next_line().await {
-                if let Some(facts) = line.strip_prefix("ready ") {
-                    let mut facts = facts.split(' ');
-                    return facts
-                        .find_map(|fact| fact.strip_prefix("grpc="))
-                        .map(str::to_owned);
-                }
-            }
-            None
-        };
-        let Ok(Some(addr)) = timeout(READY_MAX, ready).await else {
-            return Err(Error::Malformed {
-                path: program(),
-                reason: format!("it did not become ready: {}", tail(&log)),
-            });
-        };
-        // What else it says is read away, so that it can go on saying it.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Ok(Self {
-            addr,
-            pid: child.id(),
-            child: Some(child),
-            _folder: Some(folder),
+            shape: Shape::Up(Box::new(Program::start(binary, &arguments, &log).await?)),
+            folder: Some(folder),
         })
+    }
+
+    /// Starts a `nats-server` and the four services beside `binary` as processes of their own.
+    ///
+    /// # Errors
+    /// One of them cannot be started, or does not become ready.
+    pub async fn apart(binary: &Path, nats: &Path, webhook: &str) -> Result<Self, Error> {
+        let folder = folder()?;
+        let at = folder.path();
+        let (nats, flags) = broker(binary, nats, at)?;
+        let start = async |service: &str, own: &[&str]| {
+            let path = binary.with_file_name(format!("balefire-{service}"));
+            let mut arguments = flags.clone();
+            arguments.extend(words(&SERVES));
+            arguments.extend(words(own));
+            arguments.push("--data-dir".into());
+            arguments.push(at.join(service).into_os_string());
+            Program::start(&path, &arguments, &at.join(format!("{service}.log"))).await
+        };
+        let hook = ["--webhook", webhook, "--webhook-secret", &secret()];
+        let apart = Apart {
+            engine: start("rule-engine", &[]).await?,
+            correlator: start("correlator", &[]).await?,
+            ingest: start("ingest", &[]).await?,
+            notifier: start("notifier", &hook).await?,
+            nats,
+        };
+        Ok(Self {
+            shape: Shape::Apart(Box::new(apart)),
+            folder: Some(folder),
+        })
+    }
+
+    /// Where events go.
+    #[must_use]
+    pub fn addr(&self) -> String {
+        match &self.shape {
+            Shape::Running(addr) => addr.clone(),
+            Shape::Up(up) => up.addr(),
+            Shape::Apart(apart) => apart.ingest.addr(),
+        }
+    }
+
+    fn engine_addr(&self) -> String {
+        match &self.shape {
+            Shape::Running(_) | Shape::Up(_) => self.addr(),
+            Shape::Apart(apart) => apart.engine.addr(),
+        }
+    }
+
+    fn notifier_addr(&self) -> String {
+        match &self.shape {
+            Shape::Running(_) | Shape::Up(_) => self.addr(),
+            Shape::Apart(apart) => apart.notifier.addr(),
+        }
+    }
+
+    /// The owner of the windows, where it can be killed without the others.
+    pub fn engine(&mut self) -> Option<&mut Program> {
+        match &mut self.shape {
+            Shape::Running(_) | Shape::Up(_) => None,
+            Shape::Apart(apart) => Some(&mut apart.engine),
+        }
+    }
+
+    /// What its processes have taken so far; nothing where they are not ours.
+    #[must_use]
+    pub fn usage(&self) -> Vec<Usage> {
+        let pids = match &self.shape {
+            Shape::Running(_) => Vec::new(),
+            Shape::Up(up) => vec![up.pid()],
+            Shape::Apart(apart) => vec![
+                apart.ingest.pid(),
+                apart.correlator.pid(),
+                apart.engine.pid(),
+                apart.notifier.pid(),
+                Some(apart.nats.pid()),
+            ],
+        };
+        process::families(pids.into_iter().flatten())
+    }
+
+    /// The settings of its nats-server, where they are ours to read.
+    #[must_use]
+    pub fn nats_settings(&self) -> Option<String> {
+        let folder = self.folder.as_ref()?.path();
+        let places = ["nats.conf", "data/nats/nats.conf", "data/nats.conf"];
+        let mut texts = places
+            .iter()
+            .map(|place| std::fs::read_to_string(folder.join(place)));
+        texts.find_map(Result::ok)
     }
 
     /// Waits until everything it acknowledged is evaluated.
@@ -128,16 +238,12 @@ impl Product {
     /// # Errors
     /// It refuses, or takes longer than two minutes.
     pub async fn evaluated(&self) -> Result<(), Error> {
-        let client = Client::connect(&self.addr, balefire_client::Options::default()).await?;
-        let barrier = client.place_barrier().await?;
-        client.await_barrier(barrier, BARRIER_MAX).await?;
+        let options = balefire_client::Options::default;
+        let door = Client::connect(&self.addr(), options()).await?;
+        let barrier = door.place_barrier().await?;
+        let engine = Client::connect(&self.engine_addr(), options()).await?;
+        engine.await_barrier(barrier, BARRIER_MAX).await?;
         Ok(())
-    }
-
-    async fn channel(&self) -> Result<Channel, Error> {
-        let endpoint = Endpoint::from_shared(format!("http://{}", self.addr));
-        let connect = |source| Error::Connect { source };
-        endpoint.map_err(connect)?.connect().await.map_err(connect)
     }
 
     /// Every escalation in its log.
@@ -145,7 +251,7 @@ impl Product {
     /// # Errors
     /// It refuses.
     pub async fn escalations(&self) -> Result<Vec<EscalationEntry>, Error> {
-        let mut client = EscalationServiceClient::new(self.channel().await?)
+        let mut client = EscalationServiceClient::new(channel(&self.engine_addr()).await?)
             .max_decoding_message_size(ANSWER_MAX);
         let mut found = Vec::new();
         let mut page_token = String::new();
@@ -169,7 +275,7 @@ impl Product {
     /// # Errors
     /// It refuses.
     pub async fn dead_letters(&self) -> Result<(BTreeMap<String, usize>, Vec<Vec<u8>>), Error> {
-        let mut client = DeadLetterServiceClient::new(self.channel().await?)
+        let mut client = DeadLetterServiceClient::new(channel(&self.notifier_addr()).await?)
             .max_decoding_message_size(ANSWER_MAX);
         let (mut reasons, mut escalations) = (BTreeMap::new(), Vec::new());
         let mut page_token = String::new();
@@ -200,20 +306,22 @@ impl Product {
     }
 
     /// Ends it, where it is ours.
-    pub async fn stop(mut self) {
-        let Some(child) = self.child.as_mut() else {
-            return;
-        };
-        let pid = child
-            .id()
-            .and_then(|id| i32::try_from(id).ok())
-            .and_then(Pid::from_raw);
-        if let Some(pid) = pid {
-            // It may have ended by itself.
-            let _gone = kill_process(pid, Signal::TERM);
-        }
-        if timeout(STOP_MAX, child.wait()).await.is_err() {
-            let _gone = child.kill().await;
+    pub async fn stop(self) {
+        match self.shape {
+            Shape::Running(_) => {}
+            Shape::Up(up) => up.stop().await,
+            Shape::Apart(apart) => {
+                apart.ingest.stop().await;
+                apart.correlator.stop().await;
+                apart.engine.stop().await;
+                apart.notifier.stop().await;
+            }
         }
     }
+}
+
+async fn channel(addr: &str) -> Result<Channel, Error> {
+    let endpoint = Endpoint::from_shared(format!("http://{addr}"));
+    let connect = |source| Error::Connect { source };
+    endpoint.map_err(connect)?.connect().await.map_err(connect)
 }

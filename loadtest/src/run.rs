@@ -7,8 +7,10 @@ use std::time::Duration;
 use balefire_loadtest_core::account::{Arrival, Escalations, Events, Fate};
 use balefire_loadtest_core::frame::{Frame, frames};
 use balefire_loadtest_core::oracle::{Name, Rule, expected};
-use balefire_loadtest_core::plan::Plan;
+use balefire_loadtest_core::plan::{Plan, Scenario};
 use balefire_loadtest_core::planned::{number_of, subject_of, time_of};
+use balefire_loadtest_core::report::Mark;
+use balefire_loadtest_core::statistics::millis;
 use balefire_wire::escalation::v1::Escalation;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
@@ -18,6 +20,7 @@ use crate::clock::Clock;
 use crate::error::Error;
 use crate::process::{self, Usage};
 use crate::product::Product;
+use crate::program::Program;
 use crate::receiver::{Delivery, Receiver};
 use crate::sending::{self, Sending};
 use crate::track::Track;
@@ -50,6 +53,10 @@ pub struct Outcome {
     pub unsigned: usize,
     /// Open dead letters by stage and reason.
     pub dead_letters: BTreeMap<String, usize>,
+    /// What was done to the product meanwhile.
+    pub marks: Vec<Mark>,
+    /// Whether the sending was stopped by hand.
+    pub stopped: bool,
     /// Processes before and after.
     pub usage: (Vec<Usage>, Vec<Usage>),
     /// Load average before.
@@ -67,7 +74,7 @@ impl Prepared {
     /// Encodes everything.
     #[must_use]
     pub fn of(plan: Plan) -> Self {
-        let frames = frames(&plan.events, &plan.payloads(), SOURCE);
+        let frames = frames(&plan.events, &plan.tag, SOURCE);
         Self { plan, frames }
     }
 
@@ -93,7 +100,15 @@ impl Prepared {
             clock,
         });
         sending::run(Arc::clone(&sending), addr, stop).await?;
-        Ok((self.plan, sending))
+        let Some(stopped_at) = sending.track.stopped_at() else {
+            return Ok((self.plan, sending));
+        };
+        let first = sending
+            .frames
+            .get(stopped_at)
+            .map_or(0, |frame| frame.first);
+        let events = usize::try_from(first).unwrap_or(usize::MAX);
+        Ok((self.plan.cut(events), sending))
     }
 }
 
@@ -163,28 +178,69 @@ fn logged(plan: &Plan, escalation: &Escalation) -> Option<Name> {
     })
 }
 
+/// When an owner is killed, nanoseconds after the start; `None`: in this scenario none is.
+fn half(plan: &Plan) -> Option<u64> {
+    let all = u64::from(plan.shape.seconds) * balefire_loadtest_core::SECOND;
+    (plan.shape.scenario == Scenario::Failover).then_some(all / 2)
+}
+
+/// Kills an owner with `kill -9` at its time, and starts it again at once.
+async fn strike(
+    engine: Option<&mut Program>,
+    clock: Clock,
+    at_ns: u64,
+    stop: &CancellationToken,
+) -> Result<Vec<Mark>, Error> {
+    let Some(engine) = engine else {
+        return Ok(Vec::new());
+    };
+    tokio::select! {
+        () = tokio::time::sleep_until(clock.at(at_ns)) => {}
+        () = stop.cancelled() => return Ok(Vec::new()),
+    }
+    let mark = |what: &str| Mark {
+        at_s: millis(clock.now_ns()) / 1e3,
+        what: what.to_owned(),
+    };
+    let killed = mark("rule-engine killed");
+    engine.kill().await?;
+    engine.again().await?;
+    Ok(vec![killed, mark("ready again")])
+}
+
 /// The whole way: sends, waits for evaluation and delivery, asks the log, reads the books.
 ///
 /// # Errors
 /// The product is not there, or does not answer.
 pub async fn against(
-    product: &Product,
+    product: &mut Product,
     receiver: &Receiver,
     plan: Plan,
     stop: CancellationToken,
 ) -> Result<Outcome, Error> {
-    let family = || product.pid.map(process::family).unwrap_or_default();
     let prepared = Prepared::of(plan);
     let load = process::load();
-    let before = family();
+    let before = product.usage();
     // What an earlier run left is not this one's.
     let _earlier = receiver.take();
     let clock = Prepared::clock();
-    let (plan, sending) = prepared.send(&product.addr, clock, stop).await?;
+    let half = half(&prepared.plan);
+    let (addr, engine) = (product.addr(), product.engine());
+    let (sent, marks) = tokio::join!(
+        prepared.send(&addr, clock, stop.clone()),
+        strike(
+            engine.filter(|_| half.is_some()),
+            clock,
+            half.unwrap_or_default(),
+            &stop
+        ),
+    );
+    let ((plan, sending), marks) = (sent?, marks?);
     product.evaluated().await?;
-    let fates = sending.track.fates();
+    let mut fates = sending.track.fates();
+    fates.truncate(plan.events.len());
     settle(receiver, due(&plan, &fates), SETTLE_MAX).await;
-    let after = family();
+    let after = product.usage();
     let (deliveries, unsigned) = receiver.take();
     let arrivals = arrivals(&plan, &clock, &deliveries);
     let log = product.escalations().await?;
@@ -214,6 +270,8 @@ pub async fn against(
         stored_ns,
         unsigned,
         dead_letters,
+        marks,
+        stopped: stop.is_cancelled(),
         usage: (before, after),
         load,
     })

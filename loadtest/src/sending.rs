@@ -1,7 +1,8 @@
 //! Sends a plan's frames, each at its intended time, whatever the other side does.
 //!
-//! A thread of its own keeps the time; it never waits for an answer or for room. A frame that
-//! cannot leave in time is unsent.
+//! A thread of its own keeps the time, another carries the bytes; both stand before the rest of the
+//! process and share no runtime with it, so that receiving and checking cannot hold a frame back.
+//! Neither ever waits for an answer or for room: a frame that cannot leave in time is unsent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use balefire_wire::ingest::v1::{AppendResult, AppendStatus, AppendStreamResponse
 use bytes::{BufMut as _, Bytes};
 use futures::{Stream, StreamExt as _, stream};
 use http::uri::PathAndQuery;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::client::Grpc;
@@ -23,9 +24,10 @@ use tonic_prost::ProstCodec;
 
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::track::Track;
+use crate::standing;
+use crate::track::{PRODUCERS, Track};
 
-/// Streams side by side over one connection.
+/// Streams side by side over a producer's connection.
 const STREAMS: usize = 4;
 /// Frames that may wait in front of a stream.
 const QUEUE_MAX: usize = 1_024;
@@ -33,6 +35,8 @@ const QUEUE_MAX: usize = 1_024;
 pub const LATE_MAX_NS: u64 = 1_000_000_000;
 /// How long the last answers may take.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
+/// A stop by hand is seen within, nanoseconds.
+const WATCH_NS: u64 = 50_000_000;
 const METHOD: &str = "/balefire.ingest.v1.IngestService/AppendStream";
 
 /// What is sent, and what becomes of it.
@@ -44,6 +48,18 @@ pub struct Sending {
     pub track: Track,
     /// The run's time.
     pub clock: Clock,
+}
+
+impl Sending {
+    /// When the frame of an event was sent, and when it was answered.
+    #[must_use]
+    pub fn times_of(&self, event: u32) -> (Option<u64>, Option<u64>) {
+        let behind = self.frames.partition_point(|frame| frame.first <= event);
+        let Some(frame) = behind.checked_sub(1) else {
+            return (None, None);
+        };
+        (self.track.sent_at(frame), self.track.answered_at(frame))
+    }
 }
 
 struct Outgoing {
@@ -88,20 +104,53 @@ impl Codec for RawCodec {
 /// what was not sent by then is unsent.
 ///
 /// # Errors
-/// Nobody is there.
+/// Nobody is there, or this machine gives no thread.
 pub async fn run(sending: Arc<Sending>, addr: &str, stop: CancellationToken) -> Result<(), Error> {
-    let channel = Endpoint::from_shared(format!("http://{addr}"))
+    let (done, result) = oneshot::channel();
+    let addr = addr.to_owned();
+    let thread = std::thread::Builder::new().name("sender".to_owned());
+    let spawned = thread.spawn(move || {
+        let _granted = standing::raise();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|source| Error::Thread { source });
+        let sent = runtime.and_then(|runtime| runtime.block_on(send_all(sending, &addr, stop)));
+        // Who asked may have gone.
+        let _gone = done.send(sent);
+    });
+    spawned.map_err(|source| Error::Thread { source })?;
+    let panicked = || Error::Thread {
+        source: std::io::Error::other("the sender ended without a word"),
+    };
+    result.await.unwrap_or_else(|_| Err(panicked()))
+}
+
+async fn connect(addr: &str) -> Result<Channel, Error> {
+    Endpoint::from_shared(format!("http://{addr}"))
         .map_err(|source| Error::Connect { source })?
         .tcp_nodelay(true)
         .connect()
         .await
-        .map_err(|source| Error::Connect { source })?;
-    let mut queues = Vec::with_capacity(STREAMS);
+        .map_err(|source| Error::Connect { source })
+}
+
+async fn send_all(sending: Arc<Sending>, addr: &str, stop: CancellationToken) -> Result<(), Error> {
+    let mut queues = Vec::with_capacity(PRODUCERS);
     let mut streams = JoinSet::new();
-    for _ in 0..STREAMS {
-        let (queue, frames) = mpsc::channel(QUEUE_MAX);
-        queues.push(queue);
-        streams.spawn(carry(Arc::clone(&sending), channel.clone(), frames));
+    for producer in 0..PRODUCERS {
+        if !sending.frames.iter().any(|one| one.producer == producer) {
+            queues.push(Vec::new());
+            continue;
+        }
+        let channel = connect(addr).await?;
+        let mut own = Vec::with_capacity(STREAMS);
+        for _ in 0..STREAMS {
+            let (queue, frames) = mpsc::channel(QUEUE_MAX);
+            own.push(queue);
+            streams.spawn(carry(Arc::clone(&sending), channel.clone(), frames));
+        }
+        queues.push(own);
     }
     let pacer = {
         let sending = Arc::clone(&sending);
@@ -115,23 +164,38 @@ pub async fn run(sending: Arc<Sending>, addr: &str, stop: CancellationToken) -> 
     Ok(())
 }
 
-fn pace(sending: &Sending, queues: &[mpsc::Sender<Outgoing>], stop: &CancellationToken) {
-    for (index, frame) in sending.frames.iter().enumerate() {
-        if !stop.is_cancelled() {
-            sending.clock.block_until(frame.at_ns);
+/// Waits for a time unless the sending is stopped meanwhile. False: it was.
+fn wait(clock: &Clock, at_ns: u64, stop: &CancellationToken) -> bool {
+    while !stop.is_cancelled() {
+        let now_ns = clock.now_ns();
+        clock.block_until(at_ns.min(now_ns.saturating_add(WATCH_NS)));
+        if clock.now_ns() >= at_ns {
+            return true;
         }
-        let queue = queues.get(index % queues.len().max(1));
+    }
+    false
+}
+
+fn pace(sending: &Sending, queues: &[Vec<mpsc::Sender<Outgoing>>], stop: &CancellationToken) {
+    let _granted = standing::raise();
+    for (index, frame) in sending.frames.iter().enumerate() {
+        if !wait(&sending.clock, frame.at_ns, stop) {
+            sending.track.stopped(index);
+            return;
+        }
         let late = sending.clock.now_ns().saturating_sub(frame.at_ns) > LATE_MAX_NS;
-        if stop.is_cancelled() || late || !sending.track.depart() {
+        if late || !sending.track.depart(frame) {
             sending.track.settle_all(frame, Fate::Unsent);
             continue;
         }
         let outgoing = Outgoing {
             frame: index,
-            bytes: Bytes::copy_from_slice(&frame.bytes),
+            bytes: frame.bytes.clone(),
         };
+        let own = queues.get(frame.producer).map_or(&[][..], Vec::as_slice);
+        let queue = own.get(index % own.len().max(1));
         if queue.is_none_or(|queue| queue.try_send(outgoing).is_err()) {
-            sending.track.arrive();
+            sending.track.arrive(frame);
             sending.track.settle_all(frame, Fate::Unsent);
         }
     }
@@ -148,7 +212,7 @@ fn in_time(
     queue.filter_map(move |outgoing| {
         let kept = match sending.frames.get(outgoing.frame) {
             Some(frame) if sending.clock.now_ns().saturating_sub(frame.at_ns) > LATE_MAX_NS => {
-                sending.track.arrive();
+                sending.track.arrive(frame);
                 sending.track.settle_all(frame, Fate::Unsent);
                 None
             }
@@ -185,7 +249,7 @@ async fn read(
         let Some(frame) = sending.frames.get(index) else {
             continue;
         };
-        sending.track.arrive();
+        sending.track.arrive(frame);
         if answer.error.is_some() {
             sending.track.settle_all(frame, Fate::Refused);
         } else {

@@ -3,15 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use balefire_loadtest_core::plan::Scenario;
-use balefire_loadtest_core::report::{Pair, Report};
+use balefire_loadtest_core::plan::{Plan, Scenario};
+use balefire_loadtest_core::report::{Pair, Report, Run};
+use balefire_loadtest_core::search::Search;
 use balefire_loadtest_core::statistics::Summary;
-use balefire_loadtest_core::verdict::{Check, Slo};
+use balefire_loadtest_core::verdict::Slo;
 use tokio_util::sync::CancellationToken;
 
-use crate::command::{RunArgs, report_of};
+use crate::baseline::Baseline;
+use crate::day::Day;
 use crate::error::Error;
 use crate::hop::{self, Broker};
+use crate::options::{RunArgs, read_plan};
 use crate::product::Product;
 use crate::receiver::Receiver;
 use crate::run::{self, Outcome};
@@ -19,14 +22,19 @@ use crate::{figures, print};
 
 /// Seconds of each of a pair's two halves.
 const PAIR_SECONDS: u32 = 5;
-/// A ratio may grow by so much.
-const REGRESSION_MAX: f64 = 1.3;
+/// Seconds of each step of the search for the highest rate.
+const STEP_SECONDS: u32 = 10;
+/// Seeds of pairs and of steps lie apart from those of scenarios.
+const PAIR_SEEDS: u64 = 1_000;
+const STEP_SEEDS: u64 = 2_000;
 
 /// One load test under way.
 pub(crate) struct Suite<'a> {
     pub(crate) args: &'a RunArgs,
     pub(crate) product: Product,
     pub(crate) receiver: Receiver,
+    /// What the product calls; a fault may stand between it and the receiver.
+    pub(crate) webhook: String,
     pub(crate) stop: CancellationToken,
     pub(crate) report: Report,
     pub(crate) slo: Option<Slo>,
@@ -39,29 +47,106 @@ impl Suite<'_> {
     /// # Errors
     /// Something is not there, or does not answer.
     pub(crate) async fn all(&mut self) -> Result<(), Error> {
-        for (number, scenario) in (0u64..).zip(&self.args.scenarios) {
+        for path in &self.args.plan {
+            let now_ns = balefire_kit::clock::now().0;
+            let plan = read_plan(path)?.rebased(now_ns);
+            self.scenario(plan).await?;
+        }
+        for (number, day) in (0u64..).zip(&self.args.scenarios) {
             if self.stop.is_cancelled() {
                 return Ok(());
             }
-            let outcome = self.one(*scenario, self.args.load.seconds, number).await?;
-            let run = figures::of(&outcome, self.slo.as_ref());
-            let name = format!("{}-{number}.hlog", self.stem.display());
-            figures::write_hlog(&outcome, Path::new(&name))?;
-            print::run(&run);
-            self.report.runs.push(run);
+            match day {
+                Day::Max { from } => self.highest(*from).await?,
+                Day::Of { scenario, rate } => {
+                    let seconds = self.args.load.seconds;
+                    let plan = self.plan(*scenario, *rate, seconds, number);
+                    self.scenario(plan).await?;
+                }
+            }
         }
         self.pairs().await
     }
 
-    async fn one(&self, scenario: Scenario, seconds: u32, number: u64) -> Result<Outcome, Error> {
+    fn plan(&self, scenario: Scenario, rate: Option<u32>, seconds: u32, seed: u64) -> Plan {
         let load = &self.args.load;
-        let seed = load.seed.wrapping_add(number);
-        let shape = load.shape(scenario, seconds, seed, balefire_kit::clock::now().0);
-        let bar = print::bar(&format!("{scenario:?}"), seconds);
+        let mut shape = load.shape(scenario, rate, balefire_kit::clock::now().0);
+        shape.seconds = seconds;
+        shape.seed = load.seed.wrapping_add(seed);
+        shape.plan()
+    }
+
+    async fn scenario(&mut self, plan: Plan) -> Result<(), Error> {
+        if self.stop.is_cancelled() {
+            return Ok(());
+        }
+        let outcome = self.one(plan).await?;
+        let run = figures::of(&outcome, self.slo.as_ref());
+        let name = format!("{}-{}.hlog", self.stem.display(), self.report.runs.len());
+        figures::write_hlog(&outcome, Path::new(&name))?;
+        print::run(&run);
+        self.report.runs.push(run);
+        Ok(())
+    }
+
+    async fn one(&mut self, plan: Plan) -> Result<Outcome, Error> {
+        let shape = &plan.shape;
+        let bar = print::bar(&format!("{:?}", shape.scenario), shape.seconds);
         let stop = self.stop.clone();
-        let outcome = run::against(&self.product, &self.receiver, shape.plan(), stop).await;
+        let outcome = if shape.scenario == Scenario::Failover {
+            let mut apart = self.apart().await?;
+            let outcome = run::against(&mut apart, &self.receiver, plan, stop).await;
+            apart.stop().await;
+            outcome
+        } else {
+            run::against(&mut self.product, &self.receiver, plan, stop).await
+        };
         bar.abort();
         outcome
+    }
+
+    /// The four services as processes of their own, so that one can be killed.
+    async fn apart(&self) -> Result<Product, Error> {
+        let Some(binary) = &self.args.binary else {
+            return Err(Error::NeedsBinary);
+        };
+        Product::apart(binary, &self.args.nats_server, &self.webhook).await
+    }
+
+    /// Looks for the highest rate at which every identity and every target of time holds.
+    async fn highest(&mut self, from: Option<u32>) -> Result<(), Error> {
+        let Some(slo) = self.slo.clone() else {
+            return Err(Error::NeedsTargets);
+        };
+        let mut search = Search::new(from.unwrap_or(self.args.load.rate));
+        let mut last: Option<Run> = None;
+        while let Some(rate) = search.next() {
+            if self.stop.is_cancelled() {
+                break;
+            }
+            let seed = STEP_SEEDS + u64::from(rate);
+            let plan = self.plan(Scenario::Steady, Some(rate), STEP_SECONDS, seed);
+            let outcome = self.one(plan).await?;
+            let mut run = figures::of(&outcome, Some(&slo));
+            if run.stopped {
+                break;
+            }
+            let failed: Vec<_> = run.checks.iter().filter(|check| !check.passed).collect();
+            let detail = failed.first().map_or_else(
+                || format!("achieved {:.0} events/s", run.achieved),
+                |check| format!("{}: {}", check.name, check.detail),
+            );
+            let held = failed.is_empty();
+            print::note(&format!("{rate} events/s: {detail}"));
+            search.tried(rate, held, detail);
+            if held {
+                run.title = format!("highest so far: {}", run.title);
+                last = Some(run);
+            }
+        }
+        self.report.runs.extend(last);
+        self.report.search = search.steps;
+        Ok(())
     }
 
     /// The same load by turns through the product and through the bare broker.
@@ -76,35 +161,19 @@ impl Suite<'_> {
             if self.stop.is_cancelled() {
                 return Ok(());
             }
-            let seed = 1_000 + u64::try_from(number).unwrap_or_default();
-            let outcome = self.one(Scenario::Steady, PAIR_SECONDS, seed).await?;
+            let seed = PAIR_SEEDS + u64::try_from(number).unwrap_or_default();
+            let plan = self.plan(Scenario::Steady, None, PAIR_SECONDS, seed);
+            let outcome = self.one(plan).await?;
             let messages = hop::messages(&outcome);
             let bare = Arc::clone(&broker);
             let reading = blocking(move || bare.measure(number, &messages)).await?;
             self.report.runs.push(figures::of(&outcome, None));
             self.report.pairs.extend(pair(&outcome, &reading));
         }
-        self.report.regression = self.regression()?;
+        if let Some(path) = &self.args.baseline {
+            self.report.regression = Some(Baseline::read(path)?.hold(&self.report));
+        }
         Ok(())
-    }
-
-    fn regression(&self) -> Result<Option<Check>, Error> {
-        let Some(path) = &self.args.baseline else {
-            return Ok(None);
-        };
-        let before = report_of(path)?.ratios();
-        let now = self.report.ratios();
-        let (Some((before, _)), Some((now, _))) = (before, now) else {
-            return Err(Error::Malformed {
-                path: path.clone(),
-                reason: "it has no pairs, or this run has none".to_owned(),
-            });
-        };
-        Ok(Some(Check {
-            name: "the p50 ratio to the bare broker grew by at most 30 %".to_owned(),
-            passed: now <= before * REGRESSION_MAX,
-            detail: format!("{now:.2} × now, {before:.2} × before"),
-        }))
     }
 }
 

@@ -7,7 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use balefire_loadtest_core::account::Fate;
 use balefire_loadtest_core::frame::Frame;
 
-/// Most frames that wait for an answer; a frame that is due beyond that is unsent.
+/// Those who send: everybody, and the flood.
+pub const PRODUCERS: usize = 2;
+/// Most frames of a producer that wait for an answer; a frame that is due beyond that is unsent.
 pub const IN_FLIGHT_MAX: usize = 8_192;
 /// Not yet.
 const NEVER: u64 = u64::MAX;
@@ -17,7 +19,8 @@ const NEVER: u64 = u64::MAX;
 pub struct Track {
     sent_ns: Vec<AtomicU64>,
     answered_ns: Vec<AtomicU64>,
-    in_flight: AtomicUsize,
+    in_flight: [AtomicUsize; PRODUCERS],
+    stopped_at: AtomicUsize,
     fates: Mutex<Vec<Fate>>,
     places: Mutex<Places>,
 }
@@ -37,7 +40,8 @@ impl Track {
         Self {
             sent_ns: never(),
             answered_ns: never(),
-            in_flight: AtomicUsize::new(0),
+            in_flight: [const { AtomicUsize::new(0) }; PRODUCERS],
+            stopped_at: AtomicUsize::new(usize::MAX),
             fates: Mutex::new(vec![Fate::Unknown; events]),
             places: Mutex::new(Places {
                 streams: BTreeMap::new(),
@@ -47,18 +51,35 @@ impl Track {
     }
 
     /// Takes a place among those that wait for an answer; false: none is free.
-    pub fn depart(&self) -> bool {
-        let taken = self.in_flight.fetch_add(1, Ordering::Relaxed);
+    pub fn depart(&self, frame: &Frame) -> bool {
+        let Some(in_flight) = self.in_flight.get(frame.producer) else {
+            return false;
+        };
+        let taken = in_flight.fetch_add(1, Ordering::Relaxed);
         if taken >= IN_FLIGHT_MAX {
-            self.in_flight.fetch_sub(1, Ordering::Relaxed);
+            in_flight.fetch_sub(1, Ordering::Relaxed);
             return false;
         }
         true
     }
 
+    /// The sending was stopped by hand before this frame.
+    pub fn stopped(&self, frame: usize) {
+        self.stopped_at.store(frame, Ordering::Relaxed);
+    }
+
+    /// The first frame that was not sent because of it.
+    #[must_use]
+    pub fn stopped_at(&self) -> Option<usize> {
+        let frame = self.stopped_at.load(Ordering::Relaxed);
+        (frame != usize::MAX).then_some(frame)
+    }
+
     /// Gives the place back.
-    pub fn arrive(&self) {
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    pub fn arrive(&self, frame: &Frame) {
+        if let Some(in_flight) = self.in_flight.get(frame.producer) {
+            in_flight.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// The bytes of a frame were handed to the connection.

@@ -203,6 +203,7 @@ mod tests {
             scenario: Scenario::Attack,
             arrival: Shape::usual_arrival(Scenario::Attack),
             rate: 200,
+            flood_rate: 1_000,
             seconds: 5,
             seed: 3,
             base_ns: 1_700_000_000_000_000_000,

@@ -3,6 +3,8 @@
 //! The bytes are `balefire.ingest.v1.AppendStreamRequest` with `raw`, written by hand so that
 //! sending costs nothing but the write.
 
+use bytes::Bytes;
+
 use crate::planned::Planned;
 
 /// Most events of a frame; the server's own limit.
@@ -23,8 +25,10 @@ pub struct Frame {
     pub first: u32,
     /// How many events it holds.
     pub len: u32,
+    /// Who sends it: [`Planned::producer`].
+    pub producer: usize,
     /// The message's bytes.
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
 }
 
 fn varint(out: &mut Vec<u8>, mut value: u64) {
@@ -57,25 +61,28 @@ pub fn encode<'a>(id: u64, records: impl Iterator<Item = &'a [u8]>, source: &str
     out
 }
 
-/// Cuts a plan into frames: events of one intended time, in the plan's order. The batch number is
-/// the frame's index.
+/// Cuts a plan into frames: events of one intended time and producer, in the plan's order. The batch
+/// number is the frame's index.
 #[must_use]
-pub fn frames(events: &[Planned], payloads: &[String], source: &str) -> Vec<Frame> {
+pub fn frames(events: &[Planned], tag: &str, source: &str) -> Vec<Frame> {
     let mut frames: Vec<Frame> = Vec::new();
-    let mut rest = events.iter().zip(payloads).peekable();
-    while let Some((head, payload)) = rest.next() {
-        let mut records = vec![payload.as_bytes()];
+    let mut rest = events.iter().peekable();
+    while let Some(head) = rest.next() {
+        let same =
+            |event: &&Planned| (event.at_ns, event.producer()) == (head.at_ns, head.producer());
+        let mut records = vec![head.payload(tag)];
         while records.len() < FRAME_EVENTS_MAX
-            && let Some((_, payload)) = rest.next_if(|(event, _)| event.at_ns == head.at_ns)
+            && let Some(event) = rest.next_if(same)
         {
-            records.push(payload.as_bytes());
+            records.push(event.payload(tag));
         }
         let id = u64::try_from(frames.len()).unwrap_or(u64::MAX);
         frames.push(Frame {
             at_ns: head.at_ns,
             first: head.number,
             len: u32::try_from(records.len()).unwrap_or(u32::MAX),
-            bytes: encode(id, records.into_iter(), source),
+            producer: head.producer(),
+            bytes: encode(id, records.iter().map(String::as_bytes), source).into(),
         });
     }
     frames
@@ -84,6 +91,7 @@ pub fn frames(events: &[Planned], payloads: &[String], source: &str) -> Vec<Fram
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::{Scenario, Shape};
 
     #[test]
     fn the_bytes_are_those_of_the_contract() {
@@ -92,5 +100,34 @@ mod tests {
         let mut want = vec![0x08, 0xac, 0x02, 0x1a, u8::try_from(raw.len()).unwrap()];
         want.extend_from_slice(raw);
         assert_eq!(bytes, want);
+    }
+
+    #[test]
+    fn a_flood_never_shares_a_frame_with_others() {
+        let plan = Shape {
+            scenario: Scenario::Flood,
+            arrival: Shape::usual_arrival(Scenario::Flood),
+            rate: 1_000,
+            flood_rate: 5_000,
+            seconds: 4,
+            seed: 1,
+            base_ns: 1_700_000_000_000_000_000,
+        }
+        .plan();
+        let frames = frames(&plan.events, &plan.tag, "lt");
+        let mut next = 0;
+        for frame in &frames {
+            assert_eq!(frame.first, next);
+            next += frame.len;
+            let (from, to) = (frame.first as usize, next as usize);
+            let events = &plan.events[from..to];
+            assert!(
+                events
+                    .iter()
+                    .all(|event| event.producer() == frame.producer)
+            );
+        }
+        assert_eq!(next as usize, plan.events.len());
+        assert!(frames.iter().any(|frame| frame.producer == 1));
     }
 }

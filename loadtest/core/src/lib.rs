@@ -4,15 +4,20 @@
 
 pub mod account;
 pub mod chance;
+pub mod file;
 pub mod frame;
 pub mod oracle;
 pub mod page;
 pub mod plan;
 pub mod planned;
 pub mod plot;
+pub mod promise;
 pub mod report;
 pub mod schedule;
+pub mod search;
+pub mod standstill;
 pub mod statistics;
+pub mod timeline;
 pub mod verdict;
 
 /// Nanoseconds of a millisecond.

@@ -233,6 +233,7 @@ mod tests {
             scenario,
             arrival: Shape::usual_arrival(scenario),
             rate: 400,
+            flood_rate: 2_000,
             seconds: 8,
             seed: 1,
             base_ns: 1_700_000_000 * NS,

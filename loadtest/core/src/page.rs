@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use crate::plot::{Line, Plot};
 use crate::report::{Report, Run, Verdict};
-use crate::statistics::{Summary, real};
+use crate::statistics::Summary;
+use crate::timeline;
 use crate::verdict::Check;
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#1b1f24}\
@@ -47,10 +48,21 @@ pub fn page(report: &Report) -> String {
     if verdict == Verdict::Invalid {
         out.push_str("<p class=\"no\">The instrument did not prove itself on this machine: no figure of this page counts.</p>");
     }
+    if report.stopped() {
+        out.push_str("<p class=\"no\">Stopped by hand: this is what there was by then.</p>");
+    }
+    if !report.ended.is_empty() {
+        let _ = write!(
+            out,
+            "<p class=\"no\">Ended early: {}</p>",
+            escape(&report.ended)
+        );
+    }
     machine(&mut out, report);
     out.push_str("<h2>Calibration</h2>");
     checks(&mut out, &report.calibration);
     pairs(&mut out, report);
+    search(&mut out, report);
     for one in &report.runs {
         run(&mut out, one);
     }
@@ -128,6 +140,27 @@ fn pairs(out: &mut String, report: &Report) {
     checks(out, report.regression.as_slice());
 }
 
+fn search(out: &mut String, report: &Report) {
+    if report.search.is_empty() {
+        return;
+    }
+    out.push_str("<h2>The highest rate</h2><table><tr><th>events/s</th><th></th><th></th></tr>");
+    for step in &report.search {
+        let (class, word) = if step.held {
+            ("ok", "holds")
+        } else {
+            ("no", "does not hold")
+        };
+        let _ = write!(
+            out,
+            "<tr><td class=\"n\">{}</td><td class=\"{class}\">{word}</td><td>{}</td></tr>",
+            step.rate,
+            escape(&step.detail)
+        );
+    }
+    out.push_str("</table>");
+}
+
 fn load(load: Option<f64>) -> String {
     load.map_or_else(|| "?".to_owned(), |load| format!("{load:.2}"))
 }
@@ -159,7 +192,7 @@ fn run(out: &mut String, run: &Run) {
         logarithmic: true,
     }
     .draw(out, &curves.collect::<Vec<_>>());
-    over_time(out, run);
+    timeline::draw(out, run);
     processes(out, run);
     let lists = [
         ("Missing", &run.missing),
@@ -167,6 +200,7 @@ fn run(out: &mut String, run: &Run) {
         ("Dead-lettered", &run.dead_lettered),
         ("Unexpected", &run.unexpected),
         ("Open dead letters", &run.dead_letters),
+        ("Standstills", &run.standstills),
     ];
     for (name, lines) in lists {
         list(out, name, lines);
@@ -216,60 +250,27 @@ fn stages(out: &mut String, run: &Run) {
     out.push_str("</table>");
 }
 
-fn over_time(out: &mut String, run: &Run) {
-    let line = |name: &str, value: fn(&crate::report::Second) -> f64| Line {
-        name: name.to_owned(),
-        points: run
-            .seconds
-            .iter()
-            .zip(0u32..)
-            .map(|(second, at)| (f64::from(at), value(second)))
-            .collect(),
-    };
-    let lines = [
-        line("planned", |second| real(second.planned)),
-        line("sent", |second| real(second.sent)),
-        line("acknowledged", |second| real(second.acknowledged)),
-        line("escalations delivered", |second| real(second.delivered)),
-    ];
-    Plot {
-        title: "throughput, a second",
-        x: "seconds",
-        logarithmic: false,
-    }
-    .draw(out, &lines);
-    let lines = [
-        line("largest send lag", |second| second.lag_max_ms),
-        line("largest latency by intended second", |second| {
-            second.latency_max_ms
-        }),
-    ];
-    Plot {
-        title: "lag and latency over time, ms",
-        x: "seconds",
-        logarithmic: true,
-    }
-    .draw(out, &lines);
-}
-
 fn processes(out: &mut String, run: &Run) {
     if run.processes.is_empty() {
         return;
     }
-    out.push_str("<table><tr><th>process</th><th>CPU µs an event</th><th>RSS MiB</th><th>disk bytes an event</th></tr>");
+    out.push_str("<table><tr><th>process</th><th>CPU µs an event</th><th>RSS MiB</th><th>disk bytes an event</th><th>TCP bytes an event</th></tr>");
     for process in &run.processes {
         let _ = write!(
             out,
-            "<tr><td>{}</td><td class=\"n\">{:.1}</td><td class=\"n\">{:.0}</td><td class=\"n\">{:.0}</td></tr>",
+            "<tr><td>{}</td><td class=\"n\">{:.1}</td><td class=\"n\">{:.0}</td><td class=\"n\">{:.0}</td><td class=\"n\">{}</td></tr>",
             escape(&process.name),
             process.cpu_us_per_event,
             process.rss_mib,
-            process.disk_bytes_per_event
+            process.disk_bytes_per_event,
+            process
+                .wire_bytes_per_event
+                .map_or_else(|| "?".to_owned(), |bytes| format!("{bytes:.0}"))
         );
     }
     let _ = write!(
         out,
-        "</table><p>{:.0} bytes an event on the wire.</p>",
+        "</table><p>{:.0} bytes an event in the generator's frames.</p>",
         run.wire_bytes_per_event
     );
 }

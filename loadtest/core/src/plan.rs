@@ -18,13 +18,17 @@ pub enum Scenario {
     Sla,
     /// Half of each second's events at once.
     Burst,
-    /// One user's low events at five times the rate, for the middle half of the time.
+    /// One user's low events at five times the capacity, for the middle half of the time.
     Flood,
     /// Half the events do not say whose they are; order and time are out of step.
     Join,
     /// 500 users are attacked at once, in the middle, amid the rest.
     Attack,
-    /// Nothing but events that escalate by themselves: to calibrate.
+    /// Like steady; an owner is killed halfway.
+    Failover,
+    /// A day in short, again and again: from a fifth of the rate to nine fifths.
+    Soak,
+    /// Nothing but events that escalate by themselves: no loss of one can hide.
     Alarms,
 }
 
@@ -37,6 +41,8 @@ pub struct Shape {
     pub arrival: Arrival,
     /// Events a second.
     pub rate: u32,
+    /// Events a second of a flood, on top.
+    pub flood_rate: u32,
     /// For so many seconds.
     pub seconds: u32,
     /// Of chance.
@@ -52,7 +58,7 @@ const BUSY_USERS: u32 = 24;
 pub const FLOODER: u32 = 100_000;
 /// A user of whom just enough low events come while another floods.
 pub const SECOND_USER: u32 = 100_001;
-/// The flood is so many times the rate.
+/// A flood is so many times the capacity.
 pub const FLOOD_FACTOR: u32 = 5;
 const CAMPAIGN_USERS: u32 = 500;
 const CAMPAIGN_FIRST: u32 = 200_000;
@@ -89,7 +95,12 @@ impl Shape {
             Scenario::Flood => draft.flood(),
             Scenario::Attack => draft.campaign(),
             Scenario::Join => draft.take_names_away(),
-            Scenario::Steady | Scenario::Sla | Scenario::Burst | Scenario::Alarms => {}
+            Scenario::Steady
+            | Scenario::Sla
+            | Scenario::Burst
+            | Scenario::Failover
+            | Scenario::Soak
+            | Scenario::Alarms => {}
         }
         draft.finish()
     }
@@ -105,7 +116,9 @@ impl Shape {
         match scenario {
             Scenario::Sla => Arrival::Poisson,
             Scenario::Burst => Arrival::Burst,
+            Scenario::Soak => Arrival::Diurnal,
             Scenario::Steady
+            | Scenario::Failover
             | Scenario::Flood
             | Scenario::Join
             | Scenario::Attack
@@ -173,7 +186,7 @@ impl Draft<'_> {
 
     fn flood(&mut self) {
         let (from, length) = self.middle();
-        let rate = self.shape.rate.saturating_mul(FLOOD_FACTOR);
+        let rate = self.shape.flood_rate;
         for at in Arrival::Constant.times(rate, self.shape.seconds, &mut self.chance) {
             if (from..from + length).contains(&at) {
                 self.add(at, Class::Block, FLOODER);
@@ -221,7 +234,8 @@ impl Draft<'_> {
     }
 
     fn finish(mut self) -> Plan {
-        self.events.sort_by_key(|event| (event.at_ns, event.number));
+        self.events
+            .sort_by_key(|event| (event.at_ns, event.producer(), event.number));
         for (number, event) in (0u32..).zip(self.events.iter_mut()) {
             event.number = number;
         }
@@ -238,11 +252,23 @@ const fn grid(at_ns: u64) -> u64 {
 }
 
 impl Plan {
-    /// The records, in order.
+    /// The same at another time of day. Names of users and events change with it.
     #[must_use]
-    pub fn payloads(&self) -> Vec<String> {
-        let records = self.events.iter().map(|event| event.payload(&self.tag));
-        records.collect()
+    pub fn rebased(mut self, base_ns: i64) -> Self {
+        let shift = base_ns.saturating_sub(self.shape.base_ns);
+        for event in &mut self.events {
+            event.t_ns = event.t_ns.saturating_add(shift);
+        }
+        self.shape.base_ns = base_ns;
+        self.tag = self.shape.tag();
+        self
+    }
+
+    /// Only the first so many events: what was meant before the sending was stopped.
+    #[must_use]
+    pub fn cut(mut self, events: usize) -> Self {
+        self.events.truncate(events);
+        self
     }
 
     /// A digest of everything that is sent and when, hexadecimal.
@@ -272,6 +298,7 @@ mod tests {
             scenario,
             arrival: Shape::usual_arrival(scenario),
             rate: 500,
+            flood_rate: 500 * FLOOD_FACTOR,
             seconds: 8,
             seed,
             base_ns: 1_700_000_000_000_000_000,
@@ -287,6 +314,8 @@ mod tests {
             Scenario::Flood,
             Scenario::Join,
             Scenario::Attack,
+            Scenario::Failover,
+            Scenario::Soak,
             Scenario::Alarms,
         ] {
             let plan = shape(scenario, 5).plan();
@@ -296,6 +325,14 @@ mod tests {
             let numbers = plan.events.iter().map(|event| event.number);
             assert!(numbers.eq(0..u32::try_from(plan.events.len()).unwrap()));
         }
+    }
+
+    #[test]
+    fn another_time_of_day_keeps_when_and_what() {
+        let plan = shape(Scenario::Join, 5).plan();
+        let mut later = shape(Scenario::Join, 5);
+        later.base_ns += 77_000_000_000;
+        assert_eq!(plan.rebased(later.base_ns), later.plan());
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+use crate::plan::FLOODER;
+
 /// What an event is, as far as the baseline rules can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -117,6 +119,12 @@ pub fn time_of(text: &str) -> Option<i64> {
 }
 
 impl Planned {
+    /// Who sends it: 1 for the flood, which has a connection of its own; 0 for everybody else.
+    #[must_use]
+    pub fn producer(&self) -> usize {
+        usize::from(self.subject == FLOODER)
+    }
+
     /// The record that is sent.
     #[must_use]
     pub fn payload(&self, tag: &str) -> String {

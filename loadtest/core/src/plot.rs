@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::page::escape;
+use crate::report::Mark;
 
 const WIDTH: f64 = 860.0;
 const HEIGHT: f64 = 280.0;
@@ -72,6 +73,11 @@ impl Plot {
 
     /// Appends the picture; nothing without at least two different x.
     pub fn draw(&self, out: &mut String, lines: &[Line]) {
+        self.draw_marked(out, lines, &[]);
+    }
+
+    /// The same with upright lines where something was done.
+    pub fn draw_marked(&self, out: &mut String, lines: &[Line], marks: &[Mark]) {
         let Some(scale) = self.scale(lines) else {
             return;
         };
@@ -123,6 +129,17 @@ impl Plot {
                 escape(&line.name)
             );
         }
+        for mark in marks {
+            let x = at_x(mark.at_s.min(scale.x_max));
+            let _ = write!(
+                out,
+                "<line class=\"mark\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{}\" stroke=\"#b3261e\" stroke-dasharray=\"4 3\"/><text x=\"{:.1}\" y=\"{}\" fill=\"#b3261e\">{}</text>",
+                HEIGHT - BOTTOM,
+                x + 3.0,
+                TOP + 10.0,
+                escape(&mark.what)
+            );
+        }
         out.push_str("</svg>");
     }
 }
@@ -150,6 +167,19 @@ mod tests {
         PLOT.draw(&mut out, &[line(vec![(0.0, 0.0), (1.0, 5.0)])]);
         assert!(out.contains("<polyline") && out.contains("a &amp; b"));
         assert!(!out.contains("NaN") && !out.contains("inf"));
+    }
+
+    #[test]
+    fn what_was_done_stands_where_it_was_done() {
+        let mut out = String::new();
+        let mark = Mark {
+            at_s: 5.0,
+            what: "kill <-9>".into(),
+        };
+        PLOT.draw_marked(&mut out, &[line(vec![(0.0, 1.0), (10.0, 5.0)])], &[mark]);
+        let half = LEFT + (WIDTH - LEFT - RIGHT) / 2.0;
+        assert!(out.contains(&format!("class=\"mark\" x1=\"{half:.1}\"")));
+        assert!(out.contains("kill &lt;-9&gt;"));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::plan::Shape;
+use crate::search::Step;
 use crate::statistics::{Summary, median};
 use crate::verdict::Check;
 
@@ -74,13 +76,35 @@ pub struct Process {
     pub rss_mib: f64,
     /// Bytes written to disk, an event.
     pub disk_bytes_per_event: f64,
+    /// Bytes sent and received over TCP, an event; `None`: this system does not tell.
+    pub wire_bytes_per_event: Option<f64>,
+}
+
+/// Something that was done to the product at a known time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Seconds after the start.
+    pub at_s: f64,
+    /// What was done.
+    pub what: String,
+}
+
+/// How a target was kept over time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Attainment {
+    /// The target.
+    pub name: String,
+    /// Second in which escalations were due, and the percentage of them that came in time.
+    pub points: Vec<(f64, f64)>,
 }
 
 /// One run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Run {
     /// Scenario, rate, seconds.
     pub title: String,
+    /// What the plan was made from.
+    pub shape: Option<Shape>,
     /// Of chance.
     pub seed: u64,
     /// Digest of the plan.
@@ -97,6 +121,14 @@ pub struct Run {
     pub stages: Vec<Stage>,
     /// Second by second.
     pub seconds: Vec<Second>,
+    /// What was done to the product meanwhile.
+    pub marks: Vec<Mark>,
+    /// How each target was kept, second by second.
+    pub attainment: Vec<Attainment>,
+    /// When nothing came back although something waited.
+    pub standstills: Vec<String>,
+    /// Whether it was stopped by hand; what was not yet due then is not in its books.
+    pub stopped: bool,
     /// Identities, and targets where the run is held to them.
     pub checks: Vec<Check>,
     /// Due and nowhere; by what completes them.
@@ -149,6 +181,12 @@ pub struct Report {
     pub pairs: Vec<Pair>,
     /// Held against an earlier ratio.
     pub regression: Option<Check>,
+    /// The rates that the search for the highest one tried.
+    #[serde(default)]
+    pub search: Vec<Step>,
+    /// What ended the test before its end; empty: nothing did.
+    #[serde(default)]
+    pub ended: String,
 }
 
 /// What a report comes to.
@@ -180,13 +218,22 @@ impl Report {
     pub fn verdict(&self) -> Verdict {
         let runs = self.runs.iter().flat_map(|run| &run.checks);
         let held = runs.chain(&self.regression).all(|check| check.passed);
-        if !held || self.runs.is_empty() {
+        if !held || self.runs.is_empty() || !self.ended.is_empty() {
             Verdict::Failed
-        } else if self.calibration.is_empty() || !self.calibration.iter().all(|one| one.passed) {
+        } else if self.stopped()
+            || self.calibration.is_empty()
+            || !self.calibration.iter().all(|one| one.passed)
+        {
             Verdict::Invalid
         } else {
             Verdict::Passed
         }
+    }
+
+    /// Whether it was stopped by hand: the rest was not asked.
+    #[must_use]
+    pub fn stopped(&self) -> bool {
+        self.runs.iter().any(|run| run.stopped)
     }
 
     /// Medians over the pairs of the product's p50 and p99 to the hop's.
@@ -213,23 +260,8 @@ mod tests {
 
     fn run(passed: bool) -> Run {
         Run {
-            title: String::new(),
-            seed: 0,
-            plan: String::new(),
-            offered: 0.0,
-            achieved: 0.0,
-            load: None,
-            send_lag: None,
-            stages: Vec::new(),
-            seconds: Vec::new(),
             checks: vec![check(passed)],
-            missing: Vec::new(),
-            again: Vec::new(),
-            dead_lettered: Vec::new(),
-            unexpected: Vec::new(),
-            dead_letters: Vec::new(),
-            processes: Vec::new(),
-            wire_bytes_per_event: 0.0,
+            ..Run::default()
         }
     }
 
@@ -254,6 +286,12 @@ mod tests {
         slower.regression = Some(check(false));
         assert_eq!(slower.verdict(), Verdict::Failed);
         assert_eq!(Report::default().verdict(), Verdict::Failed);
+        let mut stopped = report(true, true);
+        stopped.runs[0].stopped = true;
+        assert_eq!(stopped.verdict(), Verdict::Invalid);
+        let mut ended = report(true, true);
+        ended.ended = "the product is gone".into();
+        assert_eq!(ended.verdict(), Verdict::Failed);
     }
 
     #[test]

@@ -1,8 +1,12 @@
 //! What the figures are held to, and whether they keep it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::account::{Escalations, Events};
+use crate::account::{Delivered, Escalations, Events};
+use crate::report::Attainment;
+use crate::standstill::{self, Standstill};
 use crate::statistics::{real, wilson_lower};
 
 /// The file `slo.toml`.
@@ -16,6 +20,9 @@ pub struct Slo {
     pub availability_min: Option<f64>,
     /// Share of planned events that may be refused or unanswered.
     pub errors_max: Option<f64>,
+    /// Share of the time in which nothing may come back for 100 ms and more although something
+    /// waits.
+    pub standstill_share_max: Option<f64>,
 }
 
 /// "This share of escalations arrives within this time."
@@ -95,22 +102,80 @@ impl Slo {
     }
 }
 
+impl Slo {
+    /// Holds a run's standstills to the target.
+    #[must_use]
+    pub fn moving(&self, found: &[Standstill], seconds: u32) -> Option<Check> {
+        let most = self.standstill_share_max?;
+        let share = standstill::share(found, seconds);
+        Some(Check {
+            name: format!(
+                "nothing stands still for more than {} % of the time",
+                most * 100.0
+            ),
+            passed: share <= most,
+            detail: format!(
+                "{:.1} %; standstills: {}",
+                share * 100.0,
+                standstill::summary(found)
+            ),
+        })
+    }
+
+    /// How each target of time was kept, by the second in which escalations were due.
+    #[must_use]
+    pub fn attainment(&self, books: &Escalations) -> Vec<Attainment> {
+        let one = |target: &Latency| {
+            let mut seconds: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
+            let mut add = |due_ns: u64, kept: bool| {
+                let (all, good) = seconds.entry(due_ns / crate::SECOND).or_default();
+                *all += 1;
+                *good += u64::from(kept);
+            };
+            for delivered in books
+                .delivered
+                .iter()
+                .filter(|one| target.asks(&one.severity))
+            {
+                add(delivered.due.at_ns, target.keeps(delivered));
+            }
+            for (_, due) in &books.missing {
+                add(due.at_ns, false);
+            }
+            let points = seconds.into_iter();
+            let points = points.map(|(at, (all, good))| (real(at), real(good) / real(all) * 100.0));
+            Attainment {
+                name: target.name.clone(),
+                points: points.collect(),
+            }
+        };
+        self.latency.iter().map(one).collect()
+    }
+}
+
 fn count(value: usize) -> u64 {
     u64::try_from(value).unwrap_or(u64::MAX)
 }
 
 impl Latency {
+    fn asks(&self, severity: &str) -> bool {
+        self.severity.as_deref().is_none_or(|one| one == severity)
+    }
+
+    fn keeps(&self, delivered: &Delivered) -> bool {
+        let took = delivered.at_ns.saturating_sub(delivered.due.at_ns);
+        took <= self.within_ms * crate::MILLISECOND
+    }
+
     fn check(&self, escalations: &Escalations) -> Check {
-        let ours = |severity: &str| self.severity.as_deref().is_none_or(|one| one == severity);
         let mut trials = count(escalations.missing.len() + escalations.dead_lettered.len());
         let mut kept = 0;
         for delivered in &escalations.delivered {
-            if !ours(&delivered.severity) {
+            if !self.asks(&delivered.severity) {
                 continue;
             }
             trials += 1;
-            let took = delivered.at_ns.saturating_sub(delivered.due.at_ns);
-            kept += u64::from(took <= self.within_ms * crate::MILLISECOND);
+            kept += u64::from(self.keeps(delivered));
         }
         let bound = wilson_lower(kept, trials);
         let share = if trials == 0 {
@@ -192,7 +257,6 @@ pub fn identities(events: &Events, escalations: &Escalations) -> Vec<Check> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::Delivered;
     use crate::oracle::{Completion, Name, Rule};
 
     fn escalations(quick: u32, slow: u32) -> Escalations {
@@ -246,6 +310,37 @@ mod tests {
         let due = books.delivered[0].due;
         books.missing = vec![(name, due); 30];
         assert!(!first(&books).passed);
+    }
+
+    #[test]
+    fn a_target_is_shown_by_the_second_in_which_it_was_missed() {
+        let mut books = escalations(3, 0);
+        books.delivered[1].due.at_ns = 4 * crate::SECOND;
+        books.delivered[1].at_ns = 40 * crate::SECOND;
+        let lost = books.delivered.remove(2);
+        books.missing.push((lost.name, lost.due));
+        let kept = slo().attainment(&books).remove(0);
+        assert_eq!(kept.points, [(0.0, 50.0), (4.0, 0.0)]);
+    }
+
+    #[test]
+    fn standing_still_too_often_fails_and_says_how_often() {
+        let slo = Slo::parse("standstill_share_max = 0.05").unwrap();
+        let found: Vec<_> = (0..10)
+            .map(|second| Standstill {
+                from_ns: second * crate::SECOND,
+                length_ns: 200 * crate::MILLISECOND,
+                waiting: 9,
+            })
+            .collect();
+        let check = slo.moving(&found, 10).unwrap();
+        assert!(
+            !check.passed
+                && check
+                    .detail
+                    .contains("10 of about 200 ms, one every 1.00 s")
+        );
+        assert!(slo.moving(&found[..2], 10).unwrap().passed);
     }
 
     #[test]
