@@ -9,10 +9,12 @@ use balefire_loadtest_core::account::{Escalations, Events};
 use balefire_loadtest_core::oracle::Name;
 use balefire_loadtest_core::plan::{Scenario, Shape};
 use balefire_loadtest_core::schedule::Arrival;
+use balefire_loadtest_core::standstill::{Standstill, standstills};
 use balefire_loadtest_core::statistics::{Summary, histogram, millis, waiting};
 use balefire_loadtest_core::verdict::Check;
 use tokio_util::sync::CancellationToken;
 
+use crate::between::{self, Fault};
 use crate::error::Error;
 use crate::null::{Faults, Null};
 use crate::receiver::Receiver;
@@ -57,12 +59,29 @@ fn shape(scenario: Scenario, rate: u32, seconds: u32, seed: u64) -> Shape {
 }
 
 async fn read(shape: Shape, faults: Faults) -> Result<Reading, Error> {
+    read_between(shape, faults, None).await
+}
+
+/// Through a fault that stands between generator and null receiver.
+async fn read_between(
+    shape: Shape,
+    faults: Faults,
+    fault: Option<Fault>,
+) -> Result<Reading, Error> {
     let receiver = Receiver::start(([127, 0, 0, 1], 0).into()).await?;
     let prepared = Prepared::of(shape.plan());
     let clock = Prepared::clock();
-    let addr = Null::start(&prepared.plan.tag, clock, faults, receiver.addr()).await?;
+    let hook = match fault {
+        Some(Fault::Double) => between::hook(receiver.addr()).await?,
+        Some(Fault::Drop | Fault::Stall) | None => receiver.addr(),
+    };
+    let addr = Null::start(&prepared.plan.tag, clock, faults, hook).await?;
+    let mut addr = addr.to_string();
+    if let Some(fault) = fault {
+        addr = between::door(fault, &addr).await?;
+    }
     let stop = CancellationToken::new();
-    let (plan, sending) = prepared.send(&addr.to_string(), clock, stop).await?;
+    let (plan, sending) = prepared.send(&addr, clock, stop).await?;
     let attacks = plan
         .events
         .iter()
@@ -232,4 +251,43 @@ pub async fn run(rate: u32) -> Result<Vec<Check>, Error> {
     let mut checks = vec![lag(rate).await?, delay().await?, stopped().await?];
     checks.extend(books().await?);
     Ok(checks)
+}
+
+/// What is listed of a run of alarms with a fault in between: the numbers of the events whose
+/// escalation is missing, of those delivered again, how many were unexpected, and the standstills of
+/// the acknowledgements.
+#[derive(Debug)]
+pub struct Listed {
+    /// Events of the plan, all of them acknowledged.
+    pub events: usize,
+    /// By event.
+    pub missing: Vec<u32>,
+    /// By event.
+    pub again: Vec<u32>,
+    /// How many.
+    pub unexpected: usize,
+    /// Of the acknowledgements.
+    pub standstills: Vec<Standstill>,
+}
+
+/// Runs alarms through a fault and tells what the books list.
+///
+/// # Errors
+/// This machine lets nothing listen.
+pub async fn through(fault: Fault, rate: u32, seconds: u32) -> Result<Listed, Error> {
+    let shape = shape(Scenario::Alarms, rate, seconds, 5);
+    let reading = read_between(shape, Faults::default(), Some(fault)).await?;
+    let frames = reading.sending.frames.iter().enumerate();
+    let answers = frames.filter_map(|(number, frame)| {
+        let at_ns = reading.sending.track.answered_at(number)?;
+        Some((frame.at_ns, at_ns.max(frame.at_ns)))
+    });
+    let books = &reading.escalations;
+    Ok(Listed {
+        events: reading.events.acknowledged,
+        missing: books.missing.iter().map(|(name, _)| name.key).collect(),
+        again: books.again.keys().map(|name| name.key).collect(),
+        unexpected: books.unexpected.len(),
+        standstills: standstills(answers.collect()),
+    })
 }

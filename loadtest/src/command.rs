@@ -9,6 +9,7 @@ use balefire_loadtest_core::report::{Report, Verdict};
 use tokio_util::sync::CancellationToken;
 
 use crate::baseline::Baseline;
+use crate::between::{self, Fault};
 use crate::error::Error;
 use crate::options::{PlanArgs, RunArgs, report_of, targets, write};
 use crate::product::Product;
@@ -142,7 +143,11 @@ async fn load_test(args: &RunArgs) -> Result<u8, Error> {
     let stop = stopped_by_hand();
     let calibration = calibration(args, &stop).await?;
     let receiver = Receiver::start(args.listen).await?;
-    let webhook = receiver.url();
+    let webhook = if args.fault == Some(Fault::Double) {
+        format!("http://{}/hook", between::hook(receiver.addr()).await?)
+    } else {
+        receiver.url()
+    };
     let product = match (&args.binary, &args.addr) {
         (Some(binary), _) => Product::start(binary, &webhook).await?,
         (None, addr) => {
@@ -157,6 +162,10 @@ async fn load_test(args: &RunArgs) -> Result<u8, Error> {
     );
     if args.books_only {
         machine.generator.push_str("; times not calibrated");
+    }
+    if let Some(fault) = args.fault {
+        let note = format!("; a fault on purpose: {fault:?}");
+        machine.product.push_str(&note.to_lowercase());
     }
     let seconds = balefire_kit::clock::now().0 / 1_000_000_000;
     let mut test = Suite {

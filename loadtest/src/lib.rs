@@ -4,6 +4,7 @@
 //! works: it speaks its public contract only.
 
 pub mod baseline;
+pub mod between;
 pub mod calibrate;
 pub mod clock;
 pub mod command;

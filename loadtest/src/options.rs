@@ -8,6 +8,7 @@ use balefire_loadtest_core::plan::{FLOOD_FACTOR, Plan, Scenario, Shape};
 use balefire_loadtest_core::report::Report;
 use balefire_loadtest_core::schedule::Arrival;
 
+use crate::between::Fault;
 use crate::day::{self, Day};
 use crate::error::Error;
 
@@ -87,6 +88,10 @@ pub(crate) struct RunArgs {
     /// Calibrate the books alone: fail on loss, doubles and what is unexpected; no time counts
     #[arg(long, conflicts_with = "slo")]
     pub(crate) books_only: bool,
+    /// Put a fault between the load test and the product, to see that the report names it; with
+    /// `alarms`, where no loss can hide
+    #[arg(long, value_enum)]
+    pub(crate) fault: Option<Fault>,
     /// Folder of the report
     #[arg(long, default_value = "loadtest/reports", value_name = "DIR")]
     pub(crate) out: PathBuf,

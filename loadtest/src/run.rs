@@ -16,6 +16,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::between::{self, Fault};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::process::{self, Usage};
@@ -216,6 +217,7 @@ pub async fn against(
     product: &mut Product,
     receiver: &Receiver,
     plan: Plan,
+    fault: Option<Fault>,
     stop: CancellationToken,
 ) -> Result<Outcome, Error> {
     let prepared = Prepared::of(plan);
@@ -225,7 +227,11 @@ pub async fn against(
     let _earlier = receiver.take();
     let clock = Prepared::clock();
     let half = half(&prepared.plan);
-    let (addr, engine) = (product.addr(), product.engine());
+    let addr = match fault {
+        Some(fault) => between::door(fault, &product.addr()).await?,
+        None => product.addr(),
+    };
+    let engine = product.engine();
     let (sent, marks) = tokio::join!(
         prepared.send(&addr, clock, stop.clone()),
         strike(

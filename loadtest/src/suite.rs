@@ -92,14 +92,14 @@ impl Suite<'_> {
     async fn one(&mut self, plan: Plan) -> Result<Outcome, Error> {
         let shape = &plan.shape;
         let bar = print::bar(&format!("{:?}", shape.scenario), shape.seconds);
-        let stop = self.stop.clone();
+        let (stop, fault) = (self.stop.clone(), self.args.fault);
         let outcome = if shape.scenario == Scenario::Failover {
             let mut apart = self.apart().await?;
-            let outcome = run::against(&mut apart, &self.receiver, plan, stop).await;
+            let outcome = run::against(&mut apart, &self.receiver, plan, fault, stop).await;
             apart.stop().await;
             outcome
         } else {
-            run::against(&mut self.product, &self.receiver, plan, stop).await
+            run::against(&mut self.product, &self.receiver, plan, fault, stop).await
         };
         bar.abort();
         outcome

@@ -9,6 +9,9 @@ use crate::{MILLISECOND, SECOND};
 /// Shorter ones are not listed, nanoseconds.
 pub const STANDSTILL_MIN_NS: u64 = 100 * MILLISECOND;
 
+/// With fewer waiting at its end it is somebody's latency, not a standstill.
+pub const WAITING_MIN: usize = 5;
+
 /// One stretch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standstill {
@@ -39,11 +42,12 @@ pub fn standstills(mut spans: Vec<(u64, u64)>) -> Vec<Standstill> {
         let length_ns = end.saturating_sub(from_ns);
         if length_ns >= STANDSTILL_MIN_NS {
             let rest = spans.iter().skip(place);
-            found.push(Standstill {
+            let waiting = rest.filter(|(start, _)| start < end).count();
+            found.extend((waiting >= WAITING_MIN).then_some(Standstill {
                 from_ns,
                 length_ns,
-                waiting: rest.filter(|(start, _)| start < end).count(),
-            });
+                waiting,
+            }));
         }
         last = *end;
     }
@@ -122,6 +126,9 @@ mod tests {
     fn a_pause_of_the_sender_is_none() {
         let spans = vec![(0, MILLISECOND), (2 * SECOND, 2 * SECOND + MILLISECOND)];
         assert!(standstills(spans).is_empty());
+        // Four slow ones are slow; five are held up.
+        let held = |count| standstills(vec![(0, 200 * MILLISECOND); count]).len();
+        assert_eq!((held(4), held(5)), (0, 1));
         assert_eq!(summary(&[]), "none");
     }
 
