@@ -31,7 +31,7 @@ const fn shell(
 }
 
 /// Arrows point down. A service never uses another; only the binary that users type uses all.
-const EDGES: [Row; 24] = [
+const EDGES: [Row; 25] = [
     pure("balefire-event", &[]),
     pure("balefire-rule", &["event"]),
     pure("balefire-control", &["event"]),
@@ -45,6 +45,8 @@ const EDGES: [Row; 24] = [
     shell("balefire-store", &[], &[]),
     // The flags that reach the broker are the same in every main.
     shell("balefire-kit", &["bus", "event", "wire"], &[]),
+    // A client of the control plane, as Terraform starts it.
+    shell("balefire-terraform-provider", &["control", "wire"], &[]),
     shell("balefire-client", &["event", "wire"], &[]),
     shell(
         "balefire-driver",

@@ -45,7 +45,15 @@ pub const OWNERS: [(&str, &[&str]); 10] = [
     ("reqwest", &["balefire-notifier"]),
     ("tracing-subscriber", &["balefire-kit"]),
     ("metrics-exporter-prometheus", &["balefire-kit"]),
-    ("prost", &["balefire-wire", "balefire-testkit"]),
+    (
+        "prost",
+        &[
+            "balefire-wire",
+            "balefire-testkit",
+            // Terraform's own protocol, which nothing else speaks.
+            "balefire-terraform-provider",
+        ],
+    ),
 ];
 
 const HOW: &str = "if the arrow is meant, add it to the table in shared/testkit/tests/tidy.rs, \

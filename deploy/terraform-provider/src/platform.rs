@@ -1,0 +1,242 @@
+//! The way to Balefire: one connection, a token, and patience where it asks for patience.
+
+use std::time::Duration;
+
+use balefire_control::{Kind, Object};
+use balefire_wire::control::v1 as wire;
+use balefire_wire::control::v1::control_service_client::ControlServiceClient;
+use balefire_wire::status::v1::status_service_client::StatusServiceClient;
+use balefire_wire::status::v1::{GetStatusRequest, ServiceStatus};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
+use tonic_types::StatusExt as _;
+
+/// How long a connection may take.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// A call is made so often where it is told to come again. What is ABORTED never is made again.
+const ATTEMPTS_MAX: u32 = 6;
+/// When to come again where nobody says.
+const RETRY_AFTER: Duration = Duration::from_millis(250);
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
+
+/// Adds the token to each call.
+#[derive(Debug, Clone)]
+pub struct Bearer(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.0 {
+            request
+                .metadata_mut()
+                .insert("authorization", token.clone());
+        }
+        Ok(request)
+    }
+}
+
+type Connection = InterceptedService<Channel, Bearer>;
+
+/// A Balefire that was configured.
+#[derive(Debug, Clone)]
+pub struct Platform {
+    /// Its address.
+    pub endpoint: String,
+    /// Owner of what is made.
+    pub managed_by: String,
+    /// Take over what others own.
+    pub overriding: bool,
+    /// Why, for the audit.
+    pub reason: String,
+    connection: Connection,
+}
+
+/// Calls again where the server asks for it.
+macro_rules! patiently {
+    ($call:expr) => {{
+        let mut attempt = 1;
+        loop {
+            match $call.await {
+                Err(status) if attempt < ATTEMPTS_MAX && passes(&status) => {
+                    tokio::time::sleep(pause(&status)).await;
+                    attempt += 1;
+                }
+                done => break done.map(tonic::Response::into_inner),
+            }
+        }
+    }};
+}
+
+fn passes(status: &Status) -> bool {
+    matches!(status.code(), Code::Unavailable | Code::ResourceExhausted)
+}
+
+fn pause(status: &Status) -> Duration {
+    let told = status
+        .get_details_retry_info()
+        .and_then(|info| info.retry_delay);
+    told.unwrap_or(RETRY_AFTER).min(RETRY_AFTER_MAX)
+}
+
+impl Platform {
+    /// Prepares the connection; it is made with the first call.
+    ///
+    /// # Errors
+    /// Where the address or the token cannot be one, in words.
+    pub fn new(endpoint: &str, token: Option<&str>, managed_by: &str) -> Result<Self, String> {
+        let with_scheme = if endpoint.contains("://") {
+            endpoint.to_owned()
+        } else {
+            format!("http://{endpoint}")
+        };
+        let channel = Endpoint::from_shared(with_scheme)
+            .map_err(|_| {
+                format!("{endpoint:?} is no address; write it like http://127.0.0.1:7400")
+            })?
+            .connect_timeout(CONNECT_MAX)
+            .tcp_nodelay(true)
+            .connect_lazy();
+        let token = token.map(|token| format!("Bearer {token}").parse());
+        let token = token
+            .transpose()
+            .map_err(|_| "the token holds a character that cannot be sent".to_owned())?;
+        Ok(Self {
+            endpoint: endpoint.to_owned(),
+            managed_by: managed_by.to_owned(),
+            overriding: false,
+            reason: String::new(),
+            connection: InterceptedService::new(channel, Bearer(token)),
+        })
+    }
+
+    fn client(&self) -> ControlServiceClient<Connection> {
+        ControlServiceClient::new(self.connection.clone())
+    }
+
+    fn cause(&self) -> Option<wire::Cause> {
+        Some(wire::Cause {
+            reason: self.reason.clone(),
+            purpose: "terraform".into(),
+        })
+    }
+
+    /// An object; `None` where there is none.
+    ///
+    /// # Errors
+    /// Every other answer.
+    pub async fn get(&self, kind: Kind, name: &str) -> Result<Option<Object>, Status> {
+        let request = wire::GetObjectRequest {
+            kind: wire::Kind::from(kind).into(),
+            name: name.to_owned(),
+        };
+        match patiently!(self.client().get_object(request.clone())) {
+            Ok(answer) => of_wire(answer.object).map(Some),
+            Err(status) if status.code() == Code::NotFound => Ok(None),
+            Err(status) => Err(status),
+        }
+    }
+
+    /// Makes an object.
+    ///
+    /// # Errors
+    /// The server's answer.
+    pub async fn create(&self, object: wire::Object) -> Result<Object, Status> {
+        let request = wire::CreateObjectRequest {
+            object: Some(wire::Object {
+                managed_by: self.managed_by.clone(),
+                ..object
+            }),
+            request_id: uuid::Uuid::now_v7().to_string(),
+            cause: self.cause(),
+            validate_only: false,
+        };
+        let answer = patiently!(self.client().create_object(request.clone()))?;
+        of_wire(answer.object)
+    }
+
+    /// Changes an object that is at a revision.
+    ///
+    /// # Errors
+    /// The server's answer.
+    pub async fn update(
+        &self,
+        object: wire::Object,
+        update_mask: Vec<String>,
+        expected_revision: u64,
+    ) -> Result<Object, Status> {
+        let request = wire::UpdateObjectRequest {
+            object: Some(wire::Object {
+                managed_by: self.managed_by.clone(),
+                ..object
+            }),
+            update_mask,
+            expected_revision,
+            request_id: uuid::Uuid::now_v7().to_string(),
+            cause: self.cause(),
+            validate_only: false,
+            managed_by: self.managed_by.clone(),
+            r#override: self.overriding,
+        };
+        let answer = patiently!(self.client().update_object(request.clone()))?;
+        of_wire(answer.object)
+    }
+
+    /// Deletes an object that is at a revision, if it is there.
+    ///
+    /// # Errors
+    /// The server's answer.
+    pub async fn delete(&self, kind: Kind, name: &str, expected: u64) -> Result<(), Status> {
+        let request = wire::DeleteObjectRequest {
+            kind: wire::Kind::from(kind).into(),
+            name: name.to_owned(),
+            expected_revision: expected,
+            allow_missing: true,
+            request_id: uuid::Uuid::now_v7().to_string(),
+            cause: self.cause(),
+            validate_only: false,
+            managed_by: self.managed_by.clone(),
+            r#override: self.overriding,
+        };
+        patiently!(self.client().delete_object(request.clone())).map(|_| ())
+    }
+
+    /// Names of every object of a kind.
+    ///
+    /// # Errors
+    /// The server's answer.
+    pub async fn names(&self, kind: Kind) -> Result<Vec<String>, Status> {
+        let mut names = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let request = wire::ListObjectsRequest {
+                kind: wire::Kind::from(kind).into(),
+                page_size: 1000,
+                page_token,
+                managed_by: String::new(),
+            };
+            let page = patiently!(self.client().list_objects(request.clone()))?;
+            names.extend(page.objects.into_iter().map(|object| object.name));
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return Ok(names);
+            }
+        }
+    }
+
+    /// How the services are.
+    ///
+    /// # Errors
+    /// The server's answer.
+    pub async fn status(&self) -> Result<Vec<ServiceStatus>, Status> {
+        let mut client = StatusServiceClient::new(self.connection.clone());
+        let answer = patiently!(client.get_status(GetStatusRequest {}))?;
+        Ok(answer.services)
+    }
+}
+
+fn of_wire(object: Option<wire::Object>) -> Result<Object, Status> {
+    let object = object.ok_or_else(|| Status::internal("an answer without an object"))?;
+    Object::try_from(object).map_err(|e| Status::internal(e.to_string()))
+}
