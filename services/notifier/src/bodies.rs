@@ -1,18 +1,20 @@
-//! The bytes that receivers get. Made from the escalation's record in the log, so that a retry
-//! hours later sends what the first attempt sent; recent ones are kept.
+//! The escalations that receivers are told of, as they lie in the log: what a receiver gets is made
+//! of the record alone, so that a retry hours later sends what the first attempt sent. Recent
+//! records are kept.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use balefire_bus::Log;
 use balefire_event::{Escalation, EscalationId};
 use balefire_notifier_core::body::{body, message_type};
+use balefire_notifier_core::view::{Classification, View};
 use bytes::Bytes;
 
 use crate::codec;
 
-/// Bodies kept, bytes.
+/// Records kept, bytes of their bodies.
 pub const BODIES_BYTES_MAX: usize = 16 * 1024 * 1024;
 const RETRY_DELAY: Duration = Duration::from_millis(250);
 
@@ -26,24 +28,25 @@ pub struct Bodies {
 
 #[derive(Debug, Default)]
 struct Kept {
-    by_id: BTreeMap<EscalationId, Bytes>,
+    by_id: BTreeMap<EscalationId, (Arc<Escalation>, usize)>,
     order: VecDeque<EscalationId>,
     bytes: usize,
 }
 
 impl Kept {
-    fn put(&mut self, id: EscalationId, body: Bytes) {
+    fn put(&mut self, record: Arc<Escalation>, bytes: usize) {
+        let id = record.escalation_id;
         if self.by_id.contains_key(&id) {
             return;
         }
-        self.bytes += body.len();
-        self.by_id.insert(id, body);
+        self.bytes += bytes;
+        self.by_id.insert(id, (record, bytes));
         self.order.push_back(id);
         while self.bytes > BODIES_BYTES_MAX {
             let Some(oldest) = self.order.pop_front() else {
                 return;
             };
-            let freed = self.by_id.remove(&oldest).map_or(0, |body| body.len());
+            let freed = self.by_id.remove(&oldest).map_or(0, |(_, bytes)| bytes);
             self.bytes = self.bytes.saturating_sub(freed);
         }
     }
@@ -60,21 +63,22 @@ impl Bodies {
         }
     }
 
-    /// Keeps the body of an escalation that was just read.
+    /// Keeps an escalation that was just read.
     pub fn keep(&self, escalation: &Escalation) {
-        if let (Some(body), Ok(mut kept)) = (body(escalation), self.kept.lock()) {
-            kept.put(escalation.escalation_id, body.into());
+        let bytes = whole(escalation).len();
+        if let Ok(mut kept) = self.kept.lock() {
+            kept.put(Arc::new(escalation.clone()), bytes);
         }
     }
 
-    /// The body of the escalation that lies at `sequence`; `None`: the log no longer has it. Waits
+    /// The escalation that lies at `sequence`; `None`: the log no longer has it. Waits
     /// while the log cannot be reached.
-    pub async fn get(&self, id: &EscalationId, sequence: u64) -> Option<Bytes> {
+    pub async fn get(&self, id: &EscalationId, sequence: u64) -> Option<Arc<Escalation>> {
         let kept = self
             .kept
             .lock()
             .ok()
-            .and_then(|kept| kept.by_id.get(id).cloned());
+            .and_then(|kept| kept.by_id.get(id).map(|(record, _)| Arc::clone(record)));
         if kept.is_some() {
             return kept;
         }
@@ -97,6 +101,13 @@ impl Bodies {
             .iter()
             .find(|one| one.escalation_id == *id && message_type(one.kind).is_some())?;
         self.keep(escalation);
-        body(escalation).map(Bytes::from)
+        Some(Arc::new(escalation.clone()))
     }
+}
+
+/// The whole body, as a dead letter holds it; empty for kinds nobody is told of.
+#[must_use]
+pub fn whole(escalation: &Escalation) -> Bytes {
+    let view = View::of(escalation, Classification::Restricted);
+    body(&view).map(Bytes::from).unwrap_or_default()
 }

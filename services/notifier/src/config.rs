@@ -7,9 +7,9 @@ use std::time::Duration;
 use balefire_notifier_core::backoff::Backoff;
 use balefire_notifier_core::route::{Receiver, ReceiverEntry, ReceiverFile, Routes};
 
+use crate::caller::{Caller, DEADLINE};
 use crate::error::Error;
-use crate::sign::Secret;
-use crate::webhook::{DEADLINE, Webhook};
+use crate::secret::Key;
 
 /// Largest receivers or secret file, bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -44,7 +44,7 @@ pub struct Callable {
     /// What it is told of.
     pub receiver: Receiver,
     /// How it is called.
-    pub webhook: Webhook,
+    pub caller: Caller,
 }
 
 /// What a notifier is started with.
@@ -90,7 +90,7 @@ impl ReceiverArgs {
 }
 
 impl Config {
-    /// Of entries and, in the same order, their secrets ("whsec_…"; `None`: unsigned).
+    /// Of entries and, in the same order, their secrets (`None`: there is none).
     ///
     /// # Errors
     /// The first thing that is wrong, named.
@@ -104,16 +104,13 @@ impl Config {
         let routes = Routes::of(entries)?;
         let mut receivers = Vec::with_capacity(entries.len());
         for (index, (entry, receiver)) in entries.iter().zip(routes.receivers()).enumerate() {
-            let secret = match secrets.get(index).and_then(Option::as_deref) {
-                Some(text) => Some(Secret::parse(text).map_err(|reason| Error::Receiver {
-                    receiver: entry.name.clone(),
-                    reason: reason.into(),
-                })?),
-                None => None,
-            };
-            let policy = &receiver.addresses;
+            let secret = secrets.get(index).and_then(Option::as_deref);
+            let key = Key::of(&receiver.target, secret).map_err(|reason| Error::Receiver {
+                receiver: entry.name.clone(),
+                reason: reason.into(),
+            })?;
             receivers.push(Callable {
-                webhook: Webhook::new(&entry.name, &entry.url, policy, secret, deadline)?,
+                caller: Caller::new(receiver, &entry.url, key, deadline)?,
                 receiver: receiver.clone(),
             });
         }
@@ -129,13 +126,8 @@ fn webhook_entry(url: &str) -> ReceiverEntry {
     ReceiverEntry {
         name: WEBHOOK_NAME.into(),
         url: url.to_owned(),
-        secret_file: None,
-        secret_env: None,
         allow_loopback: true,
-        allow_networks: Vec::new(),
-        severity_min: None,
-        audiences: Vec::new(),
-        concurrency: None,
+        ..ReceiverEntry::default()
     }
 }
 

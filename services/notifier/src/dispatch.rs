@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::bodies::Bodies;
+use crate::caller::{Caller, Reply};
 use crate::config::Callable;
-use crate::webhook::{Reply, Webhook};
 
 /// Longest sleep of the dispatcher: a clock that was set is noticed.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
@@ -90,7 +90,7 @@ pub struct Outlet {
 /// Starts deliveries until it is stopped.
 pub struct Dispatcher {
     board: Arc<Board>,
-    webhooks: BTreeMap<Arc<str>, Webhook>,
+    callers: BTreeMap<Arc<str>, Caller>,
     outlets: Vec<Outlet>,
     under_way: TaskTracker,
 }
@@ -99,13 +99,13 @@ impl Dispatcher {
     /// `outlets` by partition.
     #[must_use]
     pub fn new(board: Arc<Board>, receivers: &[Callable], outlets: Vec<Outlet>) -> Self {
-        let webhooks = receivers
+        let callers = receivers
             .iter()
-            .map(|one| (Arc::clone(&one.receiver.name), one.webhook.clone()))
+            .map(|one| (Arc::clone(&one.receiver.name), one.caller.clone()))
             .collect();
         Self {
             board,
-            webhooks,
+            callers,
             outlets,
             under_way: TaskTracker::new(),
         }
@@ -143,13 +143,12 @@ impl Dispatcher {
         let outlet = usize::try_from(job.partition)
             .ok()
             .and_then(|index| self.outlets.get(index));
-        let (Some(outlet), Some(webhook)) = (outlet, self.webhooks.get(&job.ticket.receiver))
-        else {
+        let (Some(outlet), Some(caller)) = (outlet, self.callers.get(&job.ticket.receiver)) else {
             // The queue has no line with places for an unknown receiver, nor one for a partition
             // that pushed nothing.
             return;
         };
-        let deliver = deliver(outlet.clone(), webhook.clone(), job.ticket, slot);
+        let deliver = deliver(outlet.clone(), caller.clone(), job.ticket, slot);
         self.under_way.spawn(deliver);
     }
 }
@@ -162,12 +161,12 @@ fn until(next: Option<Timestamp>, now: Timestamp) -> Duration {
     Duration::from_nanos(nanos).min(SLEEP_MAX)
 }
 
-async fn deliver(outlet: Outlet, webhook: Webhook, ticket: Ticket, slot: Slot) {
+async fn deliver(outlet: Outlet, caller: Caller, ticket: Ticket, slot: Slot) {
     let id = ticket.escalation_id;
-    let body = outlet.bodies.get(&id, ticket.sequence).await;
+    let record = outlet.bodies.get(&id, ticket.sequence).await;
     let started = tokio::time::Instant::now();
-    let reply = match body {
-        Some(body) => webhook.send(&id.to_string(), body).await,
+    let reply = match record {
+        Some(record) => caller.send(&record).await,
         None => Reply {
             verdict: Verdict::Permanent,
             status: 0,

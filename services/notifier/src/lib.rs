@@ -4,19 +4,23 @@
 //! Never knows rules, windows or identities: it reads ESCALATIONS and writes DELIVERIES.
 
 pub mod bodies;
+pub mod caller;
 pub mod codec;
 pub mod config;
 pub mod dispatch;
 pub mod error;
 pub mod grpc;
+mod guard;
 pub mod journal;
 pub mod letter;
 pub mod letters;
+mod line;
 pub mod partition;
+pub mod secret;
 pub mod sign;
 pub mod status;
+pub mod token;
 pub mod view;
-pub mod webhook;
 
 use std::sync::Arc;
 

@@ -53,6 +53,14 @@ pub struct AddressPolicy {
 }
 
 impl AddressPolicy {
+    /// Whether an address was allowed by name, and not only because it is public.
+    #[must_use]
+    pub fn is_named(&self, address: IpAddr) -> bool {
+        let address = embedded(address);
+        (self.loopback && address.is_loopback())
+            || self.networks.iter().any(|net| net.contains(address))
+    }
+
     /// Why an address is refused; `None`: it may be called.
     #[must_use]
     pub fn refusal(&self, address: IpAddr) -> Option<&'static str> {

@@ -9,6 +9,7 @@ use balefire_event::{Escalation, EscalationKind, Event, IdentityKind, KeyKind, T
 use serde::Serialize;
 
 use crate::advice::advice;
+use crate::view::View;
 
 /// Said in every body: nothing here carries an action out.
 pub const ENFORCEMENT: &str = "recommended, not enforced";
@@ -25,7 +26,8 @@ pub const fn message_type(kind: EscalationKind) -> Option<&'static str> {
 
 /// The body's bytes; `None` for kinds nobody is told of.
 #[must_use]
-pub fn body(escalation: &Escalation) -> Option<Vec<u8>> {
+pub fn body(view: &View) -> Option<Vec<u8>> {
+    let escalation = view.record();
     let envelope = Envelope {
         r#type: message_type(escalation.kind)?,
         timestamp: escalation.breach_at.to_string(),
@@ -43,7 +45,7 @@ struct Envelope<'a> {
 }
 
 #[derive(Serialize)]
-struct Data<'a> {
+pub(crate) struct Data<'a> {
     escalation_id: String,
     episode_id: String,
     kind: &'static str,
@@ -136,7 +138,7 @@ struct Optional<'a> {
     labels: BTreeMap<&'a str, &'a str>,
 }
 
-fn data(escalation: &Escalation) -> Data<'_> {
+pub(crate) fn data(escalation: &Escalation) -> Data<'_> {
     let words = advice(escalation.trigger.as_ref().map(|event| event.category));
     Data {
         escalation_id: escalation.escalation_id.to_string(),
@@ -191,7 +193,7 @@ fn action(action: &balefire_event::RecommendedAction) -> Action<'_> {
 }
 
 /// "12 events (more than 10 in 5 minutes) for user_id jgill@example.com: a guardrail stopped …"
-fn seen(escalation: &Escalation, what: &str) -> String {
+pub(crate) fn seen(escalation: &Escalation, what: &str) -> String {
     let mut text = match (escalation.window, escalation.event_count) {
         (0, _) | (_, 0) => String::from("1 event"),
         (window, count) => format!(

@@ -1,4 +1,5 @@
 use super::*;
+use crate::samples::view;
 use balefire_event::{
     Approval, Assurance, Category, CorrelationKey, EscalationId, EvidenceItem, Identity, KeyPart,
     RecommendedAction, RuleId, Sealed, Severity, SubjectRef, Timing,
@@ -102,14 +103,16 @@ fn escalation() -> Escalation {
 
 #[test]
 fn the_event_is_the_source_documents_record_field_for_field() {
-    let value: serde_json::Value = serde_json::from_slice(&body(&escalation()).unwrap()).unwrap();
+    let value: serde_json::Value =
+        serde_json::from_slice(&body(&view(&escalation())).unwrap()).unwrap();
     let seed: serde_json::Value = serde_json::from_str(SEED).unwrap();
     assert_eq!(value["data"]["event"], seed);
 }
 
 #[test]
 fn the_escalation_is_told_in_ids_and_in_plain_words() {
-    let value: serde_json::Value = serde_json::from_slice(&body(&escalation()).unwrap()).unwrap();
+    let value: serde_json::Value =
+        serde_json::from_slice(&body(&view(&escalation())).unwrap()).unwrap();
     assert_eq!(value["type"], "escalation.continued");
     assert_eq!(value["timestamp"], "2026-02-11T14:30:00.500000000Z");
     let data = &value["data"];
@@ -129,7 +132,10 @@ fn the_escalation_is_told_in_ids_and_in_plain_words() {
 
 #[test]
 fn a_body_is_the_same_bytes_every_time() {
-    assert_eq!(body(&escalation()), body(&escalation().clone()));
+    assert_eq!(
+        body(&view(&escalation())),
+        body(&view(&escalation().clone()))
+    );
 }
 
 #[test]
@@ -141,7 +147,8 @@ fn what_the_producer_did_not_say_is_null_and_optional_fields_are_left_out() {
         occurred_at: Timestamp(1),
         ..Event::default()
     }));
-    let value: serde_json::Value = serde_json::from_slice(&body(&escalation).unwrap()).unwrap();
+    let value: serde_json::Value =
+        serde_json::from_slice(&body(&view(&escalation)).unwrap()).unwrap();
     let event = value["data"]["event"].as_object().unwrap();
     assert!(event["user_id"].is_null() && event["judge_score"].is_null());
     assert_eq!(event["tool"], "delete_all");
@@ -154,7 +161,8 @@ fn what_the_producer_did_not_say_is_null_and_optional_fields_are_left_out() {
 fn hostile_text_stays_inside_its_string() {
     let mut escalation = escalation();
     escalation.key[0].readable = "\"},\"x\":\u{0}\n".into();
-    let value: serde_json::Value = serde_json::from_slice(&body(&escalation).unwrap()).unwrap();
+    let value: serde_json::Value =
+        serde_json::from_slice(&body(&view(&escalation)).unwrap()).unwrap();
     assert_eq!(value["data"]["key"]["user_id"], "\"},\"x\":\u{0}\n");
 }
 
@@ -162,5 +170,5 @@ fn hostile_text_stays_inside_its_string() {
 fn nobody_is_told_of_a_close() {
     let mut escalation = escalation();
     escalation.kind = EscalationKind::Closed;
-    assert_eq!(body(&escalation), None);
+    assert_eq!(body(&view(&escalation)), None);
 }

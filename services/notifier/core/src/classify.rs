@@ -1,10 +1,11 @@
-//! What an HTTP answer means for a delivery.
+//! What an answer of a receiver means for a delivery. Each kind of receiver reads its own
+//! (`receiver/`); what HTTP itself says is read here.
 
 use balefire_event::Timestamp;
 use balefire_event::time::SECOND;
 
 /// What an answer means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// The receiver has it.
     Delivered,
@@ -15,18 +16,82 @@ pub enum Verdict {
     },
     /// No attempt will do better.
     Permanent,
+    /// The credential ran out: the shell gets a new one where it can, and tries again.
+    AuthExpired,
+    /// A batch went in parts: what each item came to, in the order they were sent.
+    Partial(Vec<Item>),
 }
 
-/// Reads a status and, where there is one, the Retry-After header. Redirects are not followed and
-/// count as refusals. 408, 425, 429 and every 5xx are worth another attempt.
-#[must_use]
-pub fn classify(status: u16, retry_after: Option<&str>, now: Timestamp) -> Verdict {
-    match status {
-        200..=299 => Verdict::Delivered,
-        408 | 425 | 429 | 500..=599 => Verdict::Retry {
-            after: retry_after.and_then(|text| parse_retry_after(text, now)),
-        },
-        _ => Verdict::Permanent,
+/// What became of one item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Item {
+    /// The receiver has it.
+    Delivered,
+    /// Worth another attempt.
+    Retry {
+        /// What the receiver asked for, nanoseconds from now.
+        after: Option<i64>,
+    },
+    /// No attempt will do better.
+    Permanent,
+}
+
+impl Verdict {
+    /// What it means for a delivery that was sent alone. Of several items the one that needs
+    /// another attempt counts, then the one that was refused.
+    #[must_use]
+    pub fn alone(&self) -> Item {
+        match self {
+            Self::Delivered => Item::Delivered,
+            Self::Retry { after } => Item::Retry { after: *after },
+            Self::Permanent => Item::Permanent,
+            Self::AuthExpired => Item::Retry { after: None },
+            Self::Partial(items) => {
+                let open = items
+                    .iter()
+                    .find(|item| matches!(item, Item::Retry { .. }))
+                    .or_else(|| items.iter().find(|item| **item == Item::Permanent));
+                open.copied().unwrap_or(Item::Delivered)
+            }
+        }
+    }
+}
+
+/// An answer as a receiver's classifier gets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Response<'a> {
+    /// HTTP status.
+    pub status: u16,
+    /// What Retry-After asked for, nanoseconds from now.
+    pub retry_after: Option<i64>,
+    /// The first 4 KiB of the body.
+    pub body: &'a [u8],
+}
+
+impl Response<'_> {
+    /// What the status alone says. 408, 425, 429 and every 5xx are worth another attempt;
+    /// redirects are not followed and count as refusals.
+    #[must_use]
+    pub fn by_status(&self) -> Verdict {
+        match self.status {
+            200..=299 => Verdict::Delivered,
+            408 | 425 | 429 | 500..=599 => self.again(),
+            _ => Verdict::Permanent,
+        }
+    }
+
+    /// Another attempt, when the receiver asked for it.
+    #[must_use]
+    pub fn again(&self) -> Verdict {
+        Verdict::Retry {
+            after: self.retry_after,
+        }
+    }
+
+    /// The body as JSON; null where it is none.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(self.body).unwrap_or_default()
     }
 }
 
@@ -60,6 +125,30 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp(784_111_777 * SECOND);
+
+    fn classify(status: u16, retry_after: Option<&str>, now: Timestamp) -> Verdict {
+        let retry_after = retry_after.and_then(|text| parse_retry_after(text, now));
+        Response {
+            status,
+            retry_after,
+            body: b"",
+        }
+        .by_status()
+    }
+
+    #[test]
+    fn a_batch_of_one_is_read_by_its_worst_item() {
+        let retry = Item::Retry { after: Some(1) };
+        for (items, alone) in [
+            (vec![], Item::Delivered),
+            (vec![Item::Delivered], Item::Delivered),
+            (vec![Item::Delivered, Item::Permanent], Item::Permanent),
+            (vec![Item::Permanent, retry], retry),
+        ] {
+            assert_eq!(Verdict::Partial(items).alone(), alone);
+        }
+        assert_eq!(Verdict::AuthExpired.alone(), Item::Retry { after: None });
+    }
 
     #[test]
     fn only_success_is_delivery() {

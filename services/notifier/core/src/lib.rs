@@ -2,7 +2,8 @@
 //! receivers arrive inside the input; nothing here sends, reads a clock or waits.
 //!
 //! [`state`] is the fold of one partition's ESCALATIONS and DELIVERIES. [`queue`] orders what is
-//! pending in one process. [`letters`] is the fold of DEADLETTERS.
+//! pending in one process. [`letters`] is the fold of DEADLETTERS. [`receiver`] holds an encoder
+//! and a classifier a kind of receiver; what they see is a [`view`].
 
 pub mod address;
 pub mod advice;
@@ -14,10 +15,17 @@ pub mod effect;
 pub mod input;
 pub mod letters;
 pub mod order;
+pub mod policy;
 pub mod queue;
+pub mod receiver;
 pub mod record;
 pub mod route;
 pub mod state;
+pub mod story;
+pub mod view;
+
+#[cfg(test)]
+mod samples;
 
 pub use delivery::{Entry, Progress, Standing};
 pub use effect::{DeadDelivery, Effect, Ticket};

@@ -191,14 +191,8 @@ mod tests {
             .iter()
             .map(|(name, concurrency)| ReceiverEntry {
                 name: (*name).into(),
-                url: String::new(),
-                secret_file: None,
-                secret_env: None,
-                allow_loopback: false,
-                allow_networks: Vec::new(),
-                severity_min: None,
-                audiences: Vec::new(),
                 concurrency: Some(*concurrency),
+                ..ReceiverEntry::default()
             })
             .collect();
         Queue::new(Routes::of(&entries).unwrap().receivers())

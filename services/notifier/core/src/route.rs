@@ -6,6 +6,8 @@ use balefire_event::{Escalation, Severity};
 use serde::Deserialize;
 
 use crate::address::{AddressPolicy, Network};
+use crate::receiver::Target;
+use crate::view::Classification;
 
 /// Most receivers of a table.
 pub const RECEIVERS_MAX: usize = 64;
@@ -24,17 +26,25 @@ pub struct ReceiverFile {
 }
 
 /// One receiver as people write it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReceiverEntry {
     /// Lower-case letters, digits, "-" and "_".
     pub name: String,
-    /// Where to post.
+    /// Where to post: the whole URL of a webhook, the base URL of any other target.
     pub url: String,
-    /// File with the signing secret ("whsec_…").
+    /// What kind it is, with its own configuration: `[receiver.target.splunk]`. Default: a webhook.
+    #[serde(default)]
+    pub target: Target,
+    /// It is shown facts of at most this class: public, internal, confidential or restricted (the
+    /// default).
+    #[serde(default)]
+    pub max_classification: Classification,
+    /// File with the secret: signing keys of a webhook ("whsec_…", several while they are rotated),
+    /// the token or "user:password" of another target.
     #[serde(default)]
     pub secret_file: Option<String>,
-    /// Environment variable with the signing secret.
+    /// Environment variable with the secret.
     #[serde(default)]
     pub secret_env: Option<String>,
     /// This host may be called, without TLS too.
@@ -123,6 +133,10 @@ pub struct Receiver {
     pub concurrency: usize,
     /// Which addresses it may have.
     pub addresses: AddressPolicy,
+    /// How it is spoken to.
+    pub target: Target,
+    /// What it may see.
+    pub max_classification: Classification,
 }
 
 impl Receiver {
@@ -172,6 +186,8 @@ impl Receiver {
                 loopback: entry.allow_loopback,
                 networks,
             },
+            target: entry.target.clone(),
+            max_classification: entry.max_classification,
         })
     }
 
@@ -252,13 +268,7 @@ mod tests {
         ReceiverEntry {
             name: name.into(),
             url: "https://soc.example/hook".into(),
-            secret_file: None,
-            secret_env: None,
-            allow_loopback: false,
-            allow_networks: Vec::new(),
-            severity_min: None,
-            audiences: Vec::new(),
-            concurrency: None,
+            ..ReceiverEntry::default()
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use balefire_event::{Escalation, EscalationId, EscalationKind, Timestamp};
 
 use crate::backoff::Backoff;
-use crate::classify::Verdict;
+use crate::classify::Item;
 use crate::delivery::{Entry, Progress, Standing, dead, ticket};
 use crate::effect::{EXHAUSTED, Effect, REFUSED, Ticket};
 use crate::input::{Answer, Input};
@@ -296,13 +296,13 @@ impl State {
     }
 
     fn decide(&self, answer: &Answer) -> (Outcome, Option<&'static str>, Option<Timestamp>) {
-        match answer.verdict {
-            Verdict::Delivered => (Outcome::Delivered, None, None),
-            Verdict::Permanent => (Outcome::DeadLettered, Some(REFUSED), None),
-            Verdict::Retry { .. } if answer.number >= self.backoff.attempts_max => {
+        match answer.verdict.alone() {
+            Item::Delivered => (Outcome::Delivered, None, None),
+            Item::Permanent => (Outcome::DeadLettered, Some(REFUSED), None),
+            Item::Retry { .. } if answer.number >= self.backoff.attempts_max => {
                 (Outcome::DeadLettered, Some(EXHAUSTED), None)
             }
-            Verdict::Retry { after } => {
+            Item::Retry { after } => {
                 let wait = self.backoff.wait(answer.number, answer.roll, after);
                 (Outcome::Retry, None, Some(answer.at.plus(wait)))
             }

@@ -4,6 +4,7 @@
 )]
 
 use super::*;
+use crate::classify::Verdict;
 use crate::effect::DeadDelivery;
 use crate::route::ReceiverEntry;
 use balefire_event::time::SECOND;
@@ -45,14 +46,7 @@ pub(crate) fn routes(names: &[&str]) -> Arc<Routes> {
         .iter()
         .map(|name| ReceiverEntry {
             name: (*name).into(),
-            url: String::new(),
-            secret_file: None,
-            secret_env: None,
-            allow_loopback: false,
-            allow_networks: Vec::new(),
-            severity_min: None,
-            audiences: Vec::new(),
-            concurrency: None,
+            ..ReceiverEntry::default()
         })
         .collect();
     Arc::new(Routes::of(&entries).unwrap())

@@ -27,14 +27,8 @@ enum Logged {
 fn routes() -> Arc<Routes> {
     let entry = |name: &str, severity: Option<&str>| ReceiverEntry {
         name: name.into(),
-        url: String::new(),
-        secret_file: None,
-        secret_env: None,
-        allow_loopback: false,
-        allow_networks: Vec::new(),
         severity_min: severity.map(str::to_owned),
-        audiences: Vec::new(),
-        concurrency: None,
+        ..ReceiverEntry::default()
     };
     Arc::new(Routes::of(&[entry("soc", None), entry("pager", Some("high"))]).expect("a good table"))
 }

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::Parts;
+use crate::bodies::whole;
 use crate::codec::{self, DeliveryBatch, EscalationBatch, Logged};
 use crate::dispatch::{Answered, Slot};
 use crate::journal::Journal;
@@ -338,7 +339,7 @@ impl Live<'_> {
                         .await;
                     let partition = self.parts.writer.partition;
                     let stream = self.parts.topology.escalations_stream(partition);
-                    let body = body.unwrap_or_default();
+                    let body = body.as_deref().map(whole).unwrap_or_default();
                     self.parts.letterbox.delivery(&stream, dead, body).await;
                 }
                 Effect::RecordAttempt { tenant, attempt } => self.journal.attempt(tenant, attempt),

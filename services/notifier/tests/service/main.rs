@@ -8,5 +8,6 @@ mod delivery;
 mod receiver;
 #[cfg(test)]
 mod restart;
+mod targets;
 #[cfg(test)]
 mod world;

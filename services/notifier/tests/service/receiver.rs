@@ -13,6 +13,8 @@ use tokio::task::JoinHandle;
 pub enum Act {
     /// Answers with a status.
     Status(u16),
+    /// Answers with a status and a body.
+    Answer(u16, &'static str),
     /// Answers 503 with a Retry-After of so many seconds.
     Later(u32),
     /// Waits, then answers 200.
@@ -24,6 +26,8 @@ pub enum Act {
 /// One request as it came.
 #[derive(Debug, Clone)]
 pub struct Request {
+    /// Method and path.
+    pub line: String,
     pub headers: BTreeMap<String, String>,
     pub body: Vec<u8>,
     pub at: tokio::time::Instant,
@@ -31,7 +35,7 @@ pub struct Request {
 
 impl Request {
     pub fn id(&self) -> &str {
-        &self.headers["webhook-id"]
+        self.headers.get("webhook-id").map_or("", String::as_str)
     }
 
     pub fn json(&self) -> serde_json::Value {
@@ -105,8 +109,13 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
     shared.requests.lock().unwrap().push(request);
     let next = shared.script.lock().unwrap().pop_front();
     let act = next.unwrap_or(*shared.otherwise.lock().unwrap());
+    let mut body = "scripted\n";
     let (status, more) = match act {
         Act::Status(status) => (status, String::new()),
+        Act::Answer(status, answer) => {
+            body = answer;
+            (status, String::new())
+        }
         Act::Later(seconds) => (503, format!("retry-after: {seconds}\r\n")),
         Act::Slow(wait) => {
             tokio::time::sleep(wait).await;
@@ -118,7 +127,8 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
         shared.taken.lock().unwrap().push(id);
     }
     let answer = format!(
-        "HTTP/1.1 {status} X\r\n{more}location: http://127.0.0.1:1/\r\ncontent-length: 9\r\nconnection: close\r\n\r\nscripted\n"
+        "HTTP/1.1 {status} X\r\n{more}location: http://127.0.0.1:1/\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
     );
     let _gone = stream.write_all(answer.as_bytes()).await;
 }
@@ -140,13 +150,17 @@ async fn read(stream: &mut TcpStream) -> Option<Request> {
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
         .collect();
-    let length: usize = headers["content-length"].parse().unwrap();
+    let length: usize = headers
+        .get("content-length")
+        .map_or(0, |text| text.parse().unwrap());
     while bytes.len() < head + 4 + length {
         if stream.read_buf(&mut bytes).await.ok()? == 0 {
             return None;
         }
     }
+    let line = text.lines().next().unwrap();
     Some(Request {
+        line: line.trim_end_matches(" HTTP/1.1").to_owned(),
         headers,
         body: bytes[head + 4..].to_vec(),
         at: tokio::time::Instant::now(),

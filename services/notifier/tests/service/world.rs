@@ -190,13 +190,8 @@ pub fn entry(name: &str, url: &str) -> ReceiverEntry {
     ReceiverEntry {
         name: name.into(),
         url: url.into(),
-        secret_file: None,
-        secret_env: None,
         allow_loopback: true,
-        allow_networks: Vec::new(),
-        severity_min: None,
-        audiences: Vec::new(),
-        concurrency: None,
+        ..ReceiverEntry::default()
     }
 }
 

@@ -1,0 +1,247 @@
+//! The kinds of receivers, under one contract: an encoder of what may be seen ([`Target::encode`]),
+//! a reader of answers ([`Target::classify`]), and the escalation's id in the form by which the
+//! target dedups. Pure: the shell knows addresses and secrets, and speaks.
+
+pub mod elastic;
+pub mod jira;
+pub mod ocsf;
+pub mod pagerduty;
+pub mod sentinel;
+pub mod servicenow;
+pub mod slack;
+pub mod splunk;
+pub mod syslog;
+pub mod webhook;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::classify::{Response, Verdict};
+use crate::view::View;
+
+/// A kind of receiver with its own configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// Standard Webhooks.
+    #[default]
+    Webhook,
+    /// Splunk HTTP Event Collector.
+    Splunk(splunk::Config),
+    /// Microsoft Sentinel, Logs Ingestion API.
+    Sentinel(sentinel::Config),
+    /// Elasticsearch, `_bulk` into a data stream.
+    Elastic(elastic::Config),
+    /// OCSF Detection Finding over HTTP.
+    Ocsf(ocsf::Config),
+    /// PagerDuty Events API v2.
+    Pagerduty(pagerduty::Config),
+    /// ServiceNow, table incident.
+    ServicenowIncident(servicenow::IncidentConfig),
+    /// ServiceNow Event Management.
+    ServicenowEvent(servicenow::EventConfig),
+    /// Jira Cloud, REST v3.
+    Jira(jira::Config),
+    /// Slack, incoming webhook.
+    SlackWebhook(slack::WebhookConfig),
+    /// Slack, a bot that posts to a channel.
+    SlackBot(slack::BotConfig),
+    /// RFC 5424 with CEF over TCP; the URL is tcp://host:port.
+    Syslog(syslog::Config),
+}
+
+/// Where the secret goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Auth {
+    /// Nowhere: there is none.
+    None,
+    /// It signs the body (Standard Webhooks); the id goes with it.
+    Signature,
+    /// Into Authorization, behind a word.
+    Authorization(&'static str),
+    /// "user:password", as HTTP Basic.
+    Basic,
+    /// Into the body, as the first field under this name, so that no stored body holds it.
+    Field(&'static str),
+    /// Behind the URL: it is part of the address.
+    Path,
+    /// It buys a token (OAuth 2.0 client credentials), which goes into Authorization.
+    ClientCredentials {
+        /// Where tokens are sold.
+        token_url: String,
+        /// Whose secret it is.
+        client_id: String,
+        /// What for.
+        scope: &'static str,
+    },
+}
+
+/// What is asked of a receiver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// GET instead of POST.
+    pub get: bool,
+    /// Behind the receiver's URL, with the query.
+    pub path: String,
+    /// Of the body.
+    pub content_type: &'static str,
+    /// The bytes; the same for every attempt.
+    pub body: Vec<u8>,
+}
+
+/// What a search before the call found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// It is there: nothing needs to be sent.
+    There,
+    /// It is not.
+    Nothing,
+    /// No answer to that question.
+    Unknown(Verdict),
+}
+
+impl Call {
+    pub(crate) fn post(path: impl Into<String>, body: &Value) -> Self {
+        Self {
+            get: false,
+            path: path.into(),
+            content_type: "application/json",
+            body: body.to_string().into_bytes(),
+        }
+    }
+
+    pub(crate) fn get(path: String) -> Self {
+        Self {
+            get: true,
+            path,
+            content_type: "application/json",
+            body: Vec::new(),
+        }
+    }
+}
+
+impl Target {
+    /// The word for it in files, metrics and documents.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+            Self::Splunk(_) => "splunk",
+            Self::Sentinel(_) => "sentinel",
+            Self::Elastic(_) => "elastic",
+            Self::Ocsf(_) => "ocsf",
+            Self::Pagerduty(_) => "pagerduty",
+            Self::ServicenowIncident(_) => "servicenow_incident",
+            Self::ServicenowEvent(_) => "servicenow_event",
+            Self::Jira(_) => "jira",
+            Self::SlackWebhook(_) => "slack_webhook",
+            Self::SlackBot(_) => "slack_bot",
+            Self::Syslog(_) => "syslog",
+        }
+    }
+
+    /// Where the secret goes.
+    #[must_use]
+    pub fn auth(&self) -> Auth {
+        match self {
+            Self::Webhook => Auth::Signature,
+            Self::Splunk(_) => Auth::Authorization("Splunk"),
+            Self::Sentinel(config) => config.auth(),
+            Self::Elastic(_) => Auth::Authorization("ApiKey"),
+            Self::Ocsf(_) | Self::SlackBot(_) => Auth::Authorization("Bearer"),
+            Self::Pagerduty(_) => Auth::Field("routing_key"),
+            Self::ServicenowIncident(_) | Self::ServicenowEvent(_) | Self::Jira(_) => Auth::Basic,
+            Self::SlackWebhook(_) => Auth::Path,
+            Self::Syslog(_) => Auth::None,
+        }
+    }
+
+    /// Whether nothing is accepted without a secret.
+    #[must_use]
+    pub const fn needs_secret(&self) -> bool {
+        !matches!(
+            self,
+            Self::Webhook | Self::Ocsf(_) | Self::Syslog(_) | Self::Elastic(_)
+        )
+    }
+
+    /// Asks whether the target has the escalation already, where it does not dedup by itself.
+    #[must_use]
+    pub fn search(&self, view: &View) -> Option<Call> {
+        match self {
+            Self::ServicenowIncident(_) => Some(servicenow::search(view)),
+            Self::Jira(_) => Some(jira::search(view)),
+            Self::Webhook
+            | Self::Splunk(_)
+            | Self::Sentinel(_)
+            | Self::Elastic(_)
+            | Self::Ocsf(_)
+            | Self::Pagerduty(_)
+            | Self::ServicenowEvent(_)
+            | Self::SlackWebhook(_)
+            | Self::SlackBot(_)
+            | Self::Syslog(_) => None,
+        }
+    }
+
+    /// Reads the answer to [`Target::search`].
+    #[must_use]
+    pub fn found(&self, response: &Response<'_>) -> Found {
+        let name = if matches!(self, Self::Jira(_)) {
+            "issues"
+        } else {
+            "result"
+        };
+        let verdict = response.by_status();
+        if verdict != Verdict::Delivered {
+            return Found::Unknown(verdict);
+        }
+        match response.json().get(name).and_then(Value::as_array) {
+            Some(list) if list.is_empty() => Found::Nothing,
+            Some(_) => Found::There,
+            None => Found::Unknown(response.again()),
+        }
+    }
+
+    /// What is sent; `None`: this kind of record is not told to this target.
+    #[must_use]
+    pub fn encode(&self, view: &View) -> Option<Call> {
+        match self {
+            Self::Webhook => webhook::encode(view),
+            Self::Splunk(config) => Some(splunk::encode(config, view)),
+            Self::Sentinel(config) => Some(sentinel::encode(config, view)),
+            Self::Elastic(config) => Some(elastic::encode(config, view)),
+            Self::Ocsf(_) => Some(ocsf::encode(view)),
+            Self::Pagerduty(config) => Some(pagerduty::encode(config, view)),
+            Self::ServicenowIncident(config) => servicenow::encode_incident(config, view),
+            Self::ServicenowEvent(config) => Some(servicenow::encode_event(config, view)),
+            Self::Jira(config) => jira::encode(config, view),
+            Self::SlackWebhook(_) => Some(slack::encode_webhook(view)),
+            Self::SlackBot(config) => Some(slack::encode_bot(config, view)),
+            Self::Syslog(config) => Some(syslog::encode(config, view)),
+        }
+    }
+
+    /// Reads the answer to [`Target::encode`].
+    #[must_use]
+    pub fn classify(&self, response: &Response<'_>) -> Verdict {
+        match self {
+            Self::Splunk(_) => splunk::classify(response),
+            Self::Sentinel(_) => sentinel::classify(response),
+            Self::Elastic(_) => elastic::classify(response),
+            Self::Pagerduty(_) => pagerduty::classify(response),
+            Self::SlackWebhook(_) => slack::classify_webhook(response),
+            Self::SlackBot(_) => slack::classify_bot(response),
+            Self::Webhook
+            | Self::Ocsf(_)
+            | Self::ServicenowIncident(_)
+            | Self::ServicenowEvent(_)
+            | Self::Jira(_)
+            | Self::Syslog(_) => response.by_status(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "receiver_tests.rs"]
+mod tests;

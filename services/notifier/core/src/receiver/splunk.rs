@@ -1,0 +1,70 @@
+//! Splunk HTTP Event Collector, event endpoint. Dedup: none by Splunk; `escalation_id` is in every
+//! event for `| dedup escalation_id`. Resolve: none; Splunk appends.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Call;
+use crate::body::data;
+use crate::classify::{Item, Response, Verdict};
+use crate::view::View;
+
+/// Configuration of its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Index; absent: the token's default.
+    #[serde(default)]
+    pub index: Option<String>,
+    /// Source type. Default: balefire:escalation.
+    #[serde(default)]
+    pub sourcetype: Option<String>,
+}
+
+/// One event object.
+#[must_use]
+pub fn encode(config: &Config, view: &View) -> Call {
+    let record = view.record();
+    let millis = record.breach_at.0.div_euclid(1_000_000);
+    let time = format!("{}.{:03}", millis.div_euclid(1000), millis.rem_euclid(1000));
+    let mut event = json!({
+        "time": time.parse::<f64>().unwrap_or_default(),
+        "host": "balefire",
+        "source": "balefire",
+        "sourcetype": config.sourcetype.as_deref().unwrap_or("balefire:escalation"),
+        "event": data(record),
+        "fields": { "tenant": record.tenant },
+    });
+    if let (Some(index), Some(map)) = (&config.index, event.as_object_mut()) {
+        map.insert("index".into(), index.as_str().into());
+    }
+    Call::post("/services/collector/event", &event)
+}
+
+/// By HEC's own code where there is one.
+#[must_use]
+pub fn classify(response: &Response<'_>) -> Verdict {
+    match response.json().get("code").and_then(Value::as_u64) {
+        Some(0 | 24 | 25) if response.status == 200 => Verdict::Delivered,
+        Some(8 | 9 | 18..=20 | 23 | 26 | 27) => response.again(),
+        Some(_) => Verdict::Permanent,
+        None => response.by_status(),
+    }
+}
+
+/// Of a batch of `sent` events: those before `invalid-event-number` are indexed already, that one
+/// is refused, those behind it must be sent again.
+#[must_use]
+pub fn classify_batch(response: &Response<'_>, sent: usize) -> Verdict {
+    let json = response.json();
+    let refused = json.get("invalid-event-number").and_then(Value::as_u64);
+    let Some(refused) = refused.and_then(|number| usize::try_from(number).ok()) else {
+        return classify(response);
+    };
+    let item = |index: usize| match index.cmp(&refused) {
+        std::cmp::Ordering::Less => Item::Delivered,
+        std::cmp::Ordering::Equal => Item::Permanent,
+        std::cmp::Ordering::Greater => Item::Retry { after: None },
+    };
+    Verdict::Partial((0..sent).map(item).collect())
+}

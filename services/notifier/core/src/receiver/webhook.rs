@@ -1,0 +1,17 @@
+//! The generic webhook, in the shape of Standard Webhooks. Dedup: `webhook-id` is the escalation's
+//! id over all attempts. Resolve: not told.
+
+use super::Call;
+use crate::body::body;
+use crate::view::View;
+
+/// The envelope of [`crate::body`].
+#[must_use]
+pub fn encode(view: &View) -> Option<Call> {
+    Some(Call {
+        get: false,
+        path: String::new(),
+        content_type: "application/json",
+        body: body(view)?,
+    })
+}

@@ -1,0 +1,395 @@
+use super::*;
+use crate::classify::Item;
+use crate::samples::{escalation, hostile, nasty, of_kind, shape, view};
+use crate::story::line;
+use balefire_event::EscalationKind;
+use proptest::prelude::*;
+
+fn targets() -> Vec<Target> {
+    vec![
+        Target::Webhook,
+        Target::Splunk(splunk::Config {
+            index: Some("ai_security".into()),
+            sourcetype: None,
+        }),
+        Target::Sentinel(sentinel::Config {
+            dcr: "dcr-1".into(),
+            stream: "Custom-Balefire_CL".into(),
+            tenant_id: "t".into(),
+            client_id: "c".into(),
+            login_url: None,
+        }),
+        Target::Elastic(elastic::Config::default()),
+        Target::Ocsf(ocsf::Config::default()),
+        Target::Pagerduty(pagerduty::Config::default()),
+        Target::ServicenowIncident(servicenow::IncidentConfig::default()),
+        Target::ServicenowEvent(servicenow::EventConfig::default()),
+        Target::Jira(jira::Config {
+            project: "AISEC".into(),
+            issue_type: None,
+            set_priority: true,
+        }),
+        Target::SlackWebhook(slack::WebhookConfig::default()),
+        Target::SlackBot(slack::BotConfig {
+            channel: "C1".into(),
+        }),
+        Target::Syslog(syslog::Config::default()),
+    ]
+}
+
+fn text(target: &Target, view: &View) -> String {
+    String::from_utf8(target.encode(view).unwrap().body).unwrap()
+}
+
+fn answer(status: u16, body: &'static str) -> Response<'static> {
+    Response {
+        status,
+        retry_after: Some(7),
+        body: body.as_bytes(),
+    }
+}
+
+const LATER: Verdict = Verdict::Retry { after: Some(7) };
+
+#[test]
+fn every_body_is_what_was_reviewed() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bodies");
+    for target in targets() {
+        let path = folder.join(format!("{}.txt", target.name()));
+        let golden = std::fs::read_to_string(&path).unwrap_or_default();
+        let version = env!("CARGO_PKG_VERSION");
+        let body = text(&target, &view(&escalation())).replace(version, "VERSION");
+        assert_eq!(body, golden, "{}", path.display());
+    }
+}
+
+#[test]
+fn every_target_holds_the_id_by_which_it_dedups() {
+    let id = escalation().escalation_id.to_string();
+    for target in targets() {
+        assert!(
+            text(&target, &view(&escalation())).contains(&id),
+            "{target:?}"
+        );
+    }
+}
+
+#[test]
+fn what_a_receiver_may_not_see_is_in_no_body() {
+    let hidden = View::of(&escalation(), crate::view::Classification::Public);
+    for target in targets() {
+        let body = text(&target, &hidden);
+        for secret in ["jgill", "192.0.2.10", "claude", "req-abc", "free words"] {
+            assert!(!body.contains(secret), "{}: {secret}", target.name());
+        }
+    }
+}
+
+#[test]
+fn the_end_of_an_escalation_resolves_where_the_target_can() {
+    let closed = of_kind(EscalationKind::Closed);
+    let json = |target: &Target| -> Value { serde_json::from_str(&text(target, &closed)).unwrap() };
+    let page = json(&Target::Pagerduty(pagerduty::Config::default()));
+    assert_eq!(page["event_action"], "resolve");
+    let raised = text(
+        &Target::Pagerduty(pagerduty::Config::default()),
+        &view(&escalation()),
+    );
+    let raised: Value = serde_json::from_str(&raised).unwrap();
+    assert_eq!(page["dedup_key"], raised["dedup_key"]);
+    let event = json(&Target::ServicenowEvent(servicenow::EventConfig::default()));
+    assert_eq!(event["records"][0]["severity"], "0");
+    let finding = json(&Target::Ocsf(ocsf::Config::default()));
+    assert_eq!(finding["type_uid"], 200_403);
+    assert_eq!(Target::Jira(jira::Config::default()).encode(&closed), None);
+}
+
+/// Target, status, body, what it means.
+const ANSWERS: &[(&str, u16, &str, Verdict)] = &[
+    (
+        "splunk",
+        200,
+        r#"{"text":"Success","code":0}"#,
+        Verdict::Delivered,
+    ),
+    (
+        "splunk",
+        503,
+        r#"{"text":"Server is busy","code":9}"#,
+        LATER,
+    ),
+    ("splunk", 429, r#"{"text":"full","code":26}"#, LATER),
+    (
+        "splunk",
+        403,
+        r#"{"text":"Invalid token","code":4}"#,
+        Verdict::Permanent,
+    ),
+    (
+        "splunk",
+        400,
+        r#"{"text":"x","code":6,"invalid-event-number":0}"#,
+        Verdict::Permanent,
+    ),
+    ("splunk", 502, "<html>", LATER),
+    ("sentinel", 204, "", Verdict::Delivered),
+    ("sentinel", 401, "", Verdict::AuthExpired),
+    ("sentinel", 403, "", Verdict::Permanent),
+    ("sentinel", 413, "", Verdict::Permanent),
+    ("pagerduty", 202, "{}", Verdict::Delivered),
+    ("pagerduty", 200, "<html>a proxy", LATER),
+    ("pagerduty", 400, "{}", Verdict::Permanent),
+    ("pagerduty", 429, "", LATER),
+    ("slack_webhook", 200, "ok", Verdict::Delivered),
+    ("slack_webhook", 410, "", Verdict::Permanent),
+    (
+        "slack_bot",
+        200,
+        r#"{"ok":true,"ts":"1"}"#,
+        Verdict::Delivered,
+    ),
+    (
+        "slack_bot",
+        200,
+        r#"{"ok":true,"message":{"#,
+        Verdict::Delivered,
+    ),
+    (
+        "slack_bot",
+        200,
+        r#"{"ok":false,"error":"ratelimited"}"#,
+        LATER,
+    ),
+    (
+        "slack_bot",
+        200,
+        r#"{"ok":false,"error":"token_expired"}"#,
+        Verdict::AuthExpired,
+    ),
+    (
+        "slack_bot",
+        200,
+        r#"{"ok":false,"error":"not_in_channel"}"#,
+        Verdict::Permanent,
+    ),
+    ("jira", 201, "{}", Verdict::Delivered),
+    ("elastic", 200, "cut", LATER),
+    ("elastic", 429, "", LATER),
+    ("webhook", 301, "", Verdict::Permanent),
+];
+
+#[test]
+fn answers_are_read_as_each_target_means_them() {
+    let all = targets();
+    for (name, status, body, verdict) in ANSWERS {
+        let target = all.iter().find(|one| one.name() == *name).unwrap();
+        let seen = target.classify(&answer(*status, body));
+        assert_eq!(seen, *verdict, "{name} {status} {body}");
+    }
+}
+
+#[test]
+fn each_item_of_a_bulk_has_a_fate_of_its_own() {
+    let elastic = Target::Elastic(elastic::Config::default());
+    let body = r#"{"errors":true,"items":[{"create":{"status":201}},{"create":{"status":409}},
+        {"create":{"status":429}},{"create":{"status":400}}]}"#;
+    assert_eq!(
+        elastic.classify(&answer(200, body)),
+        Verdict::Partial(vec![
+            Item::Delivered,
+            Item::Delivered,
+            Item::Retry { after: Some(7) },
+            Item::Permanent,
+        ])
+    );
+    let body = r#"{"text":"x","code":6,"invalid-event-number":1}"#;
+    assert_eq!(
+        splunk::classify_batch(&answer(400, body), 3),
+        Verdict::Partial(vec![
+            Item::Delivered,
+            Item::Permanent,
+            Item::Retry { after: None }
+        ])
+    );
+}
+
+#[test]
+fn a_search_tells_there_from_nothing_and_from_no_answer() {
+    let incident = Target::ServicenowIncident(servicenow::IncidentConfig::default());
+    let jira = Target::Jira(jira::Config::default());
+    let id = escalation().escalation_id.to_string();
+    for target in [&incident, &jira] {
+        let call = target.search(&view(&escalation())).unwrap();
+        assert!(call.get && call.path.contains(&id));
+    }
+    for (target, status, body, found) in [
+        (&incident, 200, r#"{"result":[]}"#, Found::Nothing),
+        (
+            &incident,
+            200,
+            r#"{"result":[{"sys_id":"1"}]}"#,
+            Found::There,
+        ),
+        (&incident, 200, "<html>", Found::Unknown(LATER)),
+        (&incident, 401, "", Found::Unknown(Verdict::Permanent)),
+        (&jira, 200, r#"{"issues":[{"key":"A-1"}]}"#, Found::There),
+        (&jira, 200, r#"{"issues":[]}"#, Found::Nothing),
+        (&jira, 503, "", Found::Unknown(LATER)),
+    ] {
+        assert_eq!(target.found(&answer(status, body)), found, "{body}");
+    }
+}
+
+/// The JSON values of a body: one, or one a line.
+fn values(body: &str) -> Vec<Value> {
+    serde_json::Deserializer::from_str(body)
+        .into_iter()
+        .map(Result::unwrap)
+        .collect()
+}
+
+type Pairs = Vec<(String, String)>;
+
+/// Reads one octet-counted message: structured data and CEF extension, unescaped.
+fn syslog_parts(bytes: &str) -> (Pairs, Vec<String>, Pairs) {
+    let (length, message) = bytes.split_once(' ').unwrap();
+    assert_eq!(length.parse::<usize>().unwrap(), message.len());
+    assert!(!message.chars().any(char::is_control));
+    let rest = message.split_once("[balefire@32473").unwrap().1;
+    let (mut params, mut chars) = (Vec::new(), rest.chars());
+    while chars.next() == Some(' ') {
+        let name: String = chars.by_ref().take_while(|c| *c != '=').collect();
+        assert_eq!(chars.next(), Some('"'));
+        params.push((name, unescaped(&mut chars, '"').unwrap()));
+    }
+    let mut cef = chars.as_str().strip_prefix(" CEF:0|").unwrap().chars();
+    let headers = (0..6).map(|_| unescaped(&mut cef, '|').unwrap()).collect();
+    (params, headers, pairs(cef.as_str()))
+}
+
+fn unescaped(chars: &mut std::str::Chars<'_>, end: char) -> Option<String> {
+    let mut value = String::new();
+    loop {
+        match chars.next()? {
+            '\\' => value.push(chars.next()?),
+            c if c == end => return Some(value),
+            c => value.push(c),
+        }
+    }
+}
+
+/// A CEF extension: a key is the word before a bare "=".
+fn pairs(text: &str) -> Vec<(String, String)> {
+    let (mut pairs, mut value) = (Vec::<(String, String)>::new(), String::new());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => value.push(chars.next().unwrap()),
+            '=' => {
+                let (before, name) = match value.rsplit_once(' ') {
+                    Some((before, name)) => (before.to_owned(), name.to_owned()),
+                    None => (String::new(), value.clone()),
+                };
+                if let Some(last) = pairs.last_mut() {
+                    last.1 = before;
+                }
+                pairs.push((name, String::new()));
+                value.clear();
+            }
+            c => value.push(c),
+        }
+    }
+    pairs.last_mut().unwrap().1 = value;
+    pairs
+}
+
+proptest! {
+    #[test]
+    fn no_text_adds_structure_to_json(user in nasty(), words in nasty()) {
+        // Not empty: a fact that was not said is left out.
+        let (user, words) = (format!("u{user}"), format!("w{words}"));
+        for target in targets() {
+            if matches!(target, Target::Syslog(_)) {
+                continue;
+            }
+            let plain = values(&text(&target, &view(&hostile("someone", "something"))));
+            let seen = values(&text(&target, &view(&hostile(&user, &words))));
+            prop_assert_eq!(plain.len(), seen.len(), "{}", target.name());
+            for (plain, seen) in plain.iter().zip(&seen) {
+                prop_assert_eq!(shape(plain), shape(seen), "{}", target.name());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_parsed_is_what_was_said(user in nasty()) {
+        let user = format!("u{user}");
+        let view = view(&hostile(&user, "x"));
+        let splunk = Target::Splunk(splunk::Config::default());
+        let elastic = Target::Elastic(elastic::Config::default());
+        let ocsf = Target::Ocsf(ocsf::Config::default());
+        let bulk = text(&elastic, &view);
+        prop_assert_eq!(bulk.matches('\n').count(), 2);
+        prop_assert_eq!(&values(&text(&splunk, &view))[0]["event"]["key"]["user_id"], &user);
+        prop_assert_eq!(&values(&bulk)[1]["user"]["name"], &user);
+        let finding = &values(&text(&ocsf, &view))[0];
+        prop_assert_eq!(&finding["evidences"][0]["actor"]["user"]["name"], &user);
+    }
+
+    #[test]
+    fn no_text_forges_a_syslog_message_or_a_field_of_cef(user in nasty(), rule in nasty()) {
+        let mut record = hostile(&format!("u{user}"), "x");
+        record.rule_name = rule.clone();
+        record.title = rule.clone();
+        let sent = text(&Target::Syslog(syslog::Config::default()), &view(&record));
+        let (params, headers, pairs) = syslog_parts(&sent);
+        let names: Vec<_> = params.iter().map(|(name, _)| name.as_str()).collect();
+        prop_assert_eq!(names, ["escalation_id", "tenant", "rule"]);
+        prop_assert_eq!(&params[2].1, &line(&rule));
+        prop_assert_eq!(&headers[3], &line(&rule));
+        let names: Vec<_> = pairs.iter().map(|(name, _)| name.as_str()).collect();
+        prop_assert_eq!(names, [
+            "rt", "externalId", "cat", "act", "cnt", "suser", "src", "cs1Label", "cs1",
+            "cs2Label", "cs2", "msg",
+        ]);
+        prop_assert_eq!(&pairs[5].1, &line(&format!("u{user}")));
+    }
+
+    #[test]
+    fn slack_reads_no_markup(user in nasty()) {
+        let view = view(&hostile(&user, "x"));
+        let message = &values(&text(&Target::SlackWebhook(slack::WebhookConfig::default()), &view))[0];
+        let words = message["text"].as_str().unwrap();
+        prop_assert!(!words.contains('<') && !words.contains('>'));
+        prop_assert!(!message.to_string().contains("mrkdwn"));
+    }
+}
+
+#[test]
+fn no_text_is_too_long_for_its_target() {
+    let long = "é<\n\"😀".repeat(20_000);
+    let view = view(&hostile(&long, &long));
+    let sizes = |name: &str| {
+        let all = targets();
+        text(all.iter().find(|one| one.name() == name).unwrap(), &view)
+    };
+    assert!(sizes("syslog").len() < 8 * 1024);
+    assert!(sizes("pagerduty").len() < 512 * 1024);
+    assert!(sizes("sentinel").len() < 1024 * 1024);
+    let issue = &values(&sizes("jira"))[0]["fields"];
+    assert!(issue["summary"].as_str().unwrap().chars().count() <= 255);
+    let blocks = issue["description"]["content"].as_array().unwrap();
+    let nodes = blocks
+        .iter()
+        .flat_map(|one| one["content"].as_array().unwrap());
+    let chars: usize = nodes
+        .map(|one| one["text"].as_str().unwrap().chars().count())
+        .sum();
+    assert!(chars <= 32_767, "{chars}");
+    let message = &values(&sizes("slack_webhook"))[0];
+    for block in message["blocks"].as_array().unwrap() {
+        let limit = if block["type"] == "header" { 150 } else { 3000 };
+        let words = block["text"]["text"].as_str().unwrap_or("");
+        assert!(words.chars().count() <= limit);
+    }
+}
