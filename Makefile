@@ -1,7 +1,7 @@
 # `make demo` runs the main job on a fresh machine; `make test` runs everything that a clean machine
 # needs to trust it.
 .DEFAULT_GOAL := help
-.PHONY: help demo build bins test lint unit contract e2e figures loadtest loadtest-quick loadtest-max loadtest-baseline sim sabotage
+.PHONY: help demo build bins test lint unit contract e2e figures loadtest loadtest-quick loadtest-max loadtest-baseline sim sabotage bench
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BALEFIRE := $(TARGET)/release/balefire
@@ -43,6 +43,9 @@ sim: ## the simulation: SEEDS=20000 seeds from SEED0=0 on
 
 sabotage: ## every deliberate fault of the simulation must be caught
 	cargo run --release --locked -q -p balefire-simulation --bin sim -- --sabotage --seeds 2000 --seed0 $(SEED0)
+
+bench: ## the engine alone: events/s of a core, bytes a key, memory of the state
+	cargo bench --locked -q -p balefire-rule-engine-core --bench reference
 
 figures: build ## first figures of the whole way, from real processes
 	deploy/tools/with-nats.sh python3 deploy/e2e/figures.py --binary $(BALEFIRE)

@@ -240,6 +240,13 @@ impl<P: Payload> Window<P> {
         0
     }
 
+    /// Whether there are so many entries that [`Window::trim`] may find something to do.
+    #[must_use]
+    pub fn is_long(&self, spec: &WindowSpec) -> bool {
+        !matches!(spec.condition(), Condition::Count(_))
+            || self.entries.len() > spec.threshold().saturating_mul(2)
+    }
+
     /// Drops the entries with t ≤ `cut`.
     pub fn drop_until(&mut self, cut: Timestamp) {
         if self.entries.first().is_none_or(|entry| entry.t > cut) {

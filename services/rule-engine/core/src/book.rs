@@ -7,7 +7,8 @@ use balefire_event::{EscalationId, RuleId, Timestamp};
 use balefire_stream::slots::Emitted;
 use balefire_stream::{Episode, Slots};
 
-use crate::key::Keyed;
+use crate::key::Key;
+use crate::keyed::Keyed;
 
 /// The emitted slots of one key, with its canonical form: people see the key when a slot closes.
 #[derive(Debug, Clone, Default)]
@@ -20,7 +21,7 @@ pub(crate) struct Track {
 #[derive(Debug)]
 pub(crate) struct Closing {
     pub(crate) tenant: Arc<str>,
-    pub(crate) key: Box<[u8]>,
+    pub(crate) key: Key,
     pub(crate) canonical: Box<[u8]>,
     pub(crate) emitted: Emitted,
 }
@@ -48,7 +49,7 @@ impl Book {
         }
     }
 
-    pub(crate) fn contains(&self, tenant: &str, key: &[u8], slot: i64) -> bool {
+    pub(crate) fn contains(&self, tenant: &str, key: Key, slot: i64) -> bool {
         let track = self.keys.get(tenant, key);
         track.is_some_and(|track| track.slots.contains(slot))
     }
@@ -67,14 +68,13 @@ impl Book {
     pub(crate) fn emit(
         &mut self,
         tenant: &Arc<str>,
-        key: &[u8],
+        (key, canonical): (Key, &[u8]),
         slot: i64,
         id: EscalationId,
     ) -> Option<Episode> {
-        let episode = self.keys.with(tenant, key, |track| {
-            track.canonical = key.into();
-            track.slots.emit(slot, id)
-        })?;
+        let track = self.keys.entry(tenant, key);
+        let episode = track.slots.emit(slot, id)?;
+        track.canonical = canonical.into();
         self.note_open(slot);
         Some(episode)
     }
@@ -85,7 +85,7 @@ impl Book {
     pub(crate) fn load(
         &mut self,
         tenant: &Arc<str>,
-        key: &[u8],
+        (key, canonical): (Key, &[u8]),
         slot_start: Timestamp,
         episode_id: EscalationId,
         repairs: bool,
@@ -95,21 +95,19 @@ impl Book {
             return;
         }
         let closed = repairs && self.closed_until >= Some(self.end_of(slot));
-        self.keys.with(tenant, key, |track| {
-            track.canonical = key.into();
-            track.slots.load(slot, episode_id);
-            track.slots.set_closed(slot, closed);
-        });
+        let track = self.keys.entry(tenant, key);
+        track.canonical = canonical.into();
+        track.slots.load(slot, episode_id);
+        track.slots.set_closed(slot, closed);
         if !closed {
             self.note_open(slot);
         }
     }
 
     /// Takes in that the log has a slot's end.
-    pub(crate) fn load_closed(&mut self, tenant: &Arc<str>, key: &[u8], slot_start: Timestamp) {
+    pub(crate) fn load_closed(&mut self, tenant: &Arc<str>, key: Key, slot_start: Timestamp) {
         let slot = slot_start.0.div_euclid(self.rearm.max(1));
-        self.keys
-            .with(tenant, key, |track| track.slots.set_closed(slot, true));
+        self.keys.entry(tenant, key).slots.set_closed(slot, true);
     }
 
     /// Closes the slots that ended by `cut`: by tenant, key and slot.
@@ -131,7 +129,7 @@ impl Book {
                 track.slots.set_closed(emitted.slot, true);
                 closings.push(Closing {
                     tenant: Arc::clone(tenant),
-                    key: key.into(),
+                    key,
                     canonical: track.canonical.clone(),
                     emitted,
                 });

@@ -36,7 +36,7 @@ impl Engine {
             (counting.book == book).then_some((generation.spec(), counting))
         });
         let with_events = of_book.clone().find_map(|(spec, counting)| {
-            let window = counting.keys.get(&closing.tenant, &closing.key)?;
+            let window = counting.keys.get(&closing.tenant, closing.key)?;
             let held = held(counting, window, closing.emitted.slot)?;
             Some(closed(spec, counting, closing, held, low))
         });

@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
 use balefire_event::{Event, Field, Lane, Timing};
 use balefire_rule::Measured;
@@ -11,7 +10,7 @@ use balefire_stream::Entry;
 use crate::effect::{Effect, RULE_PANICKED};
 use crate::engine::Engine;
 use crate::escalate::{Found, single, windowed};
-use crate::key::write_key;
+use crate::key::{Key, write_key};
 
 impl Engine {
     /// Takes an event of the current batch in.
@@ -99,16 +98,13 @@ impl Engine {
             return;
         }
         self.counters.rule(rule).matched += 1;
-        let mut key = std::mem::take(&mut self.key);
         let fields = generation.counting.as_ref().map(|c| c.group_by.as_slice());
-        if !write_key(&mut key, fields.unwrap_or_default(), event) {
-            self.counters.rule(rule).ungrouped += 1;
-        } else if counts && self.sends(place) {
-            self.send(place, &key, event, effects);
-        } else if counts {
-            self.count(place, &key, event, effects);
+        match Key::of(&mut self.key, fields.unwrap_or_default(), event) {
+            None => self.counters.rule(rule).ungrouped += 1,
+            Some(_) if counts && self.sends(place) => self.send(place, event, effects),
+            Some(key) if counts => self.count(place, key, event, effects),
+            Some(_) => {}
         }
-        self.key = key;
     }
 
     fn escalate_single(&mut self, place: usize, event: &Event<'_>, effects: &mut Vec<Effect>) {
@@ -127,11 +123,11 @@ impl Engine {
     pub(crate) fn count(
         &mut self,
         place: usize,
-        key: &[u8],
+        key: Key,
         event: &Event<'_>,
         effects: &mut Vec<Effect>,
     ) {
-        let tenant = Arc::clone(&self.current.tenant);
+        let tenant = &self.current.tenant;
         let Some(generation) = self.generations.get_mut(place) else {
             return;
         };
@@ -146,29 +142,30 @@ impl Engine {
         let Some(counting) = generation.counting.as_mut() else {
             return;
         };
-        let window_spec = counting.window;
+        let spec = counting.window;
         let in_memory = counting.horizon.is_none_or(|horizon| event.t > horizon);
         let straggler = counting.is_straggler(event.t);
         let mut found = Vec::new();
         if in_memory {
             counting.note(event.t);
             let book = self.books.get(counting.book);
-            let emitted = |slot| book.is_some_and(|book| book.contains(&tenant, key, slot));
+            // Asked for seldom: few events come near a threshold.
+            let emitted = |slot| book.is_some_and(|book| book.contains(tenant, key, slot));
             let entry = Entry::new(event.t, event.dedup_id, may_breach, contribution);
-            let slot = window_spec.slot_of(event.t);
+            let window = counting.keys.entry(tenant, key);
+            let slot = spec.slot_of(event.t);
             let (mut now_emitted, mut lost) = (false, 0);
             for value in measured.values() {
                 let entry = entry.clone().with_value(value);
-                found.extend(counting.keys.with(&tenant, key, |window| {
-                    let breaches = window.insert(&window_spec, entry, emitted);
-                    let found = Found::all(window, &window_spec, &breaches);
-                    for breach in breaches.iter().filter(|_| !straggler) {
-                        lost += window.trim(&window_spec, breach.at, true);
-                        now_emitted |= breach.slot == slot;
-                    }
-                    lost += window.trim(&window_spec, event.t, now_emitted || emitted(slot));
-                    found
-                }));
+                let breaches = window.insert(&spec, entry, emitted);
+                found.extend(Found::all(window, &spec, &breaches));
+                for breach in breaches.iter().filter(|_| !straggler) {
+                    lost += window.trim(&spec, breach.at, true);
+                    now_emitted |= breach.slot == slot;
+                }
+                if window.is_long(&spec) {
+                    lost += window.trim(&spec, event.t, now_emitted || emitted(slot));
+                }
             }
             found.sort_by_key(|found| found.breach.slot);
             self.counters.over_limit += lost as u64;
@@ -177,33 +174,39 @@ impl Engine {
             // What it breaches is found again by the repair, which knows the slots around it.
             self.counters.stragglers += 1;
             self.ask_for_repair(place, key, event);
-            return;
+        } else if !found.is_empty() {
+            self.emit(place, key, event, &found, effects);
         }
-        self.emit(place, key, event, &found, effects);
     }
 
     /// Emits slots found breached, in ascending order, those known left out.
     pub(crate) fn emit(
         &mut self,
         place: usize,
-        key: &[u8],
+        key: Key,
         event: &Event<'_>,
         found: &[Found],
         effects: &mut Vec<Effect>,
     ) {
-        let tenant = Arc::clone(&self.current.tenant);
+        let tenant = &self.current.tenant;
         let Some(generation) = self.generations.get(place) else {
             return;
         };
         let Some(counting) = &generation.counting else {
             return;
         };
+        // Ids hash the whole key, which the event at hand still has.
+        let canonical = &mut self.key;
+        if !write_key(canonical, &counting.group_by, event) {
+            return;
+        }
         let spec = generation.version(event.control_revision);
         for found in found {
-            let mut escalation = windowed(spec, &counting.window, &tenant, key, event, found);
+            let mut escalation = windowed(spec, &counting.window, tenant, canonical, event, found);
             let id = escalation.escalation_id;
             let book = self.books.get_mut(counting.book);
-            let episode = book.and_then(|book| book.emit(&tenant, key, found.breach.slot, id));
+            let episode =
+                book.and_then(|book| book.emit(tenant, (key, canonical), found.breach.slot, id));
             if let Some(episode) = episode {
                 escalation.kind = episode.kind;
                 escalation.episode_id = episode.episode_id;

@@ -12,6 +12,7 @@ use crate::copies::Copies;
 use crate::counters::Counters;
 use crate::effect::{BatchHeader, Effect, EngineConfig};
 use crate::generation::{Counting, Generation, generations, window_of};
+use crate::key::Key;
 use crate::recent::Recent;
 use crate::rekey::Part;
 use crate::repair::{Open, Pending};
@@ -269,17 +270,16 @@ impl Engine {
             .iter_mut()
             .find(|book| book.rule == escalation.rule_id && book.rearm == escalation.rearm);
         let Some(book) = book else { return };
-        let parts = escalation.key.iter();
-        let key = balefire_event::escalation::canonical_key(
-            parts.map(|part| (part.field.as_str(), part.canonical.as_slice())),
-        );
+        let key = Key::of_parts(&escalation.key);
         let tenant = Arc::from(escalation.tenant.as_str());
+        let canonical = Key::canonical(&escalation.key);
         match escalation.kind {
             EscalationKind::Raised | EscalationKind::Continued => {
                 let (start, episode) = (escalation.slot_start, escalation.episode_id);
-                book.load(&tenant, &key, start, episode, self.repairing);
+                let key = (key, canonical.as_slice());
+                book.load(&tenant, key, start, episode, self.repairing);
             }
-            EscalationKind::Closed => book.load_closed(&tenant, &key, escalation.slot_start),
+            EscalationKind::Closed => book.load_closed(&tenant, key, escalation.slot_start),
             EscalationKind::Amended => {}
         }
     }

@@ -9,7 +9,7 @@ use balefire_stream::{Condition, Payload, Window, WindowSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Error;
-use crate::key::Keyed;
+use crate::keyed::Keyed;
 use crate::spec::RuleSpec;
 
 /// What a window keeps of an event for evidence.

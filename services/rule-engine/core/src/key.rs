@@ -1,9 +1,50 @@
-//! Group keys as bytes, and [`Keyed`]: values by tenant and key.
+//! Group keys: the canonical bytes that ids hash, and [`Key`], by which the state knows them.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
-
+use balefire_event::digest::FieldHasher;
+use balefire_event::escalation::canonical_key;
 use balefire_event::{Event, Field, KeyPart};
+use serde::{Deserialize, Serialize};
+
+/// A group key in sixteen bytes: of one identity alone its `SubjectRef`, of anything else the
+/// start of a BLAKE3 of the canonical key. Nobody can make two keys meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Key(pub(crate) [u8; 16]);
+
+impl Key {
+    /// Of an event; `None`: it lacks a field. An identity alone costs nothing; `scratch` is
+    /// where another key is written.
+    pub(crate) fn of(scratch: &mut Vec<u8>, fields: &[Field], event: &Event<'_>) -> Option<Self> {
+        if let [Field::Identity(kind)] = fields {
+            return Some(Self(event.identity(*kind)?.subject_ref.0));
+        }
+        write_key(scratch, fields, event).then(|| Self::hashed(scratch))
+    }
+
+    /// Of the key that an escalation shows.
+    pub(crate) fn of_parts(parts: &[KeyPart]) -> Self {
+        if let [part] = parts
+            && let Field::Identity(_) = Field::parse(&part.field)
+            && let Ok(subject) = part.canonical.as_slice().try_into()
+        {
+            return Self(subject);
+        }
+        Self::hashed(&Self::canonical(parts))
+    }
+
+    /// The whole key that an escalation shows, as ids hash it.
+    pub(crate) fn canonical(parts: &[KeyPart]) -> Vec<u8> {
+        let parts = parts.iter();
+        canonical_key(parts.map(|part| (part.field.as_str(), part.canonical.as_slice())))
+    }
+
+    fn hashed(canonical: &[u8]) -> Self {
+        Self(
+            FieldHasher::new("balefire window key v1")
+                .field(canonical)
+                .id(),
+        )
+    }
+}
 
 /// Writes the canonical key of an event into `key`, as [`balefire_event::escalation::canonical_key`]
 /// does. False: the event lacks a field, and `key` is of no use. Identities cost no allocation.
@@ -68,85 +109,9 @@ pub(crate) fn parts_of(canonical: &[u8], fields: &[Field]) -> Vec<KeyPart> {
     parts
 }
 
-/// Values by tenant and canonical key.
-#[derive(Debug, Clone)]
-pub(crate) struct Keyed<V> {
-    tenants: BTreeMap<Arc<str>, HashMap<Box<[u8]>, V>>,
-}
-
-impl<V> Default for Keyed<V> {
-    fn default() -> Self {
-        Self {
-            tenants: BTreeMap::new(),
-        }
-    }
-}
-
-impl<V: Default> Keyed<V> {
-    pub(crate) fn get(&self, tenant: &str, key: &[u8]) -> Option<&V> {
-        self.tenants.get(tenant)?.get(key)
-    }
-
-    /// Works on the value of a key, which is made where there is none.
-    pub(crate) fn with<T>(
-        &mut self,
-        tenant: &Arc<str>,
-        key: &[u8],
-        work: impl FnOnce(&mut V) -> T,
-    ) -> T {
-        if !self.tenants.contains_key(tenant) {
-            self.tenants.insert(Arc::clone(tenant), HashMap::new());
-        }
-        let keys = self.tenants.entry(Arc::clone(tenant)).or_default();
-        if let Some(value) = keys.get_mut(key) {
-            return work(value);
-        }
-        work(keys.entry(key.into()).or_default())
-    }
-
-    /// Works on every value, in no order.
-    pub(crate) fn each(&mut self, mut work: impl FnMut(&Arc<str>, &[u8], &mut V)) {
-        for (tenant, keys) in &mut self.tenants {
-            keys.iter_mut()
-                .for_each(|(key, value)| work(tenant, key, value));
-        }
-    }
-
-    /// Keeps the values that `keep` says, in no order.
-    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&mut V) -> bool) {
-        for keys in self.tenants.values_mut() {
-            keys.retain(|_, value| keep(value));
-            if keys.len() * 4 < keys.capacity() {
-                keys.shrink_to_fit();
-            }
-        }
-        self.tenants.retain(|_, keys| !keys.is_empty());
-    }
-
-    /// All of them, by tenant and key.
-    pub(crate) fn sorted(&self) -> Vec<(&Arc<str>, &[u8], &V)> {
-        let mut all: Vec<_> = self
-            .tenants
-            .iter()
-            .flat_map(|(tenant, keys)| keys.iter().map(move |(k, v)| (tenant, k.as_ref(), v)))
-            .collect();
-        all.sort_unstable_by_key(|(tenant, key, _)| (*tenant, *key));
-        all
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.tenants.values().map(HashMap::len).sum()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.tenants.is_empty()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use balefire_event::escalation::canonical_key;
     use balefire_event::identity::TenantKey;
     use balefire_event::{Assurance, Identity, IdentityKind, SubjectRef};
 
@@ -176,5 +141,43 @@ mod tests {
         );
         assert_eq!(key, slow);
         assert!(!write_key(&mut key, &[Field::Tool], &event));
+    }
+
+    #[test]
+    fn an_escalation_shows_the_key_that_its_event_had() {
+        let tenant_key = TenantKey::default_of("t");
+        let identity = |kind| Identity {
+            subject_ref: SubjectRef::of(&tenant_key, kind, "jgill"),
+            kind,
+            assurance: Assurance::Claimed,
+            via: "user_id".into(),
+            label: None,
+        };
+        let event = Event {
+            user: Some(identity(IdentityKind::User)),
+            actors: vec![identity(IdentityKind::Agent)],
+            model: "GPT-4o".into(),
+            ..Event::default()
+        };
+        let (user, agent) = (
+            Field::Identity(IdentityKind::User),
+            Field::Identity(IdentityKind::Agent),
+        );
+        let groupings = [
+            vec![],
+            vec![user.clone()],
+            vec![agent.clone()],
+            vec![Field::Model],
+            vec![user.clone(), Field::Model],
+            vec![user, agent],
+        ];
+        let mut seen = std::collections::BTreeSet::new();
+        for fields in groupings {
+            let key = Key::of(&mut Vec::new(), &fields, &event).expect("it has every field");
+            assert_eq!(Key::of_parts(&key_parts(&fields, &event)), key);
+            assert!(seen.insert(key), "no two groupings share a key");
+        }
+        let none = Key::of(&mut Vec::new(), &[Field::Tool], &event);
+        assert_eq!(none, None);
     }
 }

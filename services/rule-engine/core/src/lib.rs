@@ -25,6 +25,7 @@ mod engine;
 mod escalate;
 mod generation;
 mod key;
+mod keyed;
 mod recent;
 mod rekey;
 mod repair;

@@ -11,7 +11,7 @@ use balefire_event::{Event, Field, IdentityKind, RuleId, Timestamp};
 use crate::effect::Effect;
 use crate::engine::Engine;
 use crate::generation::Generation;
-use crate::key::write_key;
+use crate::key::{Key, write_key};
 
 /// Which share of the work an engine does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -69,11 +69,14 @@ impl Engine {
         let Some(place) = self.place_of(rule, generation) else {
             return false;
         };
-        let mut key = std::mem::take(&mut self.key);
-        if self.write_key_of(place, &mut key, event) {
-            self.count(place, &key, event, effects);
+        let counting = self
+            .generations
+            .get(place)
+            .and_then(|g| g.counting.as_ref());
+        let fields = counting.map(|counting| counting.group_by.as_slice());
+        if let Some(key) = fields.and_then(|fields| Key::of(&mut self.key, fields, event)) {
+            self.count(place, key, event, effects);
         }
-        self.key = key;
         true
     }
 
@@ -99,26 +102,19 @@ impl Engine {
         generations.position(|one| one.spec().id == rule && one.first == first)
     }
 
-    fn write_key_of(&self, place: usize, key: &mut Vec<u8>, event: &Event<'_>) -> bool {
-        let generation = self.generations.get(place);
-        let counting = generation.and_then(|generation| generation.counting.as_ref());
-        counting.is_some_and(|counting| write_key(key, &counting.group_by, event))
-    }
-
     /// Whether a match of the generation is sent on.
     pub(crate) fn sends(&self, place: usize) -> bool {
         let generation = self.generations.get(place);
         self.part == Part::Events && generation.is_some_and(Generation::is_rekeyed)
     }
 
-    pub(crate) fn send(
-        &self,
-        place: usize,
-        key: &[u8],
-        event: &Event<'_>,
-        effects: &mut Vec<Effect>,
-    ) {
-        if let Some(generation) = self.generations.get(place) {
+    pub(crate) fn send(&self, place: usize, event: &Event<'_>, effects: &mut Vec<Effect>) {
+        let Some(generation) = self.generations.get(place) else {
+            return;
+        };
+        let fields = generation.counting.as_ref().map(|c| c.group_by.as_slice());
+        let mut key = Vec::new();
+        if write_key(&mut key, fields.unwrap_or_default(), event) {
             effects.push(Effect::Rekey(Box::new(Rekeyed {
                 rule: generation.spec().id,
                 generation: generation.first,

@@ -13,10 +13,10 @@ use crate::effect::{Effect, RepairRequest};
 use crate::engine::Engine;
 use crate::escalate::Found;
 use crate::generation::Contribution;
-use crate::key::write_key;
+use crate::key::Key;
 
 /// Generation, tenant and key.
-pub(crate) type Place = (usize, Arc<str>, Box<[u8]>);
+pub(crate) type Place = (usize, Arc<str>, Key);
 
 /// Stragglers of one key that wait for the end of their batch.
 #[derive(Debug)]
@@ -35,8 +35,8 @@ pub(crate) struct Open {
 }
 
 impl Engine {
-    pub(crate) fn ask_for_repair(&mut self, place: usize, key: &[u8], event: &Event<'_>) {
-        let place = (place, Arc::clone(&self.current.tenant), key.into());
+    pub(crate) fn ask_for_repair(&mut self, place: usize, key: Key, event: &Event<'_>) {
+        let place = (place, Arc::clone(&self.current.tenant), key);
         let pending = self.pending.entry(place).or_insert_with(|| Pending {
             first: event.t,
             last: event.t,
@@ -134,15 +134,10 @@ impl Engine {
         let Some(counting) = &generation.counting else {
             return;
         };
-        let mut key = Vec::new();
-        if !write_key(&mut key, &counting.group_by, event) {
+        let Some(key) = Key::of(&mut self.key, &counting.group_by, event) else {
             return;
-        }
-        let open_key = (
-            place,
-            Arc::clone(&self.current.tenant),
-            key.into_boxed_slice(),
-        );
+        };
+        let open_key = (place, Arc::clone(&self.current.tenant), key);
         let Some(open) = self.open.get_mut(&open_key) else {
             return;
         };
@@ -161,7 +156,7 @@ impl Engine {
         let measured = generation.spec().measured(event);
         let entry = Entry::new(event.t, event.dedup_id, may_breach, contribution);
         let book = self.books.get(counting.book);
-        let emitted = |slot| book.is_some_and(|book| book.contains(&open_key.1, &open_key.2, slot));
+        let emitted = |slot| book.is_some_and(|book| book.contains(&open_key.1, key, slot));
         // A straggler changes nothing before itself, and slots that ended before it are not loaded.
         let first_slot = spec.slot_of(open.pending.first);
         let slot = spec.slot_of(event.t);
@@ -181,7 +176,7 @@ impl Engine {
         found.sort_by_key(|found| found.breach.slot);
         if !found.is_empty() {
             let straggler = open.pending.straggler.clone();
-            self.emit(place, &open_key.2, &straggler, &found, effects);
+            self.emit(place, key, &straggler, &found, effects);
         }
     }
 

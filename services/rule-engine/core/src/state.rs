@@ -12,10 +12,11 @@ use crate::copies::Copies;
 use crate::counters::Counters;
 use crate::engine::{Engine, Error};
 use crate::generation::Contribution;
+use crate::key::Key;
 use crate::recent::Recent;
 
 /// Version of [`EngineState`]. Another one is not read: the state is built from the log.
-pub const STATE_VERSION: u32 = 5;
+pub const STATE_VERSION: u32 = 6;
 
 /// A snapshot of an engine between two batches.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +58,7 @@ struct BookState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct TrackState {
     tenant: String,
-    key: Box<[u8]>,
+    key: Key,
     canonical: Box<[u8]>,
     emitted: Vec<Emitted>,
 }
@@ -65,7 +66,7 @@ struct TrackState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct KeyState<T> {
     tenant: String,
-    key: Box<[u8]>,
+    key: Key,
     values: Vec<T>,
 }
 
@@ -104,7 +105,7 @@ impl Engine {
                 keys: keys
                     .map(|(tenant, key, window)| KeyState {
                         tenant: tenant.to_string(),
-                        key: key.into(),
+                        key,
                         values: window.entries().cloned().collect(),
                     })
                     .collect(),
@@ -125,7 +126,7 @@ impl Engine {
                 .into_iter()
                 .map(|(tenant, key, track)| TrackState {
                     tenant: tenant.to_string(),
-                    key: key.into(),
+                    key,
                     canonical: track.canonical.clone(),
                     emitted: track.slots.emitted().to_vec(),
                 })
@@ -187,9 +188,7 @@ impl Engine {
             counting.oldest = state.oldest;
             for key in state.keys {
                 let tenant = Arc::from(key.tenant);
-                counting.keys.with(&tenant, &key.key, |window| {
-                    *window = Window::from_entries(key.values);
-                });
+                *counting.keys.entry(&tenant, key.key) = Window::from_entries(key.values);
             }
         }
         Ok(())
@@ -207,10 +206,9 @@ impl Engine {
             book.closed_until = state.closed_until;
             for key in state.keys {
                 let tenant = Arc::from(key.tenant);
-                book.keys.with(&tenant, &key.key, |track| {
-                    track.canonical = key.canonical;
-                    track.slots = Slots::from_emitted(key.emitted);
-                });
+                let track = book.keys.entry(&tenant, key.key);
+                track.canonical = key.canonical;
+                track.slots = Slots::from_emitted(key.emitted);
             }
         }
         Ok(())
@@ -220,7 +218,7 @@ impl Engine {
     /// order of arrival was: equal for a live and a rebuilt state at the same positions.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        let mut hasher = FieldHasher::new("balefire engine state v1");
+        let mut hasher = FieldHasher::new("balefire engine state v2");
         let low = self.watermark.low();
         let lateness = self.lateness_now();
         for generation in &self.generations {
@@ -241,7 +239,7 @@ impl Engine {
                 let emitted = |slot| book.is_some_and(|book| book.contains(tenant, key, slot));
                 let mut entries = window.canonical(spec, cut, emitted).peekable();
                 if entries.peek().is_some() {
-                    hasher.field(b"key").field(tenant.as_bytes()).field(key);
+                    hasher.field(b"key").field(tenant.as_bytes()).field(&key.0);
                 }
                 for entry in entries {
                     hasher
