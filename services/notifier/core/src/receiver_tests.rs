@@ -52,7 +52,7 @@ fn answer(status: u16, body: &'static str) -> Response<'static> {
 const LATER: Verdict = Verdict::Retry { after: Some(7) };
 
 #[test]
-fn every_body_is_what_was_reviewed() {
+fn every_body_is_as_it_was_recorded() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bodies");
     for target in targets() {
         let path = folder.join(format!("{}.txt", target.name()));
