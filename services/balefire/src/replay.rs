@@ -95,6 +95,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             }
         }
     }
+    for escalation in replay.finish() {
+        if !printer.escalation(&escalation) {
+            return Ok(());
+        }
+    }
     printer.end();
     if rejected > 0 {
         Err(Failure::Told)

@@ -94,11 +94,12 @@ pub async fn run(args: Args) -> Result<(), Failure> {
                     .iter()
                     .map(|f| f.name().into_owned())
                     .collect(),
-                condition: match &rule.kind {
-                    balefire_rule::RuleKind::Single => None,
-                    balefire_rule::RuleKind::Threshold(t) => Some((t.n, t.window)),
-                    balefire_rule::RuleKind::AtClose(c) => Some((0, c.window)),
+                window: match &rule.kind {
+                    balefire_rule::RuleKind::Single => 0,
+                    balefire_rule::RuleKind::Threshold(t) => t.window,
+                    balefire_rule::RuleKind::AtClose(c) => c.window,
                 },
+                condition: rule.kind.words(),
                 title: rule.title.clone(),
             });
             print(rows.collect(), output);
@@ -115,7 +116,8 @@ pub async fn run(args: Args) -> Result<(), Failure> {
                 severity: Severity::from_number(rule.severity)
                     .map_or("-", Severity::as_str)
                     .to_owned(),
-                condition: (rule.window_ns > 0).then_some((rule.threshold, rule.window_ns)),
+                window: rule.window_ns,
+                condition: rule.condition,
                 group_by: rule.group_by,
                 name: rule.name,
                 title: rule.title,
@@ -131,7 +133,9 @@ struct Row {
     id: String,
     severity: String,
     group_by: Vec<String>,
-    condition: Option<(u64, i64)>,
+    /// W, nanoseconds; 0 windowless.
+    window: i64,
+    condition: String,
     title: String,
 }
 
@@ -142,8 +146,9 @@ fn print(rows: Vec<Row>, output: Listing) {
             for row in &rows {
                 let line = json!({
                     "name": row.name, "rule_id": row.id, "severity": row.severity, "group_by": row.group_by,
-                    "more_than": row.condition.map(|c| c.0),
-                    "within_seconds": row.condition.map(|c| c.1 / balefire_event::time::SECOND), "title": row.title,
+                    "condition": row.condition,
+                    "within_seconds": (row.window > 0).then_some(row.window / balefire_event::time::SECOND),
+                    "title": row.title,
                 });
                 if !out.line(&line.to_string()) {
                     return;
@@ -154,13 +159,11 @@ fn print(rows: Vec<Row>, output: Listing) {
             let rows: Vec<Vec<String>> = rows
                 .into_iter()
                 .map(|row| {
-                    let when = row.condition.map_or("each".to_owned(), |(n, window)| {
-                        format!(
-                            "more than {n} in {}s by {}",
-                            window / balefire_event::time::SECOND,
-                            row.group_by.join(", ")
-                        )
-                    });
+                    let when = if row.group_by.is_empty() {
+                        row.condition
+                    } else {
+                        format!("{} by {}", row.condition, row.group_by.join(", "))
+                    };
                     vec![row.name, row.severity, when, row.title]
                 })
                 .collect();

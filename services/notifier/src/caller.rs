@@ -401,6 +401,8 @@ mod tests {
             backfill: false,
             window: 0,
             threshold: 0,
+            at_close: false,
+            condition: String::new(),
         }
     }
 

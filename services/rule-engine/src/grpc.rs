@@ -338,6 +338,7 @@ fn to_wire(rule: &Rule, control_revision: u64) -> WireRule {
         recommended_actions: rule.actions.iter().map(Into::into).collect(),
         audiences: rule.audiences.clone(),
         control_revision,
+        condition: rule.kind.words(),
     }
 }
 

@@ -196,6 +196,10 @@ pub struct Escalation {
     pub backfill: bool,
     /// W, nanoseconds; 0 windowless.
     pub window: i64,
-    /// N; 0 windowless.
+    /// N; 0 windowless, and where nothing is counted.
     pub threshold: u64,
+    /// Decided once, when the slot ended, from what was there then.
+    pub at_close: bool,
+    /// What the rule looks for, in words; empty in records older than it.
+    pub condition: String,
 }

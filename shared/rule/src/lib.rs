@@ -36,6 +36,7 @@ mod rule;
 mod set;
 mod sheet;
 mod test;
+mod words;
 
 pub use baseline::{BASELINE, baseline};
 pub use condition::{NUMBER_MAX, THRESHOLD_MAX};

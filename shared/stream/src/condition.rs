@@ -1,6 +1,7 @@
 //! [`Condition`]: what must hold of the entries in [t − W, t] for an entry at t to be a breach
-//! point (SEMANTICS §3). Each is monotone: a further entry never makes it false.
+//! point (SEMANTICS §3).
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use balefire_event::Timestamp;
@@ -10,7 +11,34 @@ use smallvec::SmallVec;
 /// Most steps of a sequence.
 pub const STEPS_MAX: u8 = 16;
 
+/// How an average or a percentile lies to its bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Relation {
+    /// Below it.
+    Less,
+    /// Below it, or the same.
+    LessOrEqual,
+    /// The same.
+    Equal,
+    /// Above it, or the same.
+    GreaterOrEqual,
+    /// Above it.
+    Greater,
+}
+
+/// What an average or a percentile is compared with, in the unit of the values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Bound {
+    /// How it must lie.
+    pub relation: Relation,
+    /// To what.
+    pub than: i64,
+}
+
 /// Of a rule generation. What a value is, the caller says.
+///
+/// The first five are monotone: a further entry never makes them false, so a slot is escalated the
+/// moment one holds. The others are not, and are decided once, when the slot closes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Condition {
     /// More than this many entries.
@@ -23,13 +51,35 @@ pub enum Condition {
     Unordered(u8),
     /// The same, in ascending order of time; those of one time follow each other either way.
     Ordered(u8),
+    /// The mean of the values, exactly.
+    Average(Bound),
+    /// The smallest value that at least so many percent, 1 to 100, do not exceed (nearest rank).
+    Percentile(u8, Bound),
+    /// An entry of value 0 and none of value 1 within W behind it, both ends included. The breach
+    /// point is the end of that silence.
+    Absence,
 }
 
 impl Condition {
-    /// N of "more than N"; of a sequence the number of its steps less one.
+    /// Whether it can fall as well as rise when more entries come: decided when the slot closes.
+    #[must_use]
+    pub const fn is_at_close(&self) -> bool {
+        match self {
+            Self::Count(_)
+            | Self::Distinct(_)
+            | Self::Sum(_)
+            | Self::Unordered(_)
+            | Self::Ordered(_) => false,
+            Self::Average(_) | Self::Percentile(..) | Self::Absence => true,
+        }
+    }
+
+    /// N of "more than N"; of a sequence the number of its steps less one; 0 where nothing is
+    /// counted.
     #[must_use]
     pub fn threshold(&self) -> u64 {
         match self {
+            Self::Average(_) | Self::Percentile(..) | Self::Absence => 0,
             Self::Count(n) | Self::Distinct(n) | Self::Sum(n) => *n,
             Self::Unordered(steps) | Self::Ordered(steps) => u64::from(*steps).saturating_sub(1),
         }
@@ -58,7 +108,7 @@ impl Condition {
                     before <= u128::from(*n) && *value > 0
                 }
                 Self::Unordered(_) => seen.insert(*value, 1).is_none(),
-                Self::Ordered(_) => true,
+                Self::Ordered(_) | Self::Average(_) | Self::Percentile(..) | Self::Absence => true,
             })
             .collect();
         kept.reverse();
@@ -85,13 +135,26 @@ pub(crate) enum Tally {
     Ordered {
         starts: SmallVec<[Option<Timestamp>; 4]>,
     },
+    Average {
+        bound: Bound,
+        sum: u128,
+        count: u64,
+    },
+    /// Where a rank lies to the bound is told by how many values lie below it and at it.
+    Percentile {
+        percent: u8,
+        bound: Bound,
+        below: u64,
+        at: u64,
+        count: u64,
+    },
 }
 
 impl Tally {
-    /// Over nothing; `None`: a mere count of entries, which needs no tally.
+    /// Over nothing; `None`: a mere count of entries or their absence, which need no tally.
     pub(crate) fn of(condition: Condition) -> Option<Self> {
         Some(match condition {
-            Condition::Count(_) => return None,
+            Condition::Count(_) | Condition::Absence => return None,
             Condition::Distinct(more_than) => Self::Distinct {
                 more_than,
                 counts: BTreeMap::new(),
@@ -103,6 +166,18 @@ impl Tally {
             },
             Condition::Ordered(steps) => Self::Ordered {
                 starts: smallvec::smallvec![None; usize::from(steps)],
+            },
+            Condition::Average(bound) => Self::Average {
+                bound,
+                sum: 0,
+                count: 0,
+            },
+            Condition::Percentile(percent, bound) => Self::Percentile {
+                percent,
+                bound,
+                below: 0,
+                at: 0,
+                count: 0,
             },
         })
     }
@@ -125,6 +200,24 @@ impl Tally {
                 };
                 if let Some(start) = place(starts, value) {
                     *start = (*start).max(before);
+                }
+            }
+            Self::Average { sum, count, .. } => {
+                *sum += u128::from(value);
+                *count += 1;
+            }
+            Self::Percentile {
+                bound,
+                below,
+                at,
+                count,
+                ..
+            } => {
+                *count += 1;
+                match bound.of(i128::from(value), 1) {
+                    Ordering::Less => *below += 1,
+                    Ordering::Equal => *at += 1,
+                    Ordering::Greater => {}
                 }
             }
         }
@@ -150,6 +243,24 @@ impl Tally {
             }
             // A chain that starts before the window is told by its start.
             Self::Ordered { .. } => {}
+            Self::Average { sum, count, .. } => {
+                *sum -= u128::from(value);
+                *count -= 1;
+            }
+            Self::Percentile {
+                bound,
+                below,
+                at,
+                count,
+                ..
+            } => {
+                *count -= 1;
+                match bound.of(i128::from(value), 1) {
+                    Ordering::Less => *below -= 1,
+                    Ordering::Equal => *at -= 1,
+                    Ordering::Greater => {}
+                }
+            }
         }
     }
 
@@ -164,7 +275,48 @@ impl Tally {
                 .copied()
                 .flatten()
                 .is_some_and(|start| start >= from),
+            Self::Average { bound, sum, count } => {
+                let sum = i128::try_from(*sum).unwrap_or(i128::MAX);
+                *count > 0 && bound.relation.holds(bound.of(sum, *count))
+            }
+            Self::Percentile {
+                percent,
+                bound,
+                below,
+                at,
+                count,
+            } => {
+                let rank = (u128::from(*percent) * u128::from(*count)).div_ceil(100);
+                let (below, at) = (u128::from(*below), u128::from(*at));
+                let lies = if rank <= below {
+                    Ordering::Less
+                } else if rank <= below + at {
+                    Ordering::Equal
+                } else {
+                    Ordering::Greater
+                };
+                *count > 0 && bound.relation.holds(lies)
+            }
         }
+    }
+}
+
+impl Relation {
+    const fn holds(self, lies: Ordering) -> bool {
+        match self {
+            Self::Less => lies.is_lt(),
+            Self::LessOrEqual => lies.is_le(),
+            Self::Equal => lies.is_eq(),
+            Self::GreaterOrEqual => lies.is_ge(),
+            Self::Greater => lies.is_gt(),
+        }
+    }
+}
+
+impl Bound {
+    /// How the mean of `count` values that come to `sum` lies to it.
+    fn of(&self, sum: i128, count: u64) -> Ordering {
+        sum.cmp(&(i128::from(self.than) * i128::from(count)))
     }
 }
 

@@ -4,6 +4,7 @@
 //! Pure: time, order and identity come inside the input. Nothing here knows rules, the log or
 //! an encoding.
 
+mod at_close;
 pub mod barrier;
 pub mod condition;
 mod measured;
@@ -15,7 +16,7 @@ pub mod watermark;
 pub mod window;
 
 pub use barrier::{Barriers, Source};
-pub use condition::Condition;
+pub use condition::{Bound, Condition, Relation};
 pub use measured::CELL_LEN_MAX;
 pub use slots::{Episode, Slots};
 pub use sorted::Sorted;

@@ -143,6 +143,9 @@ impl<P: Payload> Window<P> {
         until: Timestamp,
         emitted: &impl Fn(i64) -> bool,
     ) -> Breaches {
+        if spec.condition().is_at_close() {
+            return Breaches::new();
+        }
         let first = self.run_start(at);
         if let Some(tally) = Tally::of(spec.condition()) {
             return self.tallied(spec, tally, first, until, emitted);
@@ -202,14 +205,18 @@ impl<P: Payload> Window<P> {
     }
 
     /// Trims by count where the entry at `t` lies: the newest N of an emitted slot; of a slot not
-    /// emitted the first N and the last N of its cell. Waits until N more have gathered, so that
-    /// it costs nothing on average; what is kept is never less than what SEMANTICS §3 asks.
+    /// emitted the first N + 1 and the last N of its cell. Waits until N more have gathered, so
+    /// that it costs nothing on average; what is kept is never less than what SEMANTICS §3 asks,
+    /// and one more: the first N alone would not tell that entries of the same time as the last of
+    /// them were there, when a copy allows that one to breach later.
     ///
     /// Of another condition than a count: what later slots can need of an emitted slot; of one not
-    /// emitted [`crate::CELL_LEN_MAX`] entries a cell. Returns how many entries this bound cost.
+    /// emitted, or decided at close, [`crate::CELL_LEN_MAX`] entries a cell. Returns how many
+    /// entries this bound cost.
     pub fn trim(&mut self, spec: &WindowSpec, t: Timestamp, emitted: bool) -> usize {
         if !matches!(spec.condition(), Condition::Count(_)) {
-            return self.trim_measured(spec, t, emitted);
+            let reduced = emitted && !spec.condition().is_at_close();
+            return self.trim_measured(spec, t, reduced);
         }
         let n = spec.threshold();
         let (first, last) = if emitted {
@@ -217,7 +224,7 @@ impl<P: Payload> Window<P> {
         } else {
             spec.cell_bounds(t)
         };
-        let head = if emitted { 0 } else { n };
+        let head = if emitted { 0 } else { n.saturating_add(1) };
         let kept = head.saturating_add(n);
         if self.entries.len() <= kept.saturating_add(n) {
             return 0;
@@ -297,7 +304,7 @@ impl<P: Payload> Window<P> {
                     return !known || needed().unwrap_or(true);
                 }
                 end - index <= spec.threshold()
-                    || (!known && first > cut && index - start < spec.threshold())
+                    || (!known && first > cut && index - start <= spec.threshold())
             })
             .map(|(_, entry)| entry)
     }

@@ -129,9 +129,9 @@ proptest! {
             .map(|(index, t)| (*t, u8::try_from(index % 256).unwrap(), index % 3 == 0))
             .collect();
         let (_, window) = fed(&rows, rule, Trim::Always);
-        // Cells of W cut at slot ends, each at most 3 N.
+        // Cells of W cut at slot ends, each at most 3 N + 1.
         let cells = 48 / rule.w + 1 + 48 / rule.r + 1;
-        prop_assert!(window.len() <= 3 * rule.n * usize::try_from(cells).unwrap());
+        prop_assert!(window.len() <= (3 * rule.n + 1) * usize::try_from(cells).unwrap());
     }
 
     #[test]

@@ -32,6 +32,9 @@ fn fulfilled(condition: Condition, rows: &[(i64, u64)]) -> bool {
             (0..u64::from(steps)).all(|step| rows.iter().any(|(_, value)| *value == step))
         }
         Condition::Ordered(steps) => chain(rows, 0, u64::from(steps), i64::MIN),
+        Condition::Average(_) | Condition::Percentile(..) | Condition::Absence => {
+            unreachable!("decided at close")
+        }
     }
 }
 

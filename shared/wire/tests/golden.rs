@@ -201,6 +201,8 @@ fn escalation() -> Escalation {
         backfill: true,
         window: 300_000_000_000,
         threshold: 10,
+        at_close: false,
+        condition: String::new(),
     }
 }
 

@@ -196,11 +196,16 @@ fn action(action: &balefire_event::RecommendedAction) -> Action<'_> {
 pub(crate) fn seen(escalation: &Escalation, what: &str) -> String {
     let mut text = match (escalation.window, escalation.event_count) {
         (0, _) | (_, 0) => String::from("1 event"),
-        (window, count) => format!(
+        // Of a record older than the words of its condition.
+        (window, count) if escalation.condition.is_empty() => format!(
             "{count} events (more than {} in {})",
             escalation.threshold,
             duration(window)
         ),
+        (_, count) => {
+            let plural = if count == 1 { "" } else { "s" };
+            format!("{count} event{plural} ({})", escalation.condition)
+        }
     };
     let mut glue = " for ";
     for part in &escalation.key {

@@ -98,6 +98,8 @@ fn escalation() -> Escalation {
         backfill: false,
         window: HOUR,
         threshold: 3,
+        at_close: false,
+        condition: String::new(),
     }
 }
 

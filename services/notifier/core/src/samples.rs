@@ -58,6 +58,8 @@ pub(crate) fn hostile(user: &str, text: &str) -> Escalation {
         backfill: false,
         window: HOUR,
         threshold: 3,
+        at_close: false,
+        condition: String::new(),
     }
 }
 

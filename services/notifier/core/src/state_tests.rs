@@ -38,6 +38,8 @@ pub(crate) fn escalation(id: u8, severity: Severity, audiences: &[&str]) -> Esca
         backfill: false,
         window: 0,
         threshold: 0,
+        at_close: false,
+        condition: String::new(),
     }
 }
 

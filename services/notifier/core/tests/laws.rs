@@ -66,6 +66,8 @@ fn escalation(id: u8, kind: EscalationKind, backfill: bool) -> Escalation {
         backfill,
         window: 0,
         threshold: 0,
+        at_close: false,
+        condition: String::new(),
     }
 }
 

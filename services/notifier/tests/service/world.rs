@@ -183,6 +183,8 @@ pub fn escalation(id: u8) -> Escalation {
         backfill: false,
         window: 0,
         threshold: 0,
+        at_close: false,
+        condition: String::new(),
     }
 }
 

@@ -36,6 +36,8 @@ pub(crate) struct Book {
     pub(crate) open_from: Option<Timestamp>,
     /// Slots that ended by then were closed when they were known.
     pub(crate) closed_until: Option<Timestamp>,
+    /// Its slots are escalated when they close: what was raised ends a slot later.
+    pub(crate) at_close: bool,
 }
 
 impl Book {
@@ -46,7 +48,13 @@ impl Book {
             keys: Keyed::default(),
             open_from: None,
             closed_until: None,
+            at_close: false,
         }
+    }
+
+    /// How long behind its slot's end a slot is closed at the earliest, nanoseconds.
+    pub(crate) const fn closes_after(&self) -> i64 {
+        if self.at_close { self.rearm } else { 0 }
     }
 
     pub(crate) fn contains(&self, tenant: &str, key: Key, slot: i64) -> bool {
@@ -150,7 +158,7 @@ impl Book {
     pub(crate) fn drop_until(&mut self, cut: Timestamp) -> Option<Timestamp> {
         let mut latest = None;
         let rearm = self.rearm;
-        self.keys.retain(|track| {
+        self.keys.retain(|_, _, track| {
             latest = latest.max(track.slots.drop_until(cut, rearm));
             !track.slots.is_empty()
         });

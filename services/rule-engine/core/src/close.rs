@@ -20,7 +20,7 @@ impl Engine {
             let Some(book) = self.books.get_mut(index) else {
                 continue;
             };
-            for closing in book.close_until(cut) {
+            for closing in book.close_until(cut.minus(book.closes_after())) {
                 let record = self.closing(index, &closing, low);
                 effects.extend(record.map(|record| Effect::Escalate(Box::new(record))));
             }

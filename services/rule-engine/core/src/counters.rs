@@ -24,6 +24,8 @@ pub struct Counters {
     pub panics: u64,
     /// Entries that a limit of their window cost: what is not escalated for it is not exact.
     pub over_limit: u64,
+    /// Records that came when the slot of a rule that is decided at close was decided.
+    pub after_close: u64,
     /// By rule.
     pub rules: BTreeMap<RuleId, RuleCounters>,
 }

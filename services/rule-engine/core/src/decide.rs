@@ -144,10 +144,18 @@ impl Engine {
         };
         let spec = counting.window;
         let in_memory = counting.horizon.is_none_or(|horizon| event.t > horizon);
-        let straggler = counting.is_straggler(event.t);
+        let at_close = counting.is_at_close();
+        // Decided once, from what was there: no repair.
+        let straggler = !at_close && counting.is_straggler(event.t);
+        self.counters.after_close += u64::from(at_close && counting.is_decided(event.t));
         let mut found = Vec::new();
         if in_memory {
             counting.note(event.t);
+            if at_close && counting.canonicals.get(tenant, key).is_none() {
+                let mut canonical = Vec::new();
+                write_key(&mut canonical, &counting.group_by, event);
+                *counting.canonicals.entry(tenant, key) = canonical.into();
+            }
             let book = self.books.get(counting.book);
             // Asked for seldom: few events come near a threshold.
             let emitted = |slot| book.is_some_and(|book| book.contains(tenant, key, slot));

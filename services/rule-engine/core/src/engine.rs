@@ -29,12 +29,6 @@ pub enum Error {
         /// What is wrong.
         source: balefire_stream::Error,
     },
-    /// A rule that measures what this engine does not yet.
-    #[error("carry out rule {rule}: what is decided at close is not carried out yet")]
-    Measure {
-        /// Its name.
-        rule: String,
-    },
     /// A snapshot of another format.
     #[error("read state of version {found}; this engine reads {expected}")]
     Version {
@@ -99,7 +93,7 @@ impl Engine {
     /// force for, ascending.
     ///
     /// # Errors
-    /// [`Error::Rule`] for periods that no compiled rule has, [`Error::Measure`].
+    /// [`Error::Rule`] for periods that no compiled rule has.
     pub fn new(
         partition: u32,
         rule_sets: &[(u64, Arc<RuleSet>)],
@@ -130,6 +124,7 @@ impl Engine {
                 by_category.entry(*category).or_default().push(index);
             }
             if let Some((window, group_by)) = window_of(&spec)? {
+                let at_close = window.condition().is_at_close();
                 let known = books
                     .iter()
                     .position(|book| book.rule == spec.id && book.rearm == window.rearm());
@@ -137,6 +132,9 @@ impl Engine {
                     books.push(Book::new(spec.id, window.rearm()));
                     books.len() - 1
                 });
+                if let Some(book) = books.get_mut(book) {
+                    book.at_close |= at_close;
+                }
                 generation.counting = Some(Counting::new(window, group_by, book));
             }
         }

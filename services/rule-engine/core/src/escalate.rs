@@ -110,7 +110,11 @@ pub(crate) fn held(counting: &Counting, window: &Window<Contribution>, slot: i64
     let shape = &counting.window;
     let start = shape.slot_start(slot);
     let last = start.plus(shape.rearm()).minus(1);
-    let from = start.min(last.minus(shape.window()));
+    let from = if counting.is_at_close() {
+        start.minus(shape.window())
+    } else {
+        start.min(last.minus(shape.window()))
+    };
     let at = window.range(from, last).last()?.t;
     Some(Found::of(Breach { slot, at }, window.range(from, last)))
 }
@@ -145,7 +149,46 @@ pub(crate) fn closed(
         backfill: found.backfill,
         window: shape.window(),
         threshold: shape.condition().threshold(),
+        at_close: counting.is_at_close(),
         ..base(spec, tenant, &nobody, id, Timing::OnTime, found.assurance)
+    }
+}
+
+/// Of a slot that was found breached when it ended. Kind and episode are the fold's to say.
+pub(crate) fn decided(
+    spec: &RuleSpec,
+    counting: &Counting,
+    (tenant, canonical): (&Arc<str>, &[u8]),
+    found: Found,
+    low: Timestamp,
+) -> Escalation {
+    let shape = &counting.window;
+    let start = shape.slot_start(found.breach.slot);
+    let id = EscalationId::windowed(tenant, &spec.id, canonical, shape.rearm(), start);
+    let late = low.since(found.breach.at) > stamp::LATE_ESCALATION;
+    let timing = if late { Timing::Late } else { Timing::OnTime };
+    let nobody = Event::default();
+    let base = base(spec, tenant, &nobody, id, timing, found.assurance);
+    Escalation {
+        key: parts_of(canonical, &counting.group_by),
+        slot_start: start,
+        rearm: shape.rearm(),
+        breach_at: found.breach.at,
+        evidence: found.evidence,
+        event_count: found.records,
+        recommended_actions: if found.backfill {
+            Vec::new()
+        } else {
+            base.recommended_actions
+        },
+        // It was no one event that completed it.
+        trigger: None,
+        received_at: low,
+        backfill: found.backfill,
+        window: shape.window(),
+        threshold: shape.condition().threshold(),
+        at_close: true,
+        ..base
     }
 }
 
@@ -206,6 +249,8 @@ fn base(
         backfill: event.backfill,
         window: 0,
         threshold: 0,
+        at_close: false,
+        condition: spec.kind.words(),
     }
 }
 

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use balefire_event::{Assurance, Event, Field, Timestamp};
-use balefire_rule::{Measure, RuleKind};
-use balefire_stream::{Condition, Payload, Window, WindowSpec};
+use balefire_rule::{CloseMeasure, Comparison, Measure, RuleKind};
+use balefire_stream::{Bound, Condition, Payload, Relation, Window, WindowSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Error;
@@ -49,6 +49,10 @@ pub(crate) struct Counting {
     pub(crate) horizon: Option<Timestamp>,
     /// No entry kept is older.
     pub(crate) oldest: Option<Timestamp>,
+    /// Of a rule that is decided at close, the canonical key of every key: no event is at hand then.
+    pub(crate) canonicals: Keyed<Box<[u8]>>,
+    /// Slots that ended by then are decided, of a rule that is decided at close.
+    pub(crate) decided_until: Option<Timestamp>,
 }
 
 impl Counting {
@@ -60,7 +64,36 @@ impl Counting {
             keys: Keyed::default(),
             horizon: None,
             oldest: None,
+            canonicals: Keyed::default(),
+            decided_until: None,
         }
+    }
+
+    /// Whether it is decided once, when a slot closes.
+    pub(crate) const fn is_at_close(&self) -> bool {
+        self.window.condition().is_at_close()
+    }
+
+    /// How much longer its entries are needed than W, L and F say, nanoseconds: to decide a whole
+    /// slot when it ends, and to say what it held when it closes a slot later.
+    pub(crate) const fn kept_longer(&self) -> i64 {
+        if self.is_at_close() {
+            self.window.rearm().saturating_mul(2)
+        } else {
+            0
+        }
+    }
+
+    /// Slots that reach into what was never loaded are not decided.
+    pub(crate) fn skip_until(&mut self, horizon: Timestamp) {
+        let whole = horizon.plus(self.window.window()).plus(self.window.rearm());
+        self.decided_until = self.decided_until.max(Some(whole));
+    }
+
+    /// Whether a time lies in a slot that is decided.
+    pub(crate) fn is_decided(&self, t: Timestamp) -> bool {
+        let slot = self.window.slot_of(t).saturating_add(1);
+        self.decided_until >= Some(self.window.slot_start(slot))
     }
 
     /// Whether the window of an entry at `t` reaches into what is not in memory.
@@ -81,7 +114,7 @@ impl Counting {
     pub(crate) fn drop_until(&mut self, cut: Timestamp) {
         let mut dropped: Option<Timestamp> = None;
         let mut oldest: Option<Timestamp> = None;
-        self.keys.retain(|window| {
+        self.keys.retain(|_, _, window| {
             if let Some(last) = window.range(Timestamp::MIN, cut).last() {
                 dropped = dropped.max(Some(last.t));
                 window.drop_until(cut);
@@ -92,6 +125,9 @@ impl Counting {
             !window.is_empty()
         });
         self.oldest = oldest;
+        let keys = &self.keys;
+        self.canonicals
+            .retain(|tenant, key, _| keys.get(tenant, key).is_some());
         if let Some(dropped) = dropped {
             self.raise_horizon(dropped);
         }
@@ -194,16 +230,47 @@ pub(crate) fn window_of(spec: &RuleSpec) -> Result<Option<(WindowSpec, Vec<Field
         RuleKind::Single => Ok(None),
         RuleKind::Threshold(threshold) => {
             let condition = condition_of(&threshold.measure, threshold.n);
-            let window = WindowSpec::with(condition, threshold.window, threshold.rearm);
-            let window = window.map_err(|source| Error::Rule {
-                rule: spec.name.clone(),
-                source,
-            })?;
-            Ok(Some((window, threshold.group_by.clone())))
+            let (window, rearm) = (threshold.window, threshold.rearm);
+            windowed(spec, condition, window, rearm, &threshold.group_by)
         }
-        RuleKind::AtClose(_) => Err(Error::Measure {
-            rule: spec.name.clone(),
-        }),
+        RuleKind::AtClose(close) => {
+            let condition = close_condition(&close.measure, close.condition);
+            windowed(spec, condition, close.window, close.rearm, &close.group_by)
+        }
+    }
+}
+
+fn windowed(
+    spec: &RuleSpec,
+    condition: Condition,
+    window: i64,
+    rearm: i64,
+    group_by: &[Field],
+) -> Result<Option<(WindowSpec, Vec<Field>)>, Error> {
+    let window = WindowSpec::with(condition, window, rearm).map_err(|source| Error::Rule {
+        rule: spec.name.clone(),
+        source,
+    })?;
+    Ok(Some((window, group_by.to_vec())))
+}
+
+/// What must hold within W when a slot closes.
+const fn close_condition(
+    measure: &CloseMeasure,
+    (comparison, than): (Comparison, i64),
+) -> Condition {
+    let relation = match comparison {
+        Comparison::Equal => Relation::Equal,
+        Comparison::Greater => Relation::Greater,
+        Comparison::GreaterOrEqual => Relation::GreaterOrEqual,
+        Comparison::Less => Relation::Less,
+        Comparison::LessOrEqual => Relation::LessOrEqual,
+    };
+    let bound = Bound { relation, than };
+    match measure {
+        CloseMeasure::Average(_) => Condition::Average(bound),
+        CloseMeasure::Percentile { percent, .. } => Condition::Percentile(*percent, bound),
+        CloseMeasure::Absence => Condition::Absence,
     }
 }
 

@@ -52,9 +52,9 @@ impl<V: Default> Keyed<V> {
     }
 
     /// Keeps the values that `keep` says, in no order.
-    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&mut V) -> bool) {
-        for table in self.tenants.values_mut() {
-            table.retain(&mut keep);
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&Arc<str>, Key, &mut V) -> bool) {
+        for (tenant, table) in &mut self.tenants {
+            table.retain(&mut |key, value| keep(tenant, key, value));
         }
         self.tenants.retain(|_, table| table.len() > 0);
     }
@@ -163,12 +163,12 @@ impl<V: Default> Table<V> {
         number
     }
 
-    fn retain(&mut self, keep: &mut impl FnMut(&mut V) -> bool) {
+    fn retain(&mut self, keep: &mut impl FnMut(Key, &mut V) -> bool) {
         let mut number = 0;
         while number < self.len {
             let room = self.rooms.get_mut(number / ROOM_LEN);
             let value = room.and_then(|room| room.get_mut(number % ROOM_LEN));
-            if value.is_none_or(|(_, value)| keep(value)) {
+            if value.is_none_or(|(key, value)| keep(*key, value)) {
                 number += 1;
             } else {
                 self.remove(number);
@@ -257,7 +257,7 @@ mod tests {
                 *keyed.entry(tenant, key(n)) += value;
                 *plain.entry((Arc::clone(tenant), key(n))).or_default() += value;
                 if index % 700 == 699 {
-                    keyed.retain(|kept: &mut u32| !kept.is_multiple_of(3));
+                    keyed.retain(|_, _, kept: &mut u32| !kept.is_multiple_of(3));
                     plain.retain(|_, kept: &mut u32| !kept.is_multiple_of(3));
                 }
                 prop_assert_eq!(keyed.get(tenant, key(n)), plain.get(&(Arc::clone(tenant), key(n))));
@@ -270,7 +270,7 @@ mod tests {
                 let wanted = plain.get(&(Arc::clone(&tenants[0]), key(n)));
                 prop_assert_eq!(keyed.get("a", key(n)), wanted);
             }
-            keyed.retain(|_| false);
+            keyed.retain(|_, _, _| false);
             prop_assert!(keyed.is_empty());
         }
     }

@@ -15,6 +15,7 @@
 //! - [`Engine::of_part`]: which share of the work it does. In REKEYED events come as matches,
 //!   through [`Engine::matched`] and [`Engine::repair_matched`].
 
+mod at_close;
 mod book;
 mod close;
 mod copies;

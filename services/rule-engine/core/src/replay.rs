@@ -3,7 +3,7 @@
 //! Nothing leaves memory by time, as there is no log to repair from: any order of events does.
 //! What is kept is bounded by count alone (SEMANTICS §3).
 
-use balefire_event::{Escalation, Event, Lane};
+use balefire_event::{Escalation, Event, Lane, Timestamp};
 
 use crate::effect::{BatchHeader, Effect};
 use crate::engine::Engine;
@@ -13,6 +13,8 @@ use crate::engine::Engine;
 pub struct Replay {
     engine: Engine,
     effects: Vec<Effect>,
+    /// Newest time of an event.
+    last: Option<Timestamp>,
 }
 
 impl Replay {
@@ -22,6 +24,7 @@ impl Replay {
         Self {
             engine,
             effects: Vec::new(),
+            last: None,
         }
     }
 
@@ -37,15 +40,18 @@ impl Replay {
         self.engine.batch_start(Lane::Normal, &header);
         self.engine.event(0, event, &mut self.effects);
         self.engine.batch_end(&mut self.effects);
-        let escalations = self.effects.drain(..).filter_map(|effect| match effect {
-            Effect::Escalate(escalation) => Some(*escalation),
-            Effect::Rekey(_)
-            | Effect::Promise { .. }
-            | Effect::BarrierOut { .. }
-            | Effect::DeadLetter { .. }
-            | Effect::Repair(_) => None,
-        });
-        escalations.collect()
+        self.last = self.last.max(Some(event.t));
+        escalations(&mut self.effects)
+    }
+
+    /// No more comes: what the rules that decide at close say of the slots that ended by the newest
+    /// event's time. Of a slot that had not ended nobody knows yet.
+    pub fn finish(&mut self) -> Vec<Escalation> {
+        let Some(last) = self.last else {
+            return Vec::new();
+        };
+        self.engine.decide_until(last, last, &mut self.effects);
+        escalations(&mut self.effects)
     }
 
     /// The engine, for its counters.
@@ -55,6 +61,18 @@ impl Replay {
     }
 }
 
+fn escalations(effects: &mut Vec<Effect>) -> Vec<Escalation> {
+    let escalations = effects.drain(..).filter_map(|effect| match effect {
+        Effect::Escalate(escalation) => Some(*escalation),
+        Effect::Rekey(_)
+        | Effect::Promise { .. }
+        | Effect::BarrierOut { .. }
+        | Effect::DeadLetter { .. }
+        | Effect::Repair(_) => None,
+    });
+    escalations.collect()
+}
+
 /// Every escalation of the events of one tenant, in the order in which they are decided.
 pub fn replay<'e>(
     engine: Engine,
@@ -62,7 +80,15 @@ pub fn replay<'e>(
     events: impl IntoIterator<Item = Event<'e>> + 'e,
 ) -> impl Iterator<Item = Escalation> + 'e {
     let mut replay = Replay::new(engine);
-    events
-        .into_iter()
-        .flat_map(move |event| replay.push(tenant, &event))
+    let mut events = events.into_iter().fuse();
+    let mut ended = false;
+    let parts = std::iter::from_fn(move || match events.next() {
+        Some(event) => Some(replay.push(tenant, &event)),
+        None if ended => None,
+        None => {
+            ended = true;
+            Some(replay.finish())
+        }
+    });
+    parts.flatten()
 }

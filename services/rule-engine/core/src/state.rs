@@ -16,7 +16,7 @@ use crate::key::Key;
 use crate::recent::Recent;
 
 /// Version of [`EngineState`]. Another one is not read: the state is built from the log.
-pub const STATE_VERSION: u32 = 6;
+pub const STATE_VERSION: u32 = 7;
 
 /// A snapshot of an engine between two batches.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +43,7 @@ struct GenerationState {
     first: u64,
     horizon: Option<Timestamp>,
     oldest: Option<Timestamp>,
+    decided_until: Option<Timestamp>,
     keys: Vec<KeyState<Entry<Contribution>>>,
 }
 
@@ -67,6 +68,8 @@ struct TrackState {
 struct KeyState<T> {
     tenant: String,
     key: Key,
+    /// Of a rule that is decided at close; else empty.
+    canonical: Box<[u8]>,
     values: Vec<T>,
 }
 
@@ -102,10 +105,15 @@ impl Engine {
                 first: generation.first,
                 horizon: counting.and_then(|counting| counting.horizon),
                 oldest: counting.and_then(|counting| counting.oldest),
+                decided_until: counting.and_then(|counting| counting.decided_until),
                 keys: keys
                     .map(|(tenant, key, window)| KeyState {
                         tenant: tenant.to_string(),
                         key,
+                        canonical: counting
+                            .and_then(|counting| counting.canonicals.get(tenant, key))
+                            .cloned()
+                            .unwrap_or_default(),
                         values: window.entries().cloned().collect(),
                     })
                     .collect(),
@@ -186,8 +194,12 @@ impl Engine {
             };
             counting.horizon = state.horizon;
             counting.oldest = state.oldest;
+            counting.decided_until = state.decided_until;
             for key in state.keys {
                 let tenant = Arc::from(key.tenant);
+                if counting.is_at_close() {
+                    *counting.canonicals.entry(&tenant, key.key) = key.canonical;
+                }
                 *counting.keys.entry(&tenant, key.key) = Window::from_entries(key.values);
             }
         }

@@ -34,7 +34,9 @@ impl Engine {
             return;
         };
         let reached = low.minus(lateness);
-        self.close_until(reached.minus(self.config.ahead), low, effects);
+        let closed = reached.minus(self.config.ahead);
+        self.decide_until(closed, low, effects);
+        self.close_until(closed, low, effects);
         // A slot closes with all of its last W: that stays until the sweep behind its end.
         let closing = self.config.ahead.saturating_add(self.config.sweep_every);
         for generation in &mut self.generations {
@@ -42,7 +44,7 @@ impl Engine {
                 // A record received exactly at the watermark may come still, and its window
                 // begins exactly there.
                 let cut = reached.minus(counting.window.window()).minus(1);
-                counting.drop_until(cut.minus(closing));
+                counting.drop_until(cut.minus(closing).minus(counting.kept_longer()));
             }
         }
         for index in 0..self.books.len() {
@@ -64,7 +66,8 @@ impl Engine {
             return;
         };
         // Not before it is closed.
-        let kept = window.saturating_add(book.rearm).max(self.config.ahead);
+        let unclosed = self.config.ahead.saturating_add(book.closes_after());
+        let kept = window.saturating_add(book.rearm).max(unclosed);
         let cut = reached.minus(kept);
         let rearm = book.rearm;
         let Some(end) = book.drop_until(cut) else {
@@ -109,7 +112,10 @@ impl Engine {
         let counting = self.generations.iter().filter_map(|g| g.counting.as_ref());
         let entries = counting.filter_map(|counting| {
             let window = counting.window.window();
-            counting.oldest.map(|oldest| oldest.plus(window))
+            let longer = counting.kept_longer();
+            counting
+                .oldest
+                .map(|oldest| oldest.plus(window).plus(longer))
         });
         let slots = self.books.iter().filter(|book| !book.keys.is_empty());
         let slots = slots.filter_map(|book| {
@@ -117,14 +123,20 @@ impl Engine {
             // Emitted slots alone: look again in one period, they are few.
             Some(low.minus(lateness).plus(book.rearm))
         });
-        let open = (!self.copies.is_empty() || !self.barriers.is_empty())
+        let remembered = (!self.copies.is_empty() || !self.barriers.is_empty())
             .then(|| self.watermark.low())
             .flatten();
-        let open = open.map(|low| low.minus(lateness).plus(self.config.untrusted_memory));
+        let remembered =
+            remembered.map(|low| low.minus(lateness).plus(self.config.untrusted_memory));
         let ahead = self.config.ahead;
-        let closings = self.books.iter().filter_map(|book| book.open_from);
+        let open = self.books.iter().filter(|book| book.open_from.is_some());
+        let closings = open.filter_map(|book| Some(book.open_from?.plus(book.closes_after())));
         let closings = closings.map(|end| end.plus(ahead));
-        let earliest = entries.chain(slots).chain(open).chain(closings).min()?;
+        let earliest = entries
+            .chain(slots)
+            .chain(remembered)
+            .chain(closings)
+            .min()?;
         let due = earliest.plus(lateness).plus(self.config.skew);
         // A tick that no lane is behind of moves nothing: an input that stands still cannot ask
         // for one after the other.
@@ -176,6 +188,7 @@ impl Engine {
         for generation in &mut self.generations {
             if let Some(counting) = &mut generation.counting {
                 counting.raise_horizon(horizon);
+                counting.skip_until(horizon);
             }
         }
     }

@@ -117,6 +117,8 @@ impl From<&Escalation> for v1::Escalation {
             backfill: escalation.backfill,
             window_ns: escalation.window,
             threshold: escalation.threshold,
+            at_close: escalation.at_close,
+            condition: escalation.condition.clone(),
         }
     }
 }
@@ -165,6 +167,8 @@ impl TryFrom<&v1::Escalation> for Escalation {
             backfill: escalation.backfill,
             window: escalation.window_ns,
             threshold: escalation.threshold,
+            at_close: escalation.at_close,
+            condition: escalation.condition.clone(),
         })
     }
 }

@@ -122,9 +122,17 @@ pub struct Escalation {
     /// Window W, nanoseconds. 0 for a windowless rule.
     #[prost(int64, tag = "25")]
     pub window_ns: i64,
-    /// Threshold N ("more than N"). 0 for a windowless rule.
+    /// Threshold N ("more than N"). 0 for a windowless rule, and where nothing is counted.
     #[prost(uint64, tag = "26")]
     pub threshold: u64,
+    /// True: decided once, when the slot ended, from what was there then (averages, percentiles,
+    /// absence). What came later changed nothing.
+    #[prost(bool, tag = "27")]
+    pub at_close: bool,
+    /// What the rule looks for, in words: "more than 10 events within 1h, by user_id". Set by the
+    /// rule engine; empty in records older than this field.
+    #[prost(string, tag = "28")]
+    pub condition: ::prost::alloc::string::String,
 }
 /// Where an escalation lies in the log.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -37,6 +37,9 @@ pub struct Rule {
     /// First control revision it is in force for.
     #[prost(uint64, tag = "11")]
     pub control_revision: u64,
+    /// What it looks for, in words: "more than 10 events in 1 hour".
+    #[prost(string, tag = "12")]
+    pub condition: ::prost::alloc::string::String,
 }
 /// Asks for the rules in force.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

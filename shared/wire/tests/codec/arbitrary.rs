@@ -301,6 +301,7 @@ pub fn escalation() -> impl Strategy<Value = Escalation> {
                 evidence: parts.1,
                 event_count: numbers.0,
                 recommended_actions: parts.2,
+                condition: lists.0.concat(),
                 audiences: lists.0,
                 atlas: lists.1,
                 owasp: lists.2,
@@ -310,6 +311,7 @@ pub fn escalation() -> impl Strategy<Value = Escalation> {
                 backfill: numbers.3,
                 window: times.4,
                 threshold: numbers.1,
+                at_close: numbers.3,
             },
         )
 }
