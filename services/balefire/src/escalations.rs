@@ -30,7 +30,7 @@ pub struct Args {
     /// Only those of one user, as the source writes it
     #[arg(long)]
     user: Option<String>,
-    /// CLOSED records too
+    /// CLOSED and AMENDED records too
     #[arg(long)]
     closed: bool,
     /// How they are printed

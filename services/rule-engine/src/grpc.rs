@@ -100,8 +100,7 @@ impl Wanted {
             && self.user.as_ref().is_none_or(user)
             && match escalation.kind {
                 EscalationKind::Raised | EscalationKind::Continued => true,
-                EscalationKind::Closed => self.filter.closed,
-                EscalationKind::Amended => false,
+                EscalationKind::Closed | EscalationKind::Amended => self.filter.closed,
             }
     }
 

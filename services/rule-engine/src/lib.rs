@@ -9,6 +9,7 @@ mod enable;
 mod files;
 mod grpc;
 mod objects;
+mod output;
 mod paging;
 mod projection;
 mod refusal;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use balefire_driver::{
-    BadState, Counter, DeadLetter, Effects, Input, Output, PastOutput, Readiness, Stage,
+    Backfill, BadState, Counter, DeadLetter, Effects, Input, Output, PastOutput, Readiness, Stage,
     StageStatus,
 };
 use balefire_event::{BarrierId, Lane, Timestamp, partition};
@@ -11,10 +11,11 @@ use balefire_rule_engine_core::{
     BatchHeader, Effect, Engine, EngineConfig, EngineState, Part, Rekeyed, STATE_VERSION,
 };
 use balefire_stream::Source;
-use balefire_wire::{RecordRef, RecordView, encode_record};
+use balefire_wire::{RecordRef, RecordView};
 
 use crate::Error;
 use crate::control::ControlLog;
+use crate::output::output;
 use crate::wiring;
 
 /// A record that could not be read.
@@ -55,6 +56,18 @@ impl EngineStage {
             effects: Vec::new(),
             slots_from: None,
         })
+    }
+
+    /// Takes new rule sets over beside what is there. False: it cannot.
+    fn adopt(&mut self) -> bool {
+        let known = self.control.known();
+        let adopted = self.engine.adopt(&known.sets);
+        if let Err(error) = &adopted {
+            tracing::error!(partition = self.partition, %error, "rules cannot be taken over");
+            return false;
+        }
+        self.sets = known.sets.len();
+        true
     }
 
     /// `lateness_max` is the input batch's.
@@ -174,24 +187,6 @@ impl EngineStage {
     }
 }
 
-fn output(
-    target: usize,
-    tenant: Arc<str>,
-    record: RecordRef<'_>,
-    received_at: Option<Timestamp>,
-) -> Output {
-    let mut bytes = Vec::with_capacity(512);
-    encode_record(record, &mut bytes);
-    Output {
-        target,
-        tenant,
-        record: bytes,
-        received_at,
-        control_revision: 0,
-        lateness_max: 0,
-    }
-}
-
 fn build(
     part: Part,
     partition: u32,
@@ -230,7 +225,7 @@ impl Stage for EngineStage {
             return Readiness::Ready;
         }
         let (revision, sets) = self.control.extent();
-        if sets != self.sets {
+        if sets != self.sets && !self.adopt() {
             return Readiness::Rebuild;
         }
         if revision < control_revision {
@@ -297,6 +292,31 @@ impl Stage for EngineStage {
         self.settle(&Arc::from(""), 0, effects);
     }
 
+    fn backfill(&self) -> Option<Backfill> {
+        let (id, from) = self
+            .engine
+            .backfill()
+            .map(|wanted| (wanted.id, wanted.from))?;
+        Some(Backfill { id, from })
+    }
+
+    fn backfill_batch(&mut self, input: &Input<'_>, effects: &mut Effects) {
+        let header = &input.batch.header;
+        let lane = input.lane.unwrap_or(Lane::Normal);
+        for record in input.batch.records() {
+            let (engine, effects) = (&mut self.engine, &mut self.effects);
+            if let Ok(RecordView::Event(event)) = record {
+                engine.backfill_event(lane, &header.tenant, &event, effects);
+            }
+        }
+        let tenant = Arc::from(header.tenant.as_str());
+        self.settle(&tenant, header.lateness_max, effects);
+    }
+
+    fn backfill_end(&mut self) {
+        self.engine.backfill_end();
+    }
+
     fn load_from(&self) -> Option<Timestamp> {
         self.engine.load_from()
     }
@@ -360,6 +380,11 @@ impl Stage for EngineStage {
                 counter("stragglers", counters.stragglers),
                 counter("panics", counters.panics),
                 counter("ungrouped", ungrouped),
+                counter("after_close", counters.after_close),
+                counter(
+                    "warming",
+                    u64::try_from(self.engine.warming_count()).unwrap_or(0),
+                ),
             ],
         }
     }

@@ -10,6 +10,7 @@
 //! lists of the steps behind the checkpoint → redo in exactly that order with its outputs kept
 //! back, except what a target lacks → past outputs shown to the stage → live.
 
+mod backfill;
 mod driver;
 mod error;
 mod fleet;
@@ -35,6 +36,6 @@ pub use letter::{MALFORMED_RECORD, RULE_PANICKED, UNKNOWN_SCHEMA};
 pub use plan::{Plan, Settings, Source, Target};
 pub use report::{Phase, Report};
 pub use stage::{
-    BadState, Counter, DeadLetter, Effects, Input, Output, PastOutput, Readiness, Stage,
+    Backfill, BadState, Counter, DeadLetter, Effects, Input, Output, PastOutput, Readiness, Stage,
     StageStatus,
 };

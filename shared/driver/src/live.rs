@@ -9,6 +9,7 @@ use tokio::task::JoinError;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::backfill::{self, Next, Reading};
 use crate::error::Error;
 use crate::limit::{
     DRAIN_MAX, LIST_RUNS_MAX, PENDING_BYTES_MAX, PENDING_INPUTS_MAX, REPORT_INTERVAL, TICK_POLL,
@@ -28,6 +29,8 @@ struct Live {
     publishing: Option<Publishing>,
     saving: Option<Saving>,
     repair: Option<Repair>,
+    /// For new rules, beside the live path.
+    reading: Option<Reading>,
     ticker: Ticker,
     next_checkpoint: Instant,
     next_report: Instant,
@@ -46,6 +49,7 @@ impl Live {
             publishing: None,
             saving: None,
             repair: None,
+            reading: None,
             ticker: Ticker::new(&session.context.plan),
             next_checkpoint: now + settings.checkpoint_interval,
             next_report: now,
@@ -83,6 +87,9 @@ impl<S: Stage> Session<'_, S> {
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.advance(&mut live).await?;
+            if !live.draining() {
+                self.follow(&mut live.reading).await?;
+            }
             if live.draining() && self.drained(&live) {
                 return Ok(());
             }
@@ -95,11 +102,15 @@ impl<S: Stage> Session<'_, S> {
                     live.drain_until = Some(Instant::now() + DRAIN_MAX);
                 }
                 _ = timer.tick() => self.timer(&mut live)?,
-                read = self.reader.next(), if reading => {
-                    let (source, message) = read?;
-                    live.ticker.noticed(source, &message);
-                    live.repair = self.take(source, &message, Way::Live).await?;
-                }
+                next = backfill::next(&mut self.reader, &mut live.reading), if reading => match next? {
+                    Next::Input(source, message) => {
+                        live.ticker.noticed(source, &message);
+                        live.repair = self.take(source, &message, Way::Live).await?;
+                    }
+                    Next::Again(source, message) => {
+                        self.take_again(source, &message, &mut live.reading).await?;
+                    }
+                },
             }
         }
     }

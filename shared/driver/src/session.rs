@@ -144,7 +144,7 @@ impl<S: Stage> Session<'_, S> {
         }))
     }
 
-    fn input<'a>(
+    pub(crate) fn input<'a>(
         &self,
         source: usize,
         message: &'a Message,
@@ -160,7 +160,7 @@ impl<S: Stage> Session<'_, S> {
         }
     }
 
-    fn add(&mut self, outputs: Vec<Output>) {
+    pub(crate) fn add(&mut self, outputs: Vec<Output>) {
         self.output_bytes += outputs.iter().map(|o| o.record.len()).sum::<usize>();
         self.outputs.extend(outputs);
     }
@@ -237,7 +237,7 @@ impl<S: Stage> Session<'_, S> {
         }
     }
 
-    async fn panicked(&self, source: usize, message: &Message, said: String) -> Error {
+    pub(crate) async fn panicked(&self, source: usize, message: &Message, said: String) -> Error {
         let dead = DeadLetter {
             index: None,
             reason: letter::RULE_PANICKED,

@@ -87,6 +87,15 @@ impl Effects {
     }
 }
 
+/// The partition is to be read again beside the live path, for rules that a stage has learnt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backfill {
+    /// Another number, another reading: what was read before does not count.
+    pub id: u64,
+    /// Server time to read from, up to the positions where the reading begins.
+    pub from: Timestamp,
+}
+
 /// Whether a stage can take a batch of some control revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readiness {
@@ -159,6 +168,22 @@ pub trait Stage: Send + 'static {
 
     /// The repair is complete: what it adds is emitted here.
     fn repair_end(&mut self, effects: &mut Effects);
+
+    /// What is to be read again beside the live path; `None`: nothing. Asked before each input.
+    ///
+    /// Every batch stored at `from` or later comes again through [`Stage::backfill_batch`], the lanes
+    /// one after the other, each in order, between the inputs of the live path; then
+    /// [`Stage::backfill_end`]. A reading that a crash interrupts is asked for again.
+    fn backfill(&self) -> Option<Backfill> {
+        None
+    }
+
+    /// One batch read again for a backfill. Its outputs go out with the step being formed; how many
+    /// that are differs from run to run, so a reader must take a repeated one for none.
+    fn backfill_batch(&mut self, _input: &Input<'_>, _effects: &mut Effects) {}
+
+    /// The backfill is complete.
+    fn backfill_end(&mut self) {}
 
     /// Earliest server time of past outputs that it needs to see at a start without checkpoint;
     /// `None`: all. [`Timestamp::MAX`]: none ever, not those of redone steps either.

@@ -33,6 +33,12 @@ impl Watermark {
         }
     }
 
+    /// Whether nothing was seen yet.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.lanes == [None; 3] && self.correlators.is_empty() && self.low.is_none()
+    }
+
     /// A record of a lane with this received_at was seen.
     pub fn observe_lane(&mut self, lane: Lane, received_at: Timestamp) {
         if let Some(highest) = self.lanes.get_mut(lane.index()) {

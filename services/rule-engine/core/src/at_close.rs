@@ -40,7 +40,9 @@ impl Engine {
     /// Breached slots of a generation, by tenant, key and slot.
     fn ended(&mut self, place: usize, cut: Timestamp) -> Vec<Ended> {
         let generation = self.generations.get_mut(place);
-        let counting = generation.and_then(|one| one.counting.as_mut());
+        let counting = generation
+            .filter(|generation| !generation.warming)
+            .and_then(|generation| generation.counting.as_mut());
         let Some(counting) = counting.filter(|counting| counting.is_at_close()) else {
             return Vec::new();
         };

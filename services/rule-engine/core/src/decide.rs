@@ -3,13 +3,13 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use balefire_event::{Event, Field, Lane, Timing};
+use balefire_event::{EscalationKind, Event, Field, Lane, Timing};
 use balefire_rule::Measured;
 use balefire_stream::Entry;
 
 use crate::effect::{Effect, RULE_PANICKED};
 use crate::engine::Engine;
-use crate::escalate::{Found, single, windowed};
+use crate::escalate::{Found, amendment_of, single, windowed};
 use crate::key::{Key, write_key};
 
 impl Engine {
@@ -60,6 +60,7 @@ impl Engine {
                 continue;
             };
             if let Some(filled) = &filled
+                && generation.counting.is_some()
                 && !generation.reads_any(filled)
             {
                 continue;
@@ -112,9 +113,20 @@ impl Engine {
             return;
         };
         let spec = generation.version(event.control_revision);
-        let escalation = single(spec, &self.current.tenant, event);
-        if self.recent.insert(escalation.escalation_id) {
+        let mut escalation = single(spec, &self.current.tenant, event);
+        // What a join filled decided nothing: the event escalated before, and shows more now.
+        let shows = filled_fields(event).is_some_and(|filled| !generation.reads_any(&filled));
+        if !shows && self.recent.insert(escalation.escalation_id) {
             self.counters.escalations += 1;
+            effects.push(Effect::Escalate(Box::new(escalation)));
+            return;
+        }
+        let Some(amendment) = amendment_of(&escalation) else {
+            return;
+        };
+        if self.recent.insert(amendment) {
+            escalation.kind = EscalationKind::Amended;
+            escalation.revision = 1;
             effects.push(Effect::Escalate(Box::new(escalation)));
         }
     }
@@ -146,8 +158,10 @@ impl Engine {
         let in_memory = counting.horizon.is_none_or(|horizon| event.t > horizon);
         let at_close = counting.is_at_close();
         // Decided once, from what was there: no repair.
-        let straggler = !at_close && counting.is_straggler(event.t);
-        self.counters.after_close += u64::from(at_close && counting.is_decided(event.t));
+        let again = self.current.again;
+        let straggler = !at_close && !again && counting.is_straggler(event.t);
+        let decided = at_close && !again && counting.is_decided(event.t);
+        self.counters.after_close += u64::from(decided);
         let mut found = Vec::new();
         if in_memory {
             counting.note(event.t);

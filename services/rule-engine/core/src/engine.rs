@@ -11,12 +11,14 @@ use crate::book::Book;
 use crate::copies::Copies;
 use crate::counters::Counters;
 use crate::effect::{BatchHeader, Effect, EngineConfig};
+use crate::escalate::amendment_of;
 use crate::generation::{Counting, Generation, generations, window_of};
 use crate::key::Key;
 use crate::recent::Recent;
 use crate::rekey::Part;
 use crate::repair::{Open, Pending};
 use crate::spec::RuleSpec;
+use crate::warm::Warming;
 
 /// What an engine cannot be made from.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -55,6 +57,8 @@ pub enum Error {
 pub(crate) struct Current {
     pub(crate) lane: Lane,
     pub(crate) tenant: Arc<str>,
+    /// It was read before: what it does for new rules alone counts.
+    pub(crate) again: bool,
     received_at_max: Timestamp,
 }
 
@@ -67,7 +71,7 @@ pub struct Engine {
     pub(crate) generations: Vec<Generation>,
     pub(crate) books: Vec<Book>,
     /// Places in `generations` by category number.
-    by_category: BTreeMap<Category, Vec<usize>>,
+    pub(crate) by_category: BTreeMap<Category, Vec<usize>>,
     pub(crate) known_revision: u64,
     pub(crate) watermark: Watermark,
     pub(crate) lateness: Lateness,
@@ -82,6 +86,9 @@ pub struct Engine {
     pub(crate) open: BTreeMap<crate::repair::Place, Open>,
     pub(crate) repair_copies: Copies,
     pub(crate) repairing: bool,
+    pub(crate) warming: Option<Warming>,
+    /// Readings for new rules begun so far.
+    pub(crate) warmings: u64,
     pub(crate) counters: Counters,
     pub(crate) current: Current,
     pub(crate) key: Vec<u8>,
@@ -157,10 +164,13 @@ impl Engine {
             open: BTreeMap::new(),
             repair_copies: Copies::default(),
             repairing: false,
+            warming: None,
+            warmings: 0,
             counters: Counters::default(),
             current: Current {
                 lane: Lane::Normal,
                 tenant: Arc::from(""),
+                again: false,
                 received_at_max: Timestamp::MIN,
             },
             key: Vec::new(),
@@ -257,6 +267,9 @@ impl Engine {
     /// are known already nothing changes.
     pub fn load_escalation(&mut self, escalation: &Escalation) {
         if escalation.kind == EscalationKind::Amended {
+            if let Some(amendment) = amendment_of(escalation) {
+                self.recent.insert(amendment);
+            }
             return;
         }
         if escalation.rearm <= 0 {

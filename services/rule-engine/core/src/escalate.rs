@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use balefire_event::digest::FieldHasher;
 use balefire_event::limits::EVIDENCE_ITEMS;
 use balefire_event::{
-    Approval, Assurance, Escalation, EscalationId, EscalationKind, Event, EvidenceItem,
+    Approval, Assurance, Escalation, EscalationId, EscalationKind, Event, EvidenceItem, Field,
     RecommendedAction, Timestamp, Timing, stamp,
 };
 use balefire_stream::sorted::Iter;
@@ -205,6 +206,23 @@ pub(crate) fn single(spec: &RuleSpec, tenant: &Arc<str>, event: &Event<'_>) -> E
         escalation.recommended_actions.clear();
     }
     escalation
+}
+
+/// What an escalation of a windowless rule says after an amendment, as an id: the same for the same
+/// facts. `None`: its event is no amendment.
+pub(crate) fn amendment_of(escalation: &Escalation) -> Option<EscalationId> {
+    let event = escalation.trigger.as_deref()?;
+    let join = event.join.as_ref().filter(|join| join.amendment)?;
+    let mut hasher = FieldHasher::new("balefire amendment v1");
+    hasher.field(&escalation.escalation_id.0);
+    for name in &join.filled {
+        let part = event.key_part(&Field::parse(name));
+        hasher.field(name.as_bytes());
+        hasher.field(part.as_ref().map_or(&[], |part| part.canonical.as_slice()));
+    }
+    let assurance = event.user.as_ref().map(|user| user.assurance.number());
+    hasher.number(assurance.map_or(0, i64::from));
+    Some(EscalationId(hasher.id()))
 }
 
 /// What both have in common; the window's part is that of a single event.

@@ -144,6 +144,8 @@ pub(crate) struct Generation {
     end: Option<u64>,
     /// `None`: windowless.
     pub(crate) counting: Option<Counting>,
+    /// It lacks some of what came before it was known.
+    pub(crate) warming: bool,
 }
 
 impl Generation {
@@ -154,6 +156,23 @@ impl Generation {
             first,
             end,
             counting: None,
+            warming: false,
+        }
+    }
+
+    /// Whether both are the same rule, deciding alike, from the same revision on.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.newest.id == other.newest.id
+            && self.newest.signature == other.newest.signature
+            && self.first == other.first
+    }
+
+    /// What the same generation held before.
+    pub(crate) fn take_over(&mut self, old: &mut Self) {
+        self.warming = old.warming;
+        if let (Some(new), Some(mut held)) = (&mut self.counting, old.counting.take()) {
+            held.book = new.book;
+            *new = held;
         }
     }
 

@@ -34,6 +34,7 @@ mod replay;
 mod spec;
 mod state;
 mod sweep;
+mod warm;
 
 pub use counters::{Counters, RuleCounters};
 pub use effect::{BatchHeader, Effect, EngineConfig, RECENT_LEN_MAX, RULE_PANICKED, RepairRequest};
@@ -43,3 +44,4 @@ pub use rekey::{Part, Rekeyed};
 pub use replay::{Replay, replay};
 pub use spec::{Matcher, RuleSpec};
 pub use state::{EngineState, STATE_VERSION};
+pub use warm::Backfill;

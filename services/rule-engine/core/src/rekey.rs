@@ -134,13 +134,15 @@ impl Engine {
     }
 
     /// The promise that goes behind the matches of a batch: where the watermark passed a second,
-    /// and somebody may have to do with it.
+    /// and somebody may have to do with it. None while older matches of a new rule are to come.
     pub(crate) fn promise(&self, before: Option<Timestamp>) -> Option<Timestamp> {
         let every = self.config.sweep_every.clamp(1, SECOND);
         let count = |low: Timestamp| low.0.div_euclid(every);
         let low = self.watermark.low()?;
         let sends =
             self.part == Part::Events && self.generations.iter().any(Generation::is_rekeyed);
-        (sends && before.map(count) < Some(count(low))).then_some(low)
+        let mut rekeyed = self.generations.iter().filter(|one| one.is_rekeyed());
+        let owes = rekeyed.any(|one| one.warming);
+        (sends && !owes && before.map(count) < Some(count(low))).then_some(low)
     }
 }

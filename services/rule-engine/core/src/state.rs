@@ -34,6 +34,8 @@ pub struct EngineState {
     counters: Counters,
     generations: Vec<GenerationState>,
     books: Vec<BookState>,
+    /// New rules warmed up: from when on the log is read again.
+    warming: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +46,7 @@ struct GenerationState {
     horizon: Option<Timestamp>,
     oldest: Option<Timestamp>,
     decided_until: Option<Timestamp>,
+    warming: bool,
     keys: Vec<KeyState<Entry<Contribution>>>,
 }
 
@@ -91,6 +94,7 @@ impl Engine {
             counters: self.counters.clone(),
             generations: self.generation_states(),
             books: self.book_states(),
+            warming: self.backfill().map(|backfill| backfill.from),
         }
     }
 
@@ -106,6 +110,7 @@ impl Engine {
                 horizon: counting.and_then(|counting| counting.horizon),
                 oldest: counting.and_then(|counting| counting.oldest),
                 decided_until: counting.and_then(|counting| counting.decided_until),
+                warming: generation.warming,
                 keys: keys
                     .map(|(tenant, key, window)| KeyState {
                         tenant: tenant.to_string(),
@@ -161,7 +166,7 @@ impl Engine {
                 expected: self.partition,
             });
         }
-        self.restore_generations(state.generations)?;
+        let new = self.restore_generations(state.generations)?;
         self.restore_books(state.books)?;
         self.known_revision = self.known_revision.max(state.known_revision);
         self.watermark = state.watermark;
@@ -175,20 +180,26 @@ impl Engine {
         self.copies = state.copies;
         self.untrusted = state.untrusted;
         self.counters = state.counters;
+        if let Some(from) = state.warming {
+            self.read_again(from);
+        }
+        self.warm(&new);
         Ok(())
     }
 
-    fn restore_generations(&mut self, states: Vec<GenerationState>) -> Result<(), Error> {
-        if states.len() != self.generations.len() {
-            return Err(Error::Rules);
-        }
-        for (generation, state) in self.generations.iter_mut().zip(states) {
-            let same = generation.spec().id == state.rule
-                && generation.spec().signature == state.signature
-                && generation.first == state.first;
-            if !same {
-                return Err(Error::Rules);
-            }
+    /// Those that the snapshot does not know: it is older than their rules.
+    fn restore_generations(&mut self, states: Vec<GenerationState>) -> Result<Vec<usize>, Error> {
+        let mut new: Vec<usize> = (0..self.generations.len()).collect();
+        for state in states {
+            let mut generations = self.generations.iter_mut().enumerate();
+            let same = generations.find(|(_, generation)| {
+                generation.spec().id == state.rule
+                    && generation.spec().signature == state.signature
+                    && generation.first == state.first
+            });
+            let (place, generation) = same.ok_or(Error::Rules)?;
+            new.retain(|other| *other != place);
+            generation.warming = state.warming;
             let Some(counting) = &mut generation.counting else {
                 continue;
             };
@@ -203,17 +214,14 @@ impl Engine {
                 *counting.keys.entry(&tenant, key.key) = Window::from_entries(key.values);
             }
         }
-        Ok(())
+        Ok(new)
     }
 
     fn restore_books(&mut self, states: Vec<BookState>) -> Result<(), Error> {
-        if states.len() != self.books.len() {
-            return Err(Error::Rules);
-        }
-        for (book, state) in self.books.iter_mut().zip(states) {
-            if book.rule != state.rule || book.rearm != state.rearm {
-                return Err(Error::Rules);
-            }
+        for state in states {
+            let mut books = self.books.iter_mut();
+            let same = books.find(|book| book.rule == state.rule && book.rearm == state.rearm);
+            let book = same.ok_or(Error::Rules)?;
             book.open_from = state.open_from;
             book.closed_until = state.closed_until;
             for key in state.keys {

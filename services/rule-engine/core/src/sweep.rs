@@ -4,6 +4,7 @@ use balefire_event::Timestamp;
 
 use crate::effect::Effect;
 use crate::engine::Engine;
+use crate::generation::Generation;
 
 impl Engine {
     /// Moves the watermark; sweeps where it passed a multiple of `sweep_every`.
@@ -39,7 +40,7 @@ impl Engine {
         self.close_until(closed, low, effects);
         // A slot closes with all of its last W: that stays until the sweep behind its end.
         let closing = self.config.ahead.saturating_add(self.config.sweep_every);
-        for generation in &mut self.generations {
+        for generation in self.generations.iter_mut().filter(|one| !one.warming) {
             if let Some(counting) = &mut generation.counting {
                 // A record received exactly at the watermark may come still, and its window
                 // begins exactly there.
@@ -56,6 +57,11 @@ impl Engine {
     /// generations. What can breach one, or the slot behind it, is a straggler from then on: the
     /// fold needs the neighbour.
     fn sweep_book(&mut self, index: usize, reached: Timestamp) {
+        let of_book = |one: &&Generation| one.counting.as_ref().is_some_and(|c| c.book == index);
+        let mut generations = self.generations.iter().filter(of_book);
+        if generations.any(|one| one.warming) {
+            return;
+        }
         let counting = self.generations.iter().filter_map(|g| g.counting.as_ref());
         let window = counting
             .filter(|counting| counting.book == index)

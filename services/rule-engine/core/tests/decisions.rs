@@ -14,8 +14,9 @@ use std::sync::Arc;
 use balefire_event::identity::TenantKey;
 use balefire_event::time::{MINUTE, SECOND};
 use balefire_event::{
-    Approval, Assurance, BarrierId, Category, DedupId, Digest, Escalation, Event, Field, Identity,
-    IdentityKind, Join, Lane, RecommendedAction, RuleId, SubjectRef, Timestamp, Timing,
+    Approval, Assurance, BarrierId, Category, DedupId, Digest, Escalation, EscalationKind, Event,
+    Field, Identity, IdentityKind, Join, Lane, RecommendedAction, RuleId, SubjectRef, Timestamp,
+    Timing,
 };
 use balefire_rule::RuleKind;
 use balefire_rule_engine_core::{
@@ -178,7 +179,7 @@ fn a_panicking_rule_is_named_and_the_others_go_on() {
 }
 
 #[test]
-fn an_amendment_reaches_only_the_rules_that_read_what_it_filled() {
+fn an_amendment_counts_where_it_is_read_and_amends_what_was_told() {
     let counting = spec(1, 0, MINUTE, MINUTE);
     let mut engine = engine(vec![counting, each(2, Category::GuardrailBlock)]);
     let mut partial = event(1, 0);
@@ -198,10 +199,31 @@ fn an_amendment_reaches_only_the_rules_that_read_what_it_filled() {
         }),
         ..event(1, 0)
     };
-    assert!(put(&mut engine, &amended("model")).is_empty());
-    let found = escalations(put(&mut engine, &amended("user_id")));
-    assert_eq!(found.len(), 1);
-    assert_eq!(found[0].rule_id, RuleId([1; 16]));
+    let raised = found[0].escalation_id;
+    let said = |effects| {
+        let found = escalations(effects);
+        let said = found.iter().map(|e| (e.kind, e.rule_id.0[0], e.revision));
+        assert!(found.iter().all(|e| e.kind != EscalationKind::Amended
+            || (e.escalation_id == raised && e.trigger.is_some())));
+        said.collect::<Vec<_>>()
+    };
+    let amends = (EscalationKind::Amended, 2, 1);
+    assert_eq!(said(put(&mut engine, &amended("model"))), [amends]);
+    let counts = (EscalationKind::Raised, 1, 0);
+    assert_eq!(
+        said(put(&mut engine, &amended("user_id"))),
+        [counts, amends]
+    );
+    assert!(
+        put(&mut engine, &amended("user_id")).is_empty(),
+        "said before"
+    );
+    let mut doubted = amended("user_id");
+    doubted.user = doubted.user.map(|user| Identity {
+        assurance: Assurance::Conflicting,
+        ..user
+    });
+    assert_eq!(said(put(&mut engine, &doubted)), [amends], "other facts");
 }
 
 #[test]

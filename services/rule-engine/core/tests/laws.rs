@@ -4,6 +4,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::cast_possible_wrap,
     reason = "a test ends where it is wrong, and its numbers are small"
 )]
@@ -11,13 +12,14 @@
 #[path = "support/world.rs"]
 mod world;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use balefire_event::{
-    DedupId, Escalation, EscalationId, EscalationKind, Event, RuleId, Timestamp, Timing, partition,
+    DedupId, Escalation, EscalationId, EscalationKind, Event, Lane, RuleId, Timestamp, Timing,
+    partition,
 };
 use balefire_rule::RuleKind;
-use balefire_rule_engine_core::{Replay, RuleSpec};
+use balefire_rule_engine_core::{Backfill, Effect, Engine, Replay, RuleSpec};
 use proptest::prelude::*;
 use world::{Hazards, Logged, Owner, Rng, TENANT, World};
 
@@ -151,6 +153,51 @@ fn hazardous(seed: u64, bits: u64) -> (World, Rng) {
     (world, rng)
 }
 
+/// What is read again for new rules, as a shell does beside the live path.
+#[derive(Default)]
+struct Again {
+    wanted: Option<Backfill>,
+    left: VecDeque<(Lane, Event<'static>)>,
+}
+
+impl Again {
+    fn left(&self) -> usize {
+        self.left.len()
+    }
+
+    fn follow(&mut self, owner: &Owner<'_>) {
+        let wanted = owner.engine.backfill();
+        if wanted == self.wanted {
+            return;
+        }
+        self.wanted = wanted;
+        self.left.clear();
+        let Some(wanted) = wanted else { return };
+        for (lane, records) in owner.world.lanes.iter().enumerate() {
+            let read = records[..owner.positions[lane]].iter();
+            let again = read.filter(|record| record.stored_at >= wanted.from.0);
+            let events = again.filter_map(|record| record.event.clone());
+            self.left
+                .extend(events.map(|event| (Lane::ALL[lane], event)));
+        }
+    }
+
+    fn read(&mut self, owner: &mut Owner<'_>) {
+        let mut effects = Vec::new();
+        if let Some((lane, event)) = self.left.pop_front() {
+            owner
+                .engine
+                .backfill_event(lane, TENANT, &event, &mut effects);
+        }
+        for effect in effects {
+            let Effect::Escalate(escalation) = effect else {
+                panic!("{effect:?}")
+            };
+            owner.log(*escalation);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(600))]
 
@@ -188,6 +235,51 @@ proptest! {
                 owner.consume(rng.pick(&ready));
             }
         }
+        prop_assert_eq!(emitted(&owner), defined(world.events(), &world.rule_sets));
+        check_fold(&owner);
+    }
+
+    #[test]
+    fn rules_learnt_beside_the_live_path_give_the_defined_set(
+        seed in any::<u64>(),
+        bits in 0u64..128,
+    ) {
+        let (world, mut rng) = hazardous(seed, bits | 1 << 7);
+        let mut owner = Owner::new(&world);
+        owner.engine = Engine::with_specs(0, &world.rule_sets[..1], world.bounds.config()).unwrap();
+        let mut again = Again::default();
+        let mut snapshot = None;
+        loop {
+            again.follow(&owner);
+            if again.wanted.is_some() && again.left() == 0 {
+                owner.engine.backfill_end();
+                continue;
+            }
+            if again.left() > 0 && rng.chance(40) {
+                again.read(&mut owner);
+                continue;
+            }
+            let ready = owner.ready();
+            if rng.chance(8) {
+                snapshot = Some((owner.engine.snapshot(), owner.positions));
+            } else if let Some((state, positions)) = snapshot.take_if(|_| rng.chance(4)) {
+                owner.restore(&state, positions);
+                again = Again::default();
+            } else if ready.is_empty() && !owner.done() {
+                owner.now += rng.between(1, 4);
+            } else if let Some(lane) = (!ready.is_empty()).then(|| rng.pick(&ready)) {
+                let next = &world.lanes[lane][owner.positions[lane]];
+                let revision = next.event.as_ref().map_or(0, |event| event.control_revision);
+                if owner.engine.needs(revision) {
+                    owner.engine.adopt_specs(&world.rule_sets).unwrap();
+                    continue;
+                }
+                owner.consume(lane);
+            } else if owner.engine.backfill().is_none() {
+                break;
+            }
+        }
+        prop_assert_eq!(owner.engine.warming_count(), 0);
         prop_assert_eq!(emitted(&owner), defined(world.events(), &world.rule_sets));
         check_fold(&owner);
     }

@@ -58,9 +58,9 @@ fn target(topology: &balefire_bus::Topology, partition: u32) -> (String, String)
 fn decided(batch: &BatchView<'_>) -> Vec<Decided> {
     let mut all = Vec::new();
     for record in batch.records() {
-        // Releases before 0.2 told of no slot's end.
+        // Releases before 0.2 told of no slot's end, and amended nothing.
         if let RecordView::Escalation(one) = record.unwrap()
-            && one.kind != EscalationKind::Closed
+            && matches!(one.kind, EscalationKind::Raised | EscalationKind::Continued)
         {
             all.push((one.escalation_id, one.kind, one.episode_id));
         }

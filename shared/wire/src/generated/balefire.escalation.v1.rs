@@ -113,7 +113,8 @@ pub struct Escalation {
     /// Arrival of the completing event, nanoseconds UTC.
     #[prost(sfixed64, tag = "22")]
     pub received_at_ns: i64,
-    /// Grows with CLOSED and AMENDED; 0 for RAISED and CONTINUED.
+    /// 0 for RAISED and CONTINUED, 1 for CLOSED and AMENDED. Of two AMENDED records the later one in
+    /// the log says what is known.
     #[prost(uint32, tag = "23")]
     pub revision: u32,
     /// True: every contributing event was sent with --backfill; nobody is told.
@@ -165,7 +166,7 @@ pub struct EscalationFilter {
     /// The user, as the source writes it; canonicalised by the server.
     #[prost(string, tag = "4")]
     pub user: ::prost::alloc::string::String,
-    /// CLOSED records too.
+    /// CLOSED and AMENDED records too.
     #[prost(bool, tag = "5")]
     pub closed: bool,
 }
@@ -185,7 +186,7 @@ pub struct ListEscalationsRequest {
 /// Escalations, oldest first within a partition.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListEscalationsResponse {
-    /// One entry an escalation id (RAISED and CONTINUED), and CLOSED where asked for.
+    /// One entry an escalation id (RAISED and CONTINUED), and CLOSED and AMENDED where asked for.
     #[prost(message, repeated, tag = "1")]
     pub escalations: ::prost::alloc::vec::Vec<EscalationEntry>,
     /// Empty: no more.

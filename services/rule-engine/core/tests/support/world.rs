@@ -398,7 +398,7 @@ impl<'w> Owner<'w> {
         }
     }
 
-    fn log(&mut self, escalation: Escalation) {
+    pub fn log(&mut self, escalation: Escalation) {
         let stored_at = self.now;
         self.out.push(Logged {
             stored_at,
