@@ -6,6 +6,7 @@ mod answer;
 mod dynamic;
 mod plan;
 mod platform;
+mod preview;
 mod provider;
 mod schema;
 mod serve;

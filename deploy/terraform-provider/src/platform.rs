@@ -1,5 +1,6 @@
 //! The way to Balefire: one connection, a token, and patience where it asks for patience.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use balefire_control::{Kind, Object};
@@ -7,6 +8,10 @@ use balefire_wire::control::v1 as wire;
 use balefire_wire::control::v1::control_service_client::ControlServiceClient;
 use balefire_wire::status::v1::status_service_client::StatusServiceClient;
 use balefire_wire::status::v1::{GetStatusRequest, ServiceStatus};
+use balefire_wire::whatif::v1::evaluate_response::Answer;
+use balefire_wire::whatif::v1::what_if_service_client::WhatIfServiceClient;
+use balefire_wire::whatif::v1::{CandidateFile, Difference, EvaluateRequest, Summary};
+use tokio::sync::Mutex;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -21,6 +26,8 @@ const ATTEMPTS_MAX: u32 = 6;
 /// When to come again where nobody says.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
+/// Largest answer, bytes.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Adds the token to each call.
 #[derive(Debug, Clone)]
@@ -50,7 +57,10 @@ pub struct Platform {
     pub overriding: bool,
     /// Why, for the audit.
     pub reason: String,
+    /// How far back a changed rule is tried out while planning, nanoseconds; 0: it is not.
+    pub preview: i64,
     connection: Connection,
+    trying: Arc<Mutex<()>>,
 }
 
 /// Calls again where the server asks for it.
@@ -107,6 +117,8 @@ impl Platform {
             managed_by: managed_by.to_owned(),
             overriding: false,
             reason: String::new(),
+            preview: 0,
+            trying: Arc::default(),
             connection: InterceptedService::new(channel, Bearer(token)),
         })
     }
@@ -223,6 +235,43 @@ impl Platform {
                 return Ok(names);
             }
         }
+    }
+
+    /// What a rule object would have escalated since a time, against what was: one at a time, as
+    /// the server takes no more.
+    ///
+    /// # Errors
+    /// The server's answer.
+    pub async fn what_if(
+        &self,
+        name: &str,
+        yaml: &str,
+        since_ns: i64,
+    ) -> Result<(Vec<Difference>, Summary), Status> {
+        let request = EvaluateRequest {
+            files: vec![CandidateFile {
+                name: format!("{name}.yml"),
+                yaml: yaml.to_owned(),
+            }],
+            overlay: true,
+            since_ns,
+            unchanged: false,
+        };
+        let _one = self.trying.lock().await;
+        let client = || {
+            WhatIfServiceClient::new(self.connection.clone())
+                .max_decoding_message_size(ANSWER_BYTES_MAX)
+        };
+        let mut answers = patiently!(client().evaluate(request.clone()))?;
+        let mut differences = Vec::new();
+        while let Some(answer) = answers.message().await? {
+            match answer.answer {
+                Some(Answer::Difference(difference)) => differences.push(difference),
+                Some(Answer::Summary(summary)) => return Ok((differences, summary)),
+                Some(Answer::Progress(_)) | None => {}
+            }
+        }
+        Err(Status::internal("the server ended without a summary"))
     }
 
     /// How the services are.

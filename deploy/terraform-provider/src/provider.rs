@@ -10,6 +10,7 @@ use crate::answer::{platform_state, refused, told};
 use crate::dynamic::{Fields, number, read, read_json, text, write};
 use crate::plan::{check, error, labels, planned, spec, spec_fields, state};
 use crate::platform::Platform;
+use crate::preview::{self, PREVIEW};
 use crate::schema;
 use crate::tfplugin6 as tf;
 
@@ -123,6 +124,7 @@ impl Provider {
         let platform = self.platform().await?;
         match type_name {
             PLATFORM => platform_state(&platform).await,
+            PREVIEW => preview::state(&platform, config).await,
             NAMES => {
                 let kind = text(config.get("kind")).unwrap_or_default();
                 let kind = Kind::parse(&kind).ok_or_else(|| {
@@ -173,7 +175,7 @@ impl tf::provider_server::Provider for Provider {
         _call: Request<tf::get_metadata::Request>,
     ) -> Answer<tf::get_metadata::Response> {
         let names = || Kind::ALL.into_iter().map(schema::type_name);
-        let data = names().chain([PLATFORM.to_owned(), NAMES.to_owned()]);
+        let data = names().chain([PLATFORM, NAMES, PREVIEW].map(str::to_owned));
         Ok(Response::new(tf::get_metadata::Response {
             server_capabilities: Some(CAPABILITIES),
             diagnostics: Vec::new(),
@@ -194,6 +196,7 @@ impl tf::provider_server::Provider for Provider {
         let more = [
             (PLATFORM.to_owned(), schema::platform()),
             (NAMES.to_owned(), schema::names()),
+            (PREVIEW.to_owned(), schema::rule_preview()),
         ];
         let data = kinds().map(|kind| (schema::type_name(kind), schema::data(kind)));
         Ok(Response::new(tf::get_provider_schema::Response {
@@ -209,9 +212,12 @@ impl tf::provider_server::Provider for Provider {
 
     async fn validate_provider_config(
         &self,
-        _call: Request<tf::validate_provider_config::Request>,
+        call: Request<tf::validate_provider_config::Request>,
     ) -> Answer<tf::validate_provider_config::Response> {
-        Ok(Response::new(Default::default()))
+        let config = read(call.into_inner().config.as_ref()).unwrap_or_default();
+        Ok(Response::new(tf::validate_provider_config::Response {
+            diagnostics: preview::check(&config, "preview"),
+        }))
     }
 
     async fn validate_resource_config(
@@ -228,9 +234,17 @@ impl tf::provider_server::Provider for Provider {
 
     async fn validate_data_resource_config(
         &self,
-        _call: Request<tf::validate_data_resource_config::Request>,
+        call: Request<tf::validate_data_resource_config::Request>,
     ) -> Answer<tf::validate_data_resource_config::Response> {
-        Ok(Response::new(Default::default()))
+        let request = call.into_inner();
+        let config = read(request.config.as_ref()).unwrap_or_default();
+        let diagnostics = match request.type_name.as_str() {
+            PREVIEW => preview::check(&config, "since"),
+            _ => Vec::new(),
+        };
+        Ok(Response::new(tf::validate_data_resource_config::Response {
+            diagnostics,
+        }))
     }
 
     async fn upgrade_resource_state(
@@ -262,6 +276,7 @@ impl tf::provider_server::Provider for Provider {
                     .and_then(Value::as_bool)
                     .unwrap_or_default();
                 platform.reason = given("reason").unwrap_or_default();
+                platform.preview = preview::span_of(&config, "preview").unwrap_or_default();
                 *self.platform.write().await = Some(platform);
                 Vec::new()
             }
@@ -302,9 +317,18 @@ impl tf::provider_server::Provider for Provider {
             request.proposed_new_state.as_ref(),
             request.config.as_ref(),
         );
+        let diagnostics = match &plan {
+            Some(plan) if kind == Kind::Rule => {
+                let prior = read(request.prior_state.as_ref());
+                let platform = self.platform.read().await.clone();
+                preview::warn(platform.as_ref(), prior.as_ref(), plan).await
+            }
+            _ => Vec::new(),
+        };
         Ok(Response::new(tf::plan_resource_change::Response {
             planned_state: write(plan),
             requires_replace,
+            diagnostics,
             ..Default::default()
         }))
     }

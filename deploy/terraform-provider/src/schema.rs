@@ -115,6 +115,12 @@ pub fn provider() -> Schema {
                 Mode::Optional,
                 "Why things are changed, for the audit.",
             ),
+            attribute(
+                "preview",
+                text,
+                Mode::Optional,
+                "A plan that makes or changes a rule tries it out on so much of the log, such as 24h, and warns of what it would have raised. Absent: it does not.",
+            ),
         ],
         "Rules, routes, receivers and the rest of what is set in Balefire.",
     )
@@ -269,5 +275,51 @@ pub fn names() -> Schema {
             ),
         ],
         "The objects of a kind.",
+    )
+}
+
+/// What `balefire_rule_preview` tells.
+#[must_use]
+pub fn rule_preview() -> Schema {
+    let count = |name, doc| attribute(name, "\"number\"", Mode::Computed, doc);
+    schema(
+        vec![
+            attribute(
+                "name",
+                "\"string\"",
+                Mode::Required,
+                "The rule object that it is tried as: the one of this name is left out, the others stay.",
+            ),
+            attribute(
+                "yaml",
+                "\"string\"",
+                Mode::Required,
+                "One YAML file in the rule language.",
+            ),
+            attribute(
+                "since",
+                "\"string\"",
+                Mode::Optional,
+                "How far back, such as 12h. Absent: 24h.",
+            ),
+            attribute("id", "\"string\"", Mode::Computed, "The name."),
+            count("added", "Escalations that only this would have raised."),
+            count(
+                "removed",
+                "Escalations that were raised, and this would not have.",
+            ),
+            count(
+                "unchanged",
+                "Escalations that were raised, and this would have too.",
+            ),
+            count("events", "Events looked at."),
+            attribute(
+                "examples",
+                of(Form::Texts),
+                Mode::Computed,
+                "The first ten differences, in words.",
+            ),
+        ],
+        "What a rule would have raised, by the same engine from the recorded log. Nothing is changed.",
     )
 }

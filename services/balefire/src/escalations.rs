@@ -8,11 +8,14 @@ use balefire_wire::escalation::v1::{
 
 use crate::connect::{ANSWER_BYTES_MAX, Target};
 use crate::print::{Listing, Out, table};
-use crate::{Failure, line, span};
+use crate::{Failure, explain, line, span};
 
 /// Lists escalations, one line an escalation id.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     #[command(flatten)]
     target: Target,
     /// Go on printing as they come
@@ -36,6 +39,12 @@ pub struct Args {
     /// How they are printed
     #[arg(long, value_enum, default_value_t)]
     output: Listing,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Says why there is an escalation: events, window, condition, revision of the rule
+    Explain(explain::Args),
 }
 
 impl Args {
@@ -103,7 +112,10 @@ impl Printer {
 ///
 /// # Errors
 /// See [`Failure`].
-pub async fn run(args: Args) -> Result<(), Failure> {
+pub async fn run(mut args: Args) -> Result<(), Failure> {
+    if let Some(Command::Explain(asked)) = args.command.take() {
+        return explain::run(asked).await;
+    }
     let filter = args.filter()?;
     let mut client = EscalationServiceClient::new(args.target.connect().await?)
         .max_decoding_message_size(ANSWER_BYTES_MAX);

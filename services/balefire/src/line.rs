@@ -37,6 +37,7 @@ pub fn of(escalation: &Escalation) -> Value {
         "event_ids": escalation.evidence.iter().map(|item| item.event_id.as_str()).collect::<Vec<_>>(),
         "event_count": escalation.event_count,
         "recommended_actions": actions,
+        "shadow": escalation.shadow,
     })
 }
 
@@ -68,7 +69,11 @@ pub fn row(escalation: &Escalation) -> Vec<String> {
     vec![
         format!("{}Z", breach_at.get(..19).unwrap_or(&breach_at)),
         escalation.severity.to_string(),
-        escalation.rule_name.clone(),
+        if escalation.shadow {
+            format!("{} (shadow)", escalation.rule_name)
+        } else {
+            escalation.rule_name.clone()
+        },
         if key.is_empty() { "-".into() } else { key },
         escalation.event_count.to_string(),
         format!("{} {}", escalation.kind.as_str(), escalation.escalation_id),

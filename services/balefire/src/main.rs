@@ -6,6 +6,7 @@ mod connect;
 mod deadletters;
 mod difference;
 mod escalations;
+mod explain;
 mod folder;
 mod line;
 mod print;
@@ -18,6 +19,7 @@ mod source;
 mod span;
 mod status;
 mod up;
+mod whatif;
 
 use std::process::ExitCode;
 
@@ -45,7 +47,7 @@ enum Command {
     Up(Box<up::Args>),
     /// Send events from a file or standard input
     Send(send::Args),
-    /// List escalations, or follow them
+    /// List escalations, follow them, explain one
     Escalations(escalations::Args),
     /// Evaluate a file of events with a set of rules, offline
     Replay(replay::Args),
@@ -63,7 +65,7 @@ enum Command {
     Changes(silences::ChangesArgs),
     /// Add and list silences
     Silences(silences::Args),
-    /// Check rule files, list the rules in force, switch a rule off for a while
+    /// Check rule files, try them out on the log, list the rules in force, switch one off for a while
     Rules(rules::Args),
     /// Show how the platform is
     Status(status::Args),

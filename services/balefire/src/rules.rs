@@ -12,9 +12,9 @@ use serde_json::json;
 use crate::connect::Target;
 use crate::print::{Listing, Out, note, table};
 use crate::silences::{self, Switch};
-use crate::{Failure, span};
+use crate::{Failure, span, whatif};
 
-/// Checks rule files, lists the rules in force, switches a rule off for a while.
+/// Checks rule files, tries them out, lists the rules in force, switches a rule off for a while.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -44,6 +44,9 @@ enum Command {
         #[command(flatten)]
         switch: Switch,
     },
+    /// Tries rule files out on the recorded log: escalations added, removed, unchanged
+    #[command(name = "whatif")]
+    WhatIf(whatif::Args),
     /// Lists the rules in force
     List {
         #[command(flatten)]
@@ -82,6 +85,7 @@ pub fn compile(files: &[(String, String)]) -> Result<RuleSet, Failure> {
 pub async fn run(args: Args) -> Result<(), Failure> {
     match args.command {
         Command::Disable { switch, span } => silences::switch(switch, Some(span)).await,
+        Command::WhatIf(args) => whatif::run(args).await,
         Command::Enable { switch } => silences::switch(switch, None).await,
         Command::Check { dir, output } => {
             let set = compile(&files(&dir)?)?;

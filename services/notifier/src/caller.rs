@@ -403,6 +403,7 @@ mod tests {
             threshold: 0,
             at_close: false,
             condition: String::new(),
+            shadow: false,
         }
     }
 

@@ -11,8 +11,8 @@ use balefire_rule::{Rule, RuleKind};
 use balefire_wire::escalation::v1::escalation_service_server::EscalationService;
 use balefire_wire::escalation::v1::{
     AwaitBarrierRequest, AwaitBarrierResponse, EscalationEntry, EscalationFilter,
-    ListEscalationsRequest, ListEscalationsResponse, WatchEscalationsRequest,
-    WatchEscalationsResponse,
+    ExplainEscalationRequest, ExplainEscalationResponse, ListEscalationsRequest,
+    ListEscalationsResponse, WatchEscalationsRequest, WatchEscalationsResponse,
 };
 use balefire_wire::rule::v1::rule_service_server::RuleService;
 use balefire_wire::rule::v1::{ListRulesRequest, ListRulesResponse, Rule as WireRule};
@@ -53,7 +53,7 @@ pub struct Services {
     pub shutdown: CancellationToken,
 }
 
-fn out_of_reach(error: &impl std::error::Error) -> Status {
+pub(crate) fn out_of_reach(error: &impl std::error::Error) -> Status {
     tracing::warn!(%error, "the log is out of reach");
     unavailable("the log is out of reach", RETRY_AFTER)
 }
@@ -278,6 +278,13 @@ impl EscalationService for Services {
         Ok(Response::new(AwaitBarrierResponse {
             partitions: self.projection.partitions(),
         }))
+    }
+
+    async fn explain_escalation(
+        &self,
+        request: Request<ExplainEscalationRequest>,
+    ) -> Result<Response<ExplainEscalationResponse>, Status> {
+        self.explain(request).await.map(Response::new)
     }
 }
 

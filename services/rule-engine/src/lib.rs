@@ -6,6 +6,7 @@
 
 mod control;
 mod enable;
+mod explain;
 mod files;
 mod grpc;
 mod objects;
@@ -15,6 +16,8 @@ mod projection;
 mod refusal;
 mod room;
 mod stage;
+mod stretch;
+mod whatif;
 mod wiring;
 
 use std::path::PathBuf;
@@ -29,6 +32,7 @@ use balefire_wire::control::v1::control_service_server::ControlServiceServer;
 use balefire_wire::escalation::v1::escalation_service_server::EscalationServiceServer;
 use balefire_wire::rule::v1::rule_service_server::RuleServiceServer;
 use balefire_wire::status::v1::{Counter, ServiceStatus};
+use balefire_wire::whatif::v1::what_if_service_server::WhatIfServiceServer;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -49,6 +53,8 @@ const REKEYED_LEASES: &str = "rule-engine.rekeyed";
 const REQUEST_BYTES_MAX: usize = 64 * 1024;
 /// Largest request that changes an object, bytes.
 const OBJECT_BYTES_MAX: usize = 512 * 1024;
+/// Largest request that tries rules out, bytes.
+const CANDIDATE_BYTES_MAX: usize = 5 * 1024 * 1024;
 
 /// Why the service could not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -236,10 +242,12 @@ pub async fn start(config: Config, deps: Deps) -> Result<Service, Error> {
         name: NAME,
         grpc: Box::new(move |routes| {
             let escalations = EscalationServiceServer::new(services.clone());
-            let rules = RuleServiceServer::new(services);
+            let rules = RuleServiceServer::new(services.clone());
+            let what_ifs = WhatIfServiceServer::new(services);
             let objects = ControlServiceServer::new(objects);
             routes.add_service(escalations.max_decoding_message_size(REQUEST_BYTES_MAX));
             routes.add_service(rules.max_decoding_message_size(REQUEST_BYTES_MAX));
+            routes.add_service(what_ifs.max_decoding_message_size(CANDIDATE_BYTES_MAX));
             routes.add_service(objects.max_decoding_message_size(OBJECT_BYTES_MAX));
         }),
         http: balefire_kit::server::no_http(),

@@ -66,6 +66,19 @@ impl Projection {
         seen.is_ok_and(|seen| seen.first.get(id).is_none_or(|first| *first == place))
     }
 
+    /// Where an escalation id stands first.
+    #[must_use]
+    pub fn place(&self, id: &EscalationId) -> Option<Place> {
+        let seen = self.seen.read().ok()?;
+        seen.first.get(id).copied()
+    }
+
+    /// Waits until all of these ids are there.
+    pub async fn holds(&self, ids: &[EscalationId]) {
+        self.until(|seen| ids.iter().all(|id| seen.first.contains_key(id)))
+            .await;
+    }
+
     /// How many escalation ids there are.
     #[must_use]
     pub fn len(&self) -> usize {

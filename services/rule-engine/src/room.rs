@@ -14,6 +14,8 @@ pub const WATCHES_MAX: usize = 64;
 pub const LISTS_MAX: usize = 32;
 /// Calls at once that wait for a barrier.
 pub const BARRIERS_MAX: usize = 256;
+/// What-ifs at once: each reads hours of the log, and keeps windows of its own.
+pub const WHATIFS_MAX: usize = 1;
 /// When to come again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -52,6 +54,8 @@ pub struct Rooms {
     pub lists: Room,
     /// AwaitBarrier.
     pub barriers: Room,
+    /// Evaluate of the WhatIfService.
+    pub whatifs: Room,
 }
 
 impl Default for Rooms {
@@ -60,6 +64,7 @@ impl Default for Rooms {
             watches: Room::new(WATCHES_MAX, "too many watches at once"),
             lists: Room::new(LISTS_MAX, "too many lists at once"),
             barriers: Room::new(BARRIERS_MAX, "too many calls wait for a barrier"),
+            whatifs: Room::new(WHATIFS_MAX, "another what-if is at it"),
         }
     }
 }

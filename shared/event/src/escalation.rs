@@ -202,4 +202,6 @@ pub struct Escalation {
     pub at_close: bool,
     /// What the rule looks for, in words; empty in records older than it.
     pub condition: String,
+    /// Of a rule on trial: nobody is told.
+    pub shadow: bool,
 }

@@ -216,6 +216,7 @@ impl Draft {
             owasp: extension.owasp.clone(),
             summary: extension.summary.clone(),
             first_steps: extension.first_steps.clone(),
+            shadow: extension.shadow,
             expression,
             steps,
         }))

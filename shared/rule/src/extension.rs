@@ -27,6 +27,7 @@ struct Written {
     escalate: Option<bool>,
     summary: Option<String>,
     first_steps: Vec<String>,
+    shadow: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -69,6 +70,8 @@ pub(crate) struct Extension {
     pub(crate) escalate: Option<bool>,
     pub(crate) summary: String,
     pub(crate) first_steps: Vec<String>,
+    /// It counts and is shown; nobody is told.
+    pub(crate) shadow: bool,
 }
 
 impl Extension {
@@ -85,7 +88,7 @@ impl Extension {
                 Code::Extension,
                 "balefire",
                 error.to_string(),
-                "the block holds rearm, absence {of}, recommended_actions [{name, class, target, max_duration, approval}], audiences, atlas, owasp, escalate, summary, first_steps",
+                "the block holds rearm, absence {of}, recommended_actions [{name, class, target, max_duration, approval}], audiences, atlas, owasp, escalate, summary, first_steps, shadow",
             )]
         })?;
         let mut findings = lists(&written);
@@ -118,6 +121,7 @@ impl Extension {
                 .iter()
                 .map(|step| step.trim().to_owned())
                 .collect(),
+            shadow: written.shadow,
         })
     }
 }

@@ -47,6 +47,8 @@ pub struct Rule {
     pub summary: String,
     /// What a person does first. May be empty.
     pub first_steps: Vec<String>,
+    /// On trial: its escalations are counted and shown, and nobody is told of them.
+    pub shadow: bool,
     pub(crate) expression: Expression,
     /// Of a sequence or an absence: what its steps match, in order; empty for every other rule.
     pub(crate) steps: Box<[Expression]>,

@@ -131,6 +131,7 @@ impl Plain {
             audiences: Vec::new(),
             atlas: Vec::new(),
             owasp: Vec::new(),
+            shadow: false,
             categories: self.categories.clone(),
             signature: Digest(hasher.digest()),
             matcher: Arc::new(self.clone()),

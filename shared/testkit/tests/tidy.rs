@@ -46,7 +46,11 @@ const EDGES: [Row; 25] = [
     // The flags that reach the broker are the same in every main.
     shell("balefire-kit", &["bus", "event", "wire"], &[]),
     // A client of the control plane, as Terraform starts it.
-    shell("balefire-terraform-provider", &["control", "wire"], &[]),
+    shell(
+        "balefire-terraform-provider",
+        &["control", "event", "wire"],
+        &[],
+    ),
     shell("balefire-client", &["event", "wire"], &[]),
     shell(
         "balefire-driver",

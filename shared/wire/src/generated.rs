@@ -73,3 +73,8 @@ area!(
     status,
     "balefire.status.v1.rs"
 );
+area!(
+    /// Rules tried out on the log.
+    whatif,
+    "balefire.whatif.v1.rs"
+);

@@ -23,7 +23,7 @@ pub mod record;
 pub use batch::{BatchView, BatchWriter, Header, RawRecord, event_record_len};
 pub use error::Error;
 pub use generated::{
-    control, deadletter, delivery, escalation, event, ingest, join, log, rule, status,
+    control, deadletter, delivery, escalation, event, ingest, join, log, rule, status, whatif,
 };
 pub use record::{RecordRef, RecordView, encode_record};
 

@@ -203,6 +203,7 @@ fn escalation() -> Escalation {
         threshold: 10,
         at_close: false,
         condition: String::new(),
+        shadow: false,
     }
 }
 

@@ -100,6 +100,7 @@ fn escalation() -> Escalation {
         threshold: 3,
         at_close: false,
         condition: String::new(),
+        shadow: false,
     }
 }
 

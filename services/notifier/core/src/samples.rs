@@ -60,6 +60,7 @@ pub(crate) fn hostile(user: &str, text: &str) -> Escalation {
         threshold: 3,
         at_close: false,
         condition: String::new(),
+        shadow: false,
     }
 }
 

@@ -97,7 +97,7 @@ impl State {
             let before = intents.len();
             if sequence > self.position {
                 decided = true;
-                if !escalation.backfill {
+                if !escalation.backfill && !escalation.shadow {
                     intents.extend(self.intents(sequence, escalation, now));
                 }
             }

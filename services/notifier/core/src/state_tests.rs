@@ -40,6 +40,7 @@ pub(crate) fn escalation(id: u8, severity: Severity, audiences: &[&str]) -> Esca
         threshold: 0,
         at_close: false,
         condition: String::new(),
+        shadow: false,
     }
 }
 
@@ -154,6 +155,19 @@ fn a_repeated_escalation_is_told_once_whatever_its_kind() {
     again.kind = EscalationKind::Continued;
     assert_eq!(escalated(&mut state, 2, again), []);
     assert_eq!(state.pending_len(), 1);
+}
+
+#[test]
+fn an_escalation_of_a_rule_on_trial_is_told_to_nobody() {
+    let mut state = state();
+    let mut shadow = escalation(1, Severity::Critical, &[]);
+    shadow.shadow = true;
+    assert_eq!(escalated(&mut state, 1, shadow), []);
+    assert_eq!(state.pending_len(), 0);
+    assert_eq!(
+        escalated(&mut state, 2, escalation(2, Severity::Critical, &[])).len(),
+        1
+    );
 }
 
 #[test]

@@ -68,6 +68,7 @@ fn escalation(id: u8, kind: EscalationKind, backfill: bool) -> Escalation {
         threshold: 0,
         at_close: false,
         condition: String::new(),
+        shadow: false,
     }
 }
 

@@ -185,6 +185,7 @@ pub fn escalation(id: u8) -> Escalation {
         threshold: 0,
         at_close: false,
         condition: String::new(),
+        shadow: false,
     }
 }
 

@@ -257,7 +257,12 @@ fn base(
             t: event.t,
         }],
         event_count: 1,
-        recommended_actions: actions(&spec.actions, doubt),
+        // A rule on trial asks nothing of anybody.
+        recommended_actions: if spec.shadow {
+            Vec::new()
+        } else {
+            actions(&spec.actions, doubt)
+        },
         audiences: spec.audiences.clone(),
         atlas: spec.atlas.clone(),
         owasp: spec.owasp.clone(),
@@ -269,6 +274,7 @@ fn base(
         threshold: 0,
         at_close: false,
         condition: spec.kind.words(),
+        shadow: spec.shadow,
     }
 }
 

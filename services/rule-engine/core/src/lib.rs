@@ -35,6 +35,7 @@ mod spec;
 mod state;
 mod sweep;
 mod warm;
+mod whatif;
 
 pub use counters::{Counters, RuleCounters};
 pub use effect::{BatchHeader, Effect, EngineConfig, RECENT_LEN_MAX, RULE_PANICKED, RepairRequest};
@@ -45,3 +46,7 @@ pub use replay::{Replay, replay};
 pub use spec::{Matcher, RuleSpec};
 pub use state::{EngineState, STATE_VERSION};
 pub use warm::Backfill;
+pub use whatif::{
+    Counts, DIFFERENCES_MAX, Difference, ENTRIES_MAX, Findings, IDS_MAX, Outcome, Scope, TooMuch,
+    WhatIf,
+};

@@ -57,6 +57,8 @@ pub struct RuleSpec {
     pub atlas: Vec<String>,
     /// OWASP ids.
     pub owasp: Vec<String>,
+    /// Nobody is told of its escalations.
+    pub shadow: bool,
     /// Categories it can match; the others are not asked.
     pub categories: Vec<Category>,
     /// Digest of everything that decides: match, grouping, N, W, R.
@@ -96,6 +98,7 @@ impl RuleSpec {
             audiences: rule.audiences.clone(),
             atlas: rule.atlas.clone(),
             owasp: rule.owasp.clone(),
+            shadow: rule.shadow,
             categories: categories.filter(|c| rule.concerns(*c)).collect(),
             signature: signature(rule),
             matcher: Arc::new(rule.clone()),
@@ -167,6 +170,7 @@ fn signature(rule: &Rule) -> Digest {
     bare.shows.clear();
     bare.actions.clear();
     bare.severity = Severity::Low;
+    bare.shadow = false;
     let mut hasher = FieldHasher::new("balefire rule signature v1");
     Digest(hasher.field(format!("{bare:?}").as_bytes()).digest())
 }

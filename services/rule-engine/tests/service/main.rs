@@ -9,4 +9,6 @@ mod objects;
 #[cfg(test)]
 mod rekey;
 #[cfg(test)]
+mod whatif;
+#[cfg(test)]
 mod world;

@@ -254,6 +254,15 @@ impl Engine {
         .await
     }
 
+    /// Waits until it answers.
+    pub async fn ready(&self) {
+        let request = ListEscalationsRequest::default;
+        until("an answer", async || {
+            self.client.clone().list_escalations(request()).await.ok()
+        })
+        .await;
+    }
+
     pub async fn stop(self) {
         self.shutdown.cancel();
         self.task.await.unwrap();

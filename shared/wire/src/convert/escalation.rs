@@ -119,6 +119,7 @@ impl From<&Escalation> for v1::Escalation {
             threshold: escalation.threshold,
             at_close: escalation.at_close,
             condition: escalation.condition.clone(),
+            shadow: escalation.shadow,
         }
     }
 }
@@ -169,6 +170,7 @@ impl TryFrom<&v1::Escalation> for Escalation {
             threshold: escalation.threshold,
             at_close: escalation.at_close,
             condition: escalation.condition.clone(),
+            shadow: escalation.shadow,
         })
     }
 }

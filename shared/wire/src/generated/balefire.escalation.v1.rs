@@ -134,6 +134,9 @@ pub struct Escalation {
     /// rule engine; empty in records older than this field.
     #[prost(string, tag = "28")]
     pub condition: ::prost::alloc::string::String,
+    /// True: of a rule on trial (balefire.shadow). It is counted and shown; nobody is told.
+    #[prost(bool, tag = "29")]
+    pub shadow: bool,
 }
 /// Where an escalation lies in the log.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -223,6 +226,66 @@ pub struct AwaitBarrierResponse {
     /// Partitions it came out of.
     #[prost(uint32, tag = "1")]
     pub partitions: u32,
+}
+/// Asks why there is an escalation.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExplainEscalationRequest {
+    /// Its id, 16 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub escalation_id: ::prost::bytes::Bytes,
+}
+/// One event that counted, as the log has it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExplainedEvent {
+    /// The event.
+    #[prost(message, optional, tag = "1")]
+    pub event: ::core::option::Option<super::super::event::v1::Event>,
+    /// Stream of the record.
+    #[prost(string, tag = "2")]
+    pub stream: ::prost::alloc::string::String,
+    /// Its sequence there.
+    #[prost(uint64, tag = "3")]
+    pub sequence: u64,
+    /// Its place in the batch, from 0.
+    #[prost(uint32, tag = "4")]
+    pub index: u32,
+}
+/// Why there is an escalation, from the log alone.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExplainEscalationResponse {
+    /// As it was first written.
+    #[prost(message, optional, tag = "1")]
+    pub escalation: ::core::option::Option<EscalationEntry>,
+    /// End of the window, nanoseconds UTC: the breach point. It is closed at both ends.
+    #[prost(sfixed64, tag = "2")]
+    pub window_end_ns: i64,
+    /// Start of the window, nanoseconds UTC. The same as its end for a windowless rule.
+    #[prost(sfixed64, tag = "3")]
+    pub window_start_ns: i64,
+    /// The condition, in words: "more than 10 events in 5 minutes by user_id".
+    #[prost(string, tag = "4")]
+    pub condition: ::prost::alloc::string::String,
+    /// Control revision from which the rule was in force as it decided.
+    #[prost(uint64, tag = "5")]
+    pub rule_revision: u64,
+    /// The rule object that held it. Empty: it is not in the control log any more.
+    #[prost(string, tag = "6")]
+    pub rule_object: ::prost::alloc::string::String,
+    /// Revision of that object.
+    #[prost(uint64, tag = "7")]
+    pub rule_object_revision: u64,
+    /// Its YAML as it was then.
+    #[prost(string, tag = "8")]
+    pub rule_yaml: ::prost::alloc::string::String,
+    /// Control revision that the completing event was stamped under.
+    #[prost(uint64, tag = "9")]
+    pub event_revision: u64,
+    /// The events of its evidence that are in the log, by effective time, then dedup id.
+    #[prost(message, repeated, tag = "10")]
+    pub events: ::prost::alloc::vec::Vec<ExplainedEvent>,
+    /// Events of its evidence that are not in the log any more.
+    #[prost(uint32, tag = "11")]
+    pub events_missing: u32,
 }
 /// What an escalation record says about its slot. A fold over the log order of ESCALATIONS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -485,6 +548,36 @@ pub mod escalation_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Says why there is an escalation; NOT_FOUND where there is none of the caller's tenant.
+        pub async fn explain_escalation(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ExplainEscalationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ExplainEscalationResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/balefire.escalation.v1.EscalationService/ExplainEscalation",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "balefire.escalation.v1.EscalationService",
+                        "ExplainEscalation",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -531,6 +624,14 @@ pub mod escalation_service_server {
             request: tonic::Request<super::AwaitBarrierRequest>,
         ) -> std::result::Result<
             tonic::Response<super::AwaitBarrierResponse>,
+            tonic::Status,
+        >;
+        /// Says why there is an escalation; NOT_FOUND where there is none of the caller's tenant.
+        async fn explain_escalation(
+            &self,
+            request: tonic::Request<super::ExplainEscalationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ExplainEscalationResponse>,
             tonic::Status,
         >;
     }
@@ -737,6 +838,55 @@ pub mod escalation_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AwaitBarrierSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/balefire.escalation.v1.EscalationService/ExplainEscalation" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExplainEscalationSvc<T: EscalationService>(pub Arc<T>);
+                    impl<
+                        T: EscalationService,
+                    > tonic::server::UnaryService<super::ExplainEscalationRequest>
+                    for ExplainEscalationSvc<T> {
+                        type Response = super::ExplainEscalationResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ExplainEscalationRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EscalationService>::explain_escalation(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExplainEscalationSvc(inner);
                         let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -312,6 +312,7 @@ pub fn escalation() -> impl Strategy<Value = Escalation> {
                 window: times.4,
                 threshold: numbers.1,
                 at_close: numbers.3,
+                shadow: ids.0[0] & 1 == 1,
             },
         )
 }

@@ -87,6 +87,7 @@ pub fn spec(id: u8, n: u64, window: i64, rearm: i64) -> RuleSpec {
         audiences: Vec::new(),
         atlas: Vec::new(),
         owasp: Vec::new(),
+        shadow: false,
         categories: vec![Category::GuardrailBlock],
         signature: Digest(
             FieldHasher::new("test rule")
