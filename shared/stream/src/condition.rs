@@ -117,7 +117,7 @@ impl Condition {
 }
 
 /// A condition over entries that come and leave in ascending order of time.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Tally {
     Distinct {
         more_than: u64,
@@ -180,6 +180,11 @@ impl Tally {
                 count: 0,
             },
         })
+    }
+
+    /// Whether it must see its entries in ascending order of time.
+    pub(crate) const fn is_ordered(&self) -> bool {
+        matches!(self, Self::Ordered { .. })
     }
 
     /// Entries of one time, by value ascending.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::condition::{Condition, Tally};
+use crate::measured::Running;
 use crate::sorted::{Iter, Sorted};
 use crate::spec::WindowSpec;
 
@@ -78,15 +79,27 @@ pub struct Breach {
 pub type Breaches = SmallVec<[Breach; 2]>;
 
 /// The entries of one key, sorted by (t, dedup_id).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Window<P> {
     pub(crate) entries: Sorted<Entry<P>>,
+    /// What the newest window of a measured condition comes to, where it was asked for: derived
+    /// from the entries alone.
+    pub(crate) running: Option<Box<Running>>,
 }
+
+impl<P: PartialEq> PartialEq for Window<P> {
+    fn eq(&self, other: &Self) -> bool {
+        self.entries == other.entries
+    }
+}
+
+impl<P: Eq> Eq for Window<P> {}
 
 impl<P> Default for Window<P> {
     fn default() -> Self {
         Self {
             entries: Sorted::default(),
+            running: None,
         }
     }
 }
@@ -98,6 +111,7 @@ impl<P: Payload> Window<P> {
         entries.sort_by_key(Entry::place);
         Self {
             entries: Sorted::from(entries),
+            running: None,
         }
     }
 
@@ -131,13 +145,14 @@ impl<P: Payload> Window<P> {
             }
             return self.breaches(spec, at, t, &emitted);
         }
+        self.running_takes(t, entry.value);
         self.entries.insert(at, entry);
         self.breaches(spec, at, t.plus(spec.window()), &emitted)
     }
 
     /// Breach points among the entries from the equals of the entry at `at` to those at `until`.
     fn breaches(
-        &self,
+        &mut self,
         spec: &WindowSpec,
         at: usize,
         until: Timestamp,
@@ -148,6 +163,11 @@ impl<P: Payload> Window<P> {
         }
         let first = self.run_start(at);
         if let Some(tally) = Tally::of(spec.condition()) {
+            if let Some(last) = self.entries.last().map(|entry| entry.t)
+                && self.entries.get(first).is_some_and(|entry| entry.t == last)
+            {
+                return self.newest(spec, first, last, emitted);
+            }
             return self.tallied(spec, tally, first, until, emitted);
         }
         let mut found = Breaches::new();
@@ -186,14 +206,14 @@ impl<P: Payload> Window<P> {
 
     /// End of the run of entries at `t` that starts at `first`, and whether one may breach.
     pub(crate) fn run(&self, first: usize, t: Timestamp) -> (usize, bool) {
-        let mut may_breach = false;
-        let mut end = first;
-        let rest = self.entries.range(first..self.entries.len());
-        for entry in rest.take_while(|entry| entry.t == t) {
-            may_breach |= entry.may_breach;
-            end += 1;
-        }
-        (end, may_breach)
+        let alone = self.entries.get(first + 1).is_none_or(|next| next.t > t);
+        let end = if alone {
+            first + 1
+        } else {
+            self.entries.partition_point(|entry| entry.t <= t)
+        };
+        let mut run = self.entries.range(first..end);
+        (end, run.any(|entry| entry.may_breach))
     }
 
     /// Whether more than N entries lie in [t − W, t], of which `end` is behind the last.
@@ -260,6 +280,7 @@ impl<P: Payload> Window<P> {
             return;
         }
         let gone = self.entries.partition_point(|entry| entry.t <= cut);
+        self.running_loses(cut);
         self.entries.remove(0..gone, drop);
     }
 

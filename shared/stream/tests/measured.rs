@@ -180,11 +180,18 @@ fn a_cell_without_an_escalation_has_a_limit_and_says_what_it_cost() {
         Entry::new(Timestamp(t), id, true, ())
     };
     let mut window = Window::from_entries((0..9_990).map(of).collect());
-    let mut lost = 0;
-    for t in 9_990..10_050 {
+    let (mut lost, mut cuts) = (0, 0);
+    for t in 9_990..13_000 {
         window.insert(&spec, of(t), |_| false);
-        lost += window.trim(&spec, Timestamp(t), false);
+        let gone = window.trim(&spec, Timestamp(t), false);
+        (lost, cuts) = (lost + gone, cuts + usize::from(gone > 0));
+        assert!(
+            (10_000 - 9..11_250).contains(&window.len()),
+            "{}",
+            window.len()
+        );
     }
-    assert_eq!(lost, 50);
-    assert_eq!(window.len(), 10_000);
+    assert_eq!((lost, cuts), (2_500, 2));
+    assert_eq!(window.len(), 10_500);
+    assert_eq!(window.first().map(|entry| entry.t), Some(Timestamp(2_500)));
 }
