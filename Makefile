@@ -1,7 +1,7 @@
 # `make demo` runs the main job on a fresh machine; `make test` runs everything that a clean machine
 # needs to trust it.
 .DEFAULT_GOAL := help
-.PHONY: help demo build bins test lint unit contract e2e figures loadtest loadtest-quick loadtest-max loadtest-baseline sim sabotage bench
+.PHONY: help demo build bins test lint unit contract e2e test-terraform figures loadtest loadtest-quick loadtest-max loadtest-baseline sim sabotage bench
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BALEFIRE := $(TARGET)/release/balefire
@@ -36,6 +36,9 @@ e2e: bins ## the whole way, as users run it
 	deploy/tools/with-nats.sh "$$(deploy/tools/venv.sh e2e deploy/e2e/requirements.txt)/python" deploy/e2e/faults.py --binary $(TESTED)
 	"$$(deploy/tools/venv.sh e2e deploy/e2e/requirements.txt)/python" deploy/e2e/sql_oracle.py --binary $(TESTED)
 
+test-terraform: bins ## the provider under the real terraform; skipped where there is none, unless REQUIRED=1
+	deploy/tools/with-nats.sh python3 deploy/e2e/terraform.py --binary $(TESTED) $(if $(REQUIRED),--required)
+
 SEEDS ?= 20000
 SEED0 ?= 0
 sim: ## the simulation: SEEDS=20000 seeds from SEED0=0 on
@@ -62,5 +65,5 @@ loadtest-max: build ## the highest rate at which the targets hold, by bisection;
 loadtest-baseline: build ## measure the ratio that loadtest-quick is held to; on a quiet machine, then commit it
 	deploy/tools/with-nats.sh $(dir $(BALEFIRE))balefire-loadtest run --rate 500 --books-only --pairs 5 --write-baseline loadtest/baseline.toml --binary $(BALEFIRE)
 
-test: lint contract unit e2e ## everything that a clean machine needs to trust it
+test: lint contract unit e2e test-terraform ## everything that a clean machine needs to trust it
 	python3 deploy/demo/demo.py --binary $(TESTED) --nats-server "$$(deploy/tools/nats-server.sh)" --once
