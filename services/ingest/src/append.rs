@@ -22,6 +22,7 @@ use crate::control::Applied;
 use crate::convert;
 use crate::evidence;
 use crate::item::{InFlight, Item};
+use crate::lag::Lags;
 use crate::memory::Memory;
 use crate::metrics::Counters;
 use crate::outcome::{Outcome, Refusal};
@@ -30,6 +31,8 @@ use crate::target::Targets;
 
 /// A request that names no deadline waits this long for the log.
 pub const DEADLINE: Duration = Duration::from_secs(10);
+/// Bulk comes back after this time when its owners are behind: they are looked at once a second.
+const BEHIND_RETRY: Duration = Duration::from_secs(1);
 /// Source of requests that name none.
 const SOURCE_DEFAULT: &str = "native";
 
@@ -61,6 +64,7 @@ pub struct Request<'r> {
 pub struct Door {
     config: Config,
     targets: Targets,
+    lags: Lags,
     streams: Vec<Arc<str>>,
     commit: GroupCommit<Item>,
     evidence: evidence::Writer,
@@ -131,7 +135,7 @@ impl Door {
     pub fn new(
         config: &Config,
         bus: &Bus,
-        targets: Targets,
+        (targets, lags): (Targets, Lags),
         commit: GroupCommit<Item>,
         control: Arc<Applied>,
         shutdown: &CancellationToken,
@@ -146,6 +150,7 @@ impl Door {
             shutdown: shutdown.clone(),
             config: config.clone(),
             targets,
+            lags,
             commit,
             control,
         }
@@ -162,6 +167,11 @@ impl Door {
     /// Waits until the process stops.
     pub fn stopped(&self) -> WaitForCancellationFutureOwned {
         self.shutdown.clone().cancelled_owned()
+    }
+
+    /// How far the owner that is furthest behind is, messages.
+    pub fn owners_lag(&self) -> u64 {
+        self.lags.largest()
     }
 
     /// Bytes of requests under way.
@@ -243,6 +253,14 @@ impl Door {
     /// Looks before anything is submitted, so that a full stream does not leave half a request
     /// in the others.
     fn has_room(&self, items: &BTreeMap<usize, Vec<Item>>) -> Result<(), Refusal> {
+        if self.lags.sheds(&self.targets, items.keys().copied()) {
+            return Err(Refusal::Overloaded {
+                message:
+                    "whoever works on bulk events is too far behind; what is more urgent is taken"
+                        .into(),
+                retry_after: BEHIND_RETRY,
+            });
+        }
         for (&target, items) in items {
             let (_, waiting) = self.commit.waiting(target);
             let bytes: usize = items.iter().map(Weight::weight).sum();

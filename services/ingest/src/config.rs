@@ -17,6 +17,9 @@ pub const IN_FLIGHT_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Calls at once.
 pub const CALLS_MAX: usize = 512;
+/// Messages that the owner of a partition may be behind before bulk is turned away: some ten
+/// seconds of full batches.
+pub const BULK_LAG_MAX: u64 = 20_000;
 /// How long a request may take to arrive.
 pub const UPLOAD_TIME_MAX: Duration = Duration::from_secs(30);
 /// Longest lateness bound, nanoseconds.
@@ -35,6 +38,9 @@ pub struct Config {
     pub queue_bytes_max: usize,
     /// Calls at once; beyond it: RESOURCE_EXHAUSTED.
     pub calls_max: usize,
+    /// Messages that the owner of a partition may be behind; beyond it requests of bulk events alone
+    /// get RESOURCE_EXHAUSTED.
+    pub bulk_lag_max: u64,
     /// How long a request may take to arrive: who sends slowly holds no place for longer.
     pub upload_time_max: Duration,
 }
@@ -47,6 +53,7 @@ impl Default for Config {
             in_flight_bytes_max: IN_FLIGHT_BYTES_MAX,
             queue_bytes_max: QUEUE_BYTES_MAX,
             calls_max: CALLS_MAX,
+            bulk_lag_max: BULK_LAG_MAX,
             upload_time_max: UPLOAD_TIME_MAX,
         }
     }
@@ -99,6 +106,10 @@ pub struct IngestArgs {
     /// gRPC calls at once
     #[arg(long, env = "BALEFIRE_CALLS", default_value_t = CALLS_MAX, value_name = "COUNT")]
     pub calls: usize,
+    /// Batches that the owner of a partition may be behind; beyond it bulk events are turned away,
+    /// urgent and normal ones are not
+    #[arg(long, env = "BALEFIRE_BULK_LAG_MAX", default_value_t = BULK_LAG_MAX, value_name = "COUNT")]
+    pub bulk_lag_max: u64,
 }
 
 impl IngestArgs {
@@ -109,6 +120,7 @@ impl IngestArgs {
             lateness: self.allowed_lateness,
             in_flight_bytes_max: self.in_flight_bytes,
             calls_max: self.calls,
+            bulk_lag_max: self.bulk_lag_max,
             ..Config::default()
         }
     }

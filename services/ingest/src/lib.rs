@@ -15,6 +15,7 @@ mod grpc;
 mod http;
 mod http_body;
 mod item;
+mod lag;
 mod letters;
 mod memory;
 mod metrics;
@@ -41,6 +42,7 @@ use control::Control;
 use former::Stamper;
 use grpc::Grpc;
 use item::Item;
+use lag::Lags;
 use target::Targets;
 
 /// The name of this service.
@@ -80,10 +82,15 @@ pub async fn start(config: Config, deps: Deps) -> Result<Service, Error> {
         ..Limits::default()
     };
     let commit: GroupCommit<Item> = GroupCommit::start(&bus, targets.all(), limits, &stamper);
+    let lags = Lags::new(topology.partitions, config.bulk_lag_max);
+    let watching = lags
+        .clone()
+        .watch(bus.clone(), topology.generation, shutdown.clone());
+    tokio::spawn(watching);
     let door = Arc::new(Door::new(
         &config,
         &bus,
-        targets,
+        (targets, lags),
         commit,
         control.applied,
         &shutdown,

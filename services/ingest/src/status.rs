@@ -18,6 +18,10 @@ impl StatusSource for Door {
             name: "balefire_ingest_in_flight_bytes".to_owned(),
             value: self.in_flight_bytes(),
         });
+        counters.push(Counter {
+            name: "balefire_ingest_owners_lag".to_owned(),
+            value: self.owners_lag(),
+        });
         ServiceStatus {
             service: crate::SERVICE.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -41,6 +41,20 @@ impl Targets {
         (log + lane.index()) * partitions + usize::try_from(partition).unwrap_or(usize::MAX)
     }
 
+    /// What stream stands at a place: the reverse of [`Targets::index`].
+    pub fn at(&self, place: usize) -> Option<(LogKind, Lane, usize)> {
+        let partitions = usize::try_from(self.partitions()).ok()?;
+        let (row, partition) = (place.checked_div(partitions)?, place % partitions);
+        let lanes = Lane::ALL.len();
+        let log = match row.checked_div(lanes)? {
+            0 => LogKind::Intake,
+            1 => LogKind::Events,
+            _ => return None,
+        };
+        let lane = Lane::ALL.iter().find(|lane| lane.index() == row % lanes)?;
+        Some((log, *lane, partition))
+    }
+
     /// Every stream.
     pub fn all(&self) -> Vec<Target> {
         let topology = &self.topology;
@@ -86,6 +100,9 @@ mod tests {
                 assert_eq!(all[intake].stream, topology.intake_stream(lane, partition));
                 let events = targets.index(LogKind::Events, lane, partition);
                 assert_eq!(all[events].subject, topology.events_door(lane, partition));
+                let number = usize::try_from(partition).unwrap();
+                assert_eq!(targets.at(intake), Some((LogKind::Intake, lane, number)));
+                assert_eq!(targets.at(events), Some((LogKind::Events, lane, number)));
             }
         }
     }

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use balefire_ingest::Config;
+use balefire_bus::{InstanceId, Leases, Role};
+use balefire_ingest::{Config, config};
 use balefire_kit::Authenticator;
-use balefire_wire::ingest::v1::AppendStatus;
+use balefire_wire::ingest::v1::{AppendResult, AppendStatus};
 use rustix::process::Signal;
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
@@ -158,4 +160,58 @@ async fn a_shutdown_ends_after_what_was_taken_is_answered() {
     harness.shutdown.cancel();
     assert!(!harness.status.status().ready);
     timeout(DEADLINE, harness.serving).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bulk_is_turned_away_while_its_owners_are_behind() {
+    let harness = Harness::start().await;
+    let bus = harness.bus(Role::RuleEngine).await;
+    let stop = CancellationToken::new();
+    let instance = InstanceId([3; 16]);
+    let (leases, keeper) = Leases::keep(
+        &bus,
+        &harness.topology,
+        "rule-engine",
+        instance,
+        stop.clone(),
+    );
+    let keeper = tokio::spawn(keeper);
+    let tenures = [leases.owned(0).await, leases.owned(1).await];
+    let owners_lag = || {
+        let counters = harness.status.status().counters;
+        let lag = counters
+            .iter()
+            .find(|c| c.name == "balefire_ingest_owners_lag");
+        lag.unwrap().value
+    };
+    let event = |category: &str, id: &str| {
+        format!(
+            r#"{{"event_type":"ai_security","timestamp":"2026-01-01T00:00:00Z","event_id":"{id}","category":"{category}","user_id":"u"}}"#
+        )
+    };
+    tenures
+        .iter()
+        .for_each(|tenure| tenure.set_lag(config::BULK_LAG_MAX + 1));
+    until("the lag is seen", || owners_lag() > config::BULK_LAG_MAX).await;
+    let (bulk, urgent) = (event("telemetry", "1"), event("prompt_attack", "2"));
+    let refused = harness.send(&[&bulk]).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    let details = refused.get_error_details();
+    assert!(details.retry_info().unwrap().retry_delay.is_some());
+    let accepted = |results: Vec<AppendResult>| {
+        let all = results.iter();
+        assert!(
+            all.clone().all(|r| r.status() == AppendStatus::Accepted),
+            "{results:?}"
+        );
+    };
+    accepted(harness.send(&[&urgent]).await.unwrap());
+    let third = event("prompt_attack", "3");
+    accepted(harness.send(&[&bulk, &third]).await.unwrap());
+    tenures.iter().for_each(|tenure| tenure.set_lag(0));
+    until("they have caught up", || owners_lag() == 0).await;
+    accepted(harness.send(&[&event("telemetry", "4")]).await.unwrap());
+    drop(tenures);
+    stop.cancel();
+    timeout(DEADLINE, keeper).await.unwrap().unwrap();
 }
