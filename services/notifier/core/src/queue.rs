@@ -6,6 +6,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use balefire_event::time::{MINUTE, SECOND};
 use balefire_event::{EscalationId, Severity, Timestamp};
 
 use crate::effect::Ticket;
@@ -13,6 +14,14 @@ use crate::route::Receiver;
 
 /// Every so many picks the least severe goes first.
 pub const LOWEST_EVERY: u64 = 16;
+
+/// A clock that goes back by more than this was set; less is its ordinary trembling.
+const STEP_MIN: i64 = SECOND;
+/// Nothing waits for longer, nanoseconds: the longest wait that a receiver may ask for. What is due
+/// later was written down under a clock that was wrong.
+pub const WAIT_MAX: i64 = 10 * MINUTE;
+/// When that is tried instead: the longest wait after a failure, nanoseconds.
+const WAIT_INSTEAD: i64 = MINUTE;
 
 /// A delivery of a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +48,8 @@ struct Line {
 /// What is pending, by receiver.
 #[derive(Debug)]
 pub struct Queue {
+    /// What the clock said last.
+    now: Timestamp,
     lines: BTreeMap<Arc<str>, Line>,
 }
 
@@ -54,6 +65,7 @@ impl Queue {
             (Arc::clone(&receiver.name), line)
         };
         Self {
+            now: Timestamp::MIN,
             lines: receivers.iter().map(line).collect(),
         }
     }
@@ -74,7 +86,16 @@ impl Queue {
     /// [`Queue::release`].
     pub fn take(&mut self, now: Timestamp) -> Vec<Job> {
         let mut jobs = Vec::new();
+        let back = match self.now {
+            Timestamp::MIN => 0,
+            before => before.since(now),
+        };
+        self.now = now;
         for line in self.lines.values_mut() {
+            if back > STEP_MIN {
+                line.set_back(back);
+            }
+            line.bound(now);
             line.wake(now);
             while let Some(job) = line.pick() {
                 jobs.push(job);
@@ -140,6 +161,23 @@ impl Queue {
 }
 
 impl Line {
+    /// The clock was set back: what waits has as long to wait as before.
+    fn set_back(&mut self, by: i64) {
+        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        self.waiting = waiting.map(|(due, id)| (due.minus(by), id)).collect();
+    }
+
+    /// Nothing waits for longer than anything may.
+    fn bound(&mut self, now: Timestamp) {
+        while let Some((due, id)) = self.waiting.last().copied() {
+            if due <= now.plus(WAIT_MAX + STEP_MIN) {
+                return;
+            }
+            self.waiting.pop_last();
+            self.waiting.insert((now.plus(WAIT_INSTEAD), id));
+        }
+    }
+
     fn wake(&mut self, now: Timestamp) {
         while let Some((due, id)) = self.waiting.first().copied() {
             if due > now {
@@ -263,6 +301,29 @@ mod tests {
         queue.release(0, EscalationId([2; 16]), "soc");
         assert_eq!(queue.next_due(), Some(Timestamp(50)));
         assert_eq!(ids(&queue.take(Timestamp(50))), [1]);
+    }
+
+    #[test]
+    fn a_clock_that_was_wrong_keeps_nothing_waiting() {
+        const HOUR: i64 = 60 * MINUTE;
+        let mut queue = queue(&[("soc", 9)]);
+        let now = |seconds: i64| Timestamp(1_000 * HOUR + seconds * SECOND);
+        // An hour ahead a delivery failed, and has thirty seconds to wait.
+        assert_eq!(queue.take(now(3600)), []);
+        queue.push(0, ticket(1, "soc", Severity::Low, 1, now(3630).0));
+        assert_eq!(queue.take(now(3601)), []);
+        assert_eq!(queue.take(now(2)), [], "the clock is right again");
+        assert_eq!(queue.next_due(), Some(now(31)));
+        assert_eq!(ids(&queue.take(now(31))), [1]);
+        // After a restart nothing but the log says when it is due.
+        queue.push(0, ticket(2, "soc", Severity::Low, 1, now(3630).0));
+        assert_eq!(queue.take(now(32)), []);
+        assert_eq!(ids(&queue.take(now(92))), [2]);
+        // What a receiver asked for is kept, and so is the order under a clock that trembles.
+        queue.push(0, ticket(3, "soc", Severity::Low, 1, now(92 + 600).0));
+        assert_eq!(queue.take(now(92)), []);
+        assert_eq!(queue.take(Timestamp(now(92).0 - SECOND / 2)), []);
+        assert_eq!(queue.next_due(), Some(now(692)));
     }
 
     #[test]

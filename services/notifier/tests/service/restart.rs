@@ -145,6 +145,12 @@ async fn two_notifiers_share_the_partitions_and_tell_once() {
         (receiver.taken().len() >= 2).then_some(())
     })
     .await;
+    // What was told and not yet written down is told again after a kill.
+    until("both wrote it down", async || {
+        let pending = async |one: &Notifier| one.counter("deliveries_pending").await;
+        (pending(&first).await + pending(&second).await == 0).then_some(())
+    })
+    .await;
     first.kill();
     until("the second has both", async || {
         (running(&second).await == 2).then_some(())
