@@ -1,7 +1,7 @@
 # `make demo` runs the main job on a fresh machine; `make test` runs everything that a clean machine
 # needs to trust it.
 .DEFAULT_GOAL := help
-.PHONY: help demo build bins test lint unit contract e2e test-terraform figures loadtest loadtest-quick loadtest-max loadtest-baseline sim sabotage bench
+.PHONY: help demo build bins test lint unit contract e2e test-terraform chaos chaos-quick matrix matrix-quick figures loadtest loadtest-quick loadtest-max loadtest-baseline sim sabotage bench
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BALEFIRE := $(TARGET)/release/balefire
@@ -39,6 +39,20 @@ e2e: bins ## the whole way, as users run it
 test-terraform: bins ## the provider under the real terraform; skipped where there is none, unless REQUIRED=1
 	deploy/tools/with-nats.sh python3 deploy/e2e/terraform.py --binary $(TESTED) $(if $(REQUIRED),--required)
 
+E2E := deploy/tools/with-nats.sh "$$(deploy/tools/venv.sh e2e deploy/e2e/requirements.txt)/python"
+chaos: build ## kills, stops, damages, full disks, lying clocks: 200 kills, 210,000 events, 15 minutes; SEED=n
+	$(E2E) deploy/e2e/chaos.py --bin $(dir $(BALEFIRE)) $(if $(SEED),--seed $(SEED))
+
+chaos-quick: bins ## the same in 2 to 3 minutes
+	$(E2E) deploy/e2e/chaos.py --bin $(dir $(TESTED)) --seconds 50 --kills 25 --count 12000 --partitions 2 $(if $(SEED),--seed $(SEED))
+
+matrix: build ## the same file through 1, 2, 4, 8 partitions and 1, 2, 3 instances of each service, without and with kills
+	$(E2E) deploy/e2e/matrix.py --bin $(dir $(BALEFIRE))
+	$(E2E) deploy/e2e/matrix.py --bin $(dir $(BALEFIRE)) --kills 6
+
+matrix-quick: bins ## the same, the corners of it
+	$(E2E) deploy/e2e/matrix.py --bin $(dir $(TESTED)) --partitions 1 4 --instances 1 2 --count 4000
+
 SEEDS ?= 20000
 SEED0 ?= 0
 sim: ## the simulation: SEEDS=20000 seeds from SEED0=0 on
@@ -65,5 +79,5 @@ loadtest-max: build ## the highest rate at which the targets hold, by bisection;
 loadtest-baseline: build ## measure the ratio that loadtest-quick is held to; on a quiet machine, then commit it
 	deploy/tools/with-nats.sh $(dir $(BALEFIRE))balefire-loadtest run --rate 500 --books-only --pairs 5 --write-baseline loadtest/baseline.toml --binary $(BALEFIRE)
 
-test: lint contract unit e2e test-terraform ## everything that a clean machine needs to trust it
+test: lint contract unit e2e test-terraform matrix-quick chaos-quick ## everything that a clean machine needs to trust it
 	python3 deploy/demo/demo.py --binary $(TESTED) --nats-server "$$(deploy/tools/nats-server.sh)" --once
