@@ -19,6 +19,7 @@ mod source;
 mod span;
 mod status;
 mod up;
+mod verify;
 mod whatif;
 
 use std::process::ExitCode;
@@ -69,6 +70,8 @@ enum Command {
     Rules(rules::Args),
     /// Show how the platform is
     Status(status::Args),
+    /// Read the log again and compare it with what was stored and escalated
+    Verify(verify::Args),
     /// Show the configuration that `up` would run with
     Config(settings::Args),
     /// Print a completion script for a shell
@@ -178,6 +181,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Silences(args) => on_runtime(silences::run(args)),
         Command::Rules(args) => on_runtime(rules::run(args)),
         Command::Status(args) => on_runtime(status::run(args)),
+        Command::Verify(args) => on_runtime(verify::run(args)),
         Command::Provision(args) => on_runtime(async move { broker::make(&args).await }),
     }
 }

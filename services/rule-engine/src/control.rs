@@ -28,6 +28,17 @@ pub struct Known {
     pub sets: RuleSets,
 }
 
+impl Known {
+    /// What was known at an earlier revision.
+    pub(crate) fn at(&self, revision: u64) -> Self {
+        let sets = self.sets.iter().filter(|(first, _)| *first <= revision);
+        Self {
+            revision: revision.min(self.revision),
+            sets: sets.cloned().collect(),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Seen {
     known: Known,

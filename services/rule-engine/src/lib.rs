@@ -17,6 +17,7 @@ mod refusal;
 mod room;
 mod stage;
 mod stretch;
+pub mod verify;
 mod whatif;
 mod wiring;
 

@@ -1,5 +1,8 @@
 //! The engine as a stage of the driver: batches in, escalations and matches out.
 
+mod built;
+mod reading;
+
 use std::sync::Arc;
 
 use balefire_driver::{
@@ -17,6 +20,9 @@ use crate::Error;
 use crate::control::ControlLog;
 use crate::output::output;
 use crate::wiring;
+
+use built::build;
+pub(crate) use reading::{Given, Reading};
 
 /// A record that could not be read.
 const MALFORMED_RECORD: &str = "malformed_record";
@@ -45,7 +51,8 @@ impl EngineStage {
         partitions: u32,
         control: ControlLog,
     ) -> Result<Self, Error> {
-        let (engine, sets) = build(part, partition, partitions, &control)?;
+        let known = control.known();
+        let (engine, sets) = build(part, partition, partitions, &known)?;
         Ok(Self {
             part,
             partition,
@@ -148,6 +155,33 @@ impl EngineStage {
         }
     }
 
+    /// Puts a batch into the engine; what it wants done waits in `self.effects`.
+    fn take(&mut self, input: &Input<'_>, dead_letters: &mut Vec<DeadLetter>) {
+        let header = &input.batch.header;
+        let lane = input.lane.unwrap_or(Lane::Normal);
+        let facts = BatchHeader {
+            tenant: &header.tenant,
+            lateness_max: header.lateness_max,
+            received_at_max: header.received_at_max,
+        };
+        self.engine.batch_start(lane, &facts);
+        let from = self.source(input.subject, lane);
+        for (index, record) in (0u32..).zip(input.batch.records()) {
+            let taken = match record {
+                Ok(record) => self.record(index, record, from),
+                Err(error) => Err(error.to_string()),
+            };
+            if let Err(detail) = taken {
+                dead_letters.push(DeadLetter {
+                    index: Some(index),
+                    reason: MALFORMED_RECORD,
+                    detail,
+                });
+            }
+        }
+        self.engine.batch_end(&mut self.effects);
+    }
+
     /// Which input of the engine a barrier came in on.
     fn source(&self, subject: &str, lane: Lane) -> Source {
         match (self.part, wiring::sender(subject)) {
@@ -187,22 +221,6 @@ impl EngineStage {
     }
 }
 
-fn build(
-    part: Part,
-    partition: u32,
-    partitions: u32,
-    control: &ControlLog,
-) -> Result<(Engine, usize), Error> {
-    let known = control.known();
-    let config = match part {
-        Part::Rekeyed { sources } => EngineConfig::rekeyed(sources),
-        Part::Events | Part::Whole => EngineConfig::new(partitions),
-    };
-    let mut engine = Engine::new(partition, &known.sets, config)?.of_part(part);
-    engine.confirm_revision(known.revision);
-    Ok((engine, known.sets.len()))
-}
-
 /// Which input of the engine a subject is: `events.g1.<lane>.<p>.door` or `….c.<intake partition>`.
 fn source(subject: &str, lane: Lane) -> Source {
     let mut tokens = subject.rsplit('.');
@@ -236,29 +254,8 @@ impl Stage for EngineStage {
     }
 
     fn apply(&mut self, input: &Input<'_>, effects: &mut Effects) {
+        self.take(input, &mut effects.dead_letters);
         let header = &input.batch.header;
-        let lane = input.lane.unwrap_or(Lane::Normal);
-        let facts = BatchHeader {
-            tenant: &header.tenant,
-            lateness_max: header.lateness_max,
-            received_at_max: header.received_at_max,
-        };
-        self.engine.batch_start(lane, &facts);
-        let from = self.source(input.subject, lane);
-        for (index, record) in (0u32..).zip(input.batch.records()) {
-            let taken = match record {
-                Ok(record) => self.record(index, record, from),
-                Err(error) => Err(error.to_string()),
-            };
-            if let Err(detail) = taken {
-                effects.dead_letters.push(DeadLetter {
-                    index: Some(index),
-                    reason: MALFORMED_RECORD,
-                    detail,
-                });
-            }
-        }
-        self.engine.batch_end(&mut self.effects);
         let tenant = Arc::from(header.tenant.as_str());
         self.settle(&tenant, header.lateness_max, effects);
     }
@@ -343,8 +340,13 @@ impl Stage for EngineStage {
     fn restore(&mut self, state: &[u8]) -> Result<(), BadState> {
         let bad = |reason: String| BadState { reason };
         let state: EngineState = balefire_store::decode(state).map_err(|e| bad(e.to_string()))?;
-        let (mut engine, sets) = build(self.part, self.partition, self.partitions, &self.control)
-            .map_err(|e| bad(e.to_string()))?;
+        let (mut engine, sets) = build(
+            self.part,
+            self.partition,
+            self.partitions,
+            &self.control.known(),
+        )
+        .map_err(|e| bad(e.to_string()))?;
         engine.restore(state).map_err(|e| bad(e.to_string()))?;
         (self.engine, self.sets) = (engine, sets);
         Ok(())
@@ -352,7 +354,12 @@ impl Stage for EngineStage {
 
     fn reset(&mut self) {
         self.effects.clear();
-        match build(self.part, self.partition, self.partitions, &self.control) {
+        match build(
+            self.part,
+            self.partition,
+            self.partitions,
+            &self.control.known(),
+        ) {
             Ok((engine, sets)) => (self.engine, self.sets) = (engine, sets),
             // It was built of the same rules before: those of the present engine stay.
             Err(error) => {

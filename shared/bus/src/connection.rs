@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::credential::Credential;
 use crate::error::Error;
-use crate::message::{StreamInfo, timestamp};
+use crate::message::StreamInfo;
 
 /// Oldest server that does what is needed.
 pub const SERVER_VERSION_MIN: (u32, u32) = (2, 14);
@@ -215,13 +215,7 @@ impl Bus {
     /// [`Error::StreamMissing`], [`Error::Unavailable`].
     pub async fn stream_info(&self, stream: &str) -> Result<StreamInfo, Error> {
         let info = self.raw_stream_info(stream).await?;
-        Ok(StreamInfo {
-            stream: stream.to_owned(),
-            first_sequence: info.state.first_sequence,
-            last_sequence: info.state.last_sequence,
-            created: timestamp(info.created.unix_timestamp_nanos()),
-            bytes: info.state.bytes,
-        })
+        Ok(StreamInfo::of(stream, &info))
     }
 
     /// What the server's clock says: it stamps its answer to a question about `stream`. `None`

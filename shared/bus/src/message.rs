@@ -35,12 +35,27 @@ pub struct StreamInfo {
     pub stream: String,
     /// The lowest sequence still there; of an empty stream the next one.
     pub first_sequence: u64,
+    /// When the server stored that; of an empty stream long ago.
+    pub first_at: Timestamp,
     /// The highest sequence ever given; 0 before the first.
     pub last_sequence: u64,
     /// When the stream was created: tells a stream from its successor of the same name.
     pub created: Timestamp,
     /// Stored bytes.
     pub bytes: u64,
+}
+
+impl StreamInfo {
+    pub(crate) fn of(stream: &str, info: &async_nats::jetstream::stream::Info) -> Self {
+        Self {
+            stream: stream.to_owned(),
+            first_sequence: info.state.first_sequence,
+            first_at: timestamp(info.state.first_timestamp.unix_timestamp_nanos()),
+            last_sequence: info.state.last_sequence,
+            created: timestamp(info.created.unix_timestamp_nanos()),
+            bytes: info.state.bytes,
+        }
+    }
 }
 
 impl Message {

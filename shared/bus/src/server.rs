@@ -175,6 +175,15 @@ impl Server {
         })
     }
 
+    /// The address of the server that another process runs in `dir`, as it wrote it down; `None`
+    /// where none did.
+    #[must_use]
+    pub fn running_in(dir: &Path) -> Option<String> {
+        let pid = std::fs::read_to_string(config::pid_file(dir)).ok()?;
+        let ports = config::read_ports(dir, pid.trim().parse().ok()?)?;
+        Some(ports.url)
+    }
+
     /// `nats://127.0.0.1:port`; the same for as long as this lives.
     #[must_use]
     pub fn url(&self) -> &str {

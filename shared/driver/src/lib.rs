@@ -33,6 +33,7 @@ pub use driver::Driver;
 pub use error::Error;
 pub use fleet::Fleet;
 pub use letter::{MALFORMED_RECORD, RULE_PANICKED, UNKNOWN_SCHEMA};
+pub use mark::compare_with_log;
 pub use plan::{Plan, Settings, Source, Target};
 pub use report::{Phase, Report};
 pub use stage::{

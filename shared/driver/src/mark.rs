@@ -10,12 +10,13 @@ use crate::plan::Plan;
 use crate::session::{Session, Tip};
 use crate::stage::Stage;
 
-/// Compares a checkpoint with the log.
+/// Compares a checkpoint with the log: whether it stands where it says. `sources` and `targets` are
+/// the plan's streams as they are now.
 ///
 /// # Errors
 /// [`Error::Doubt`] where it is of another plan or version, or the log no longer reaches back to
 /// it; [`Error::LogRegression`] where the log is shorter than it, or another.
-pub(crate) async fn compare(
+pub async fn compare_with_log(
     log: &Log,
     plan: &Plan,
     stage_version: u32,

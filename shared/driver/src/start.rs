@@ -7,7 +7,7 @@ use balefire_store::{Checkpoint, Meta};
 use crate::error::Error;
 use crate::ledger::{Ledger, Redo, RunList};
 use crate::limit::SERVER_SKEW;
-use crate::mark::{compare, ledger_of};
+use crate::mark::{compare_with_log, ledger_of};
 use crate::outlog::{Published, Reached, Span, first_at, read_steps, step_of};
 use crate::part;
 use crate::report::Phase;
@@ -237,7 +237,7 @@ async fn match_log<S: Stage>(
 ) -> Result<Meta, Error> {
     let Checkpoint { meta, state } = checkpoint;
     let version = stage.version();
-    compare(
+    compare_with_log(
         &context.log,
         &context.plan,
         version,

@@ -245,6 +245,7 @@ impl World {
             join_horizon: self.bounds.join_horizon,
             untrusted_memory: self.bounds.memory,
             sweep_every: UNIT,
+            keeps_all: false,
             barrier_sources: sources,
         }
     }

@@ -10,6 +10,7 @@
 
 mod aside;
 mod checkpoint;
+mod copy;
 mod database;
 mod encoding;
 mod envelope;
@@ -17,6 +18,7 @@ mod error;
 mod worker;
 
 pub use checkpoint::{Checkpoint, LaneRun, Meta, SourceMark, TargetMark};
+pub use copy::Copy;
 pub use encoding::{decode, encode};
 pub use error::Error;
 pub use worker::{Options, Store};

@@ -93,6 +93,11 @@ impl Store {
         }
     }
 
+    /// Opens without setting anything aside.
+    pub(crate) async fn open_as_is(dir: &Path, options: Options) -> Result<Self, Error> {
+        Self::spawn(dir.to_owned(), options).await
+    }
+
     /// Opens, waiting for the lock of a store that is just being closed.
     async fn attempt(dir: &Path, options: Options) -> Result<Self, Error> {
         let deadline = Instant::now() + options.open_timeout;

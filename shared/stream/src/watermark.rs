@@ -87,6 +87,19 @@ impl Watermark {
         self.lanes.iter().copied().min().flatten()
     }
 
+    /// Between what the low watermark can be by what was seen, whatever the order: an input's first
+    /// promise may lie behind what was reached before, and it never goes back.
+    #[must_use]
+    pub fn bounds(&self) -> (Option<Timestamp>, Option<Timestamp>) {
+        let Some(lane) = self.least_lane() else {
+            // Promises alone: each source's only grow, and all of them are waited for.
+            return (self.low, self.low);
+        };
+        let promises = self.correlators.values().flatten().flatten();
+        let least = promises.fold(lane, |least, promise| least.min(*promise));
+        (Some(least.minus(self.skew)), Some(lane.minus(self.skew)))
+    }
+
     /// The low watermark; `None` until every lane was seen.
     #[must_use]
     pub const fn low(&self) -> Option<Timestamp> {

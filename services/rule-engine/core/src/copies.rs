@@ -55,6 +55,17 @@ impl Copies {
         self.seen.retain(|_, seen| seen.last.plus(memory) >= low);
     }
 
+    /// What a record behind `low` can be a copy of, with when it came last and what t counts.
+    pub(crate) fn kept(
+        &self,
+        low: Timestamp,
+        memory: i64,
+    ) -> impl Iterator<Item = (Lane, DedupId, Timestamp, Timestamp)> {
+        let kept = self.seen.iter();
+        kept.filter(move |(_, seen)| seen.last.plus(memory) >= low)
+            .map(|((lane, id), seen)| (*lane, *id, seen.last, seen.counted))
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.seen.is_empty()
     }

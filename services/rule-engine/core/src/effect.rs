@@ -35,6 +35,8 @@ pub struct EngineConfig {
     pub untrusted_memory: i64,
     /// Memory is swept when the watermark passes a multiple of this.
     pub sweep_every: i64,
+    /// Nothing leaves memory by time: for reading a log once, in any order of its lanes.
+    pub keeps_all: bool,
     /// Inputs that a barrier must come in on.
     pub barrier_sources: BTreeSet<Source>,
 }
@@ -49,6 +51,7 @@ impl EngineConfig {
             join_horizon: stamp::JOIN_HORIZON,
             untrusted_memory: stamp::UNTRUSTED_MEMORY,
             sweep_every: MINUTE,
+            keeps_all: false,
             barrier_sources: Source::all(intake_partitions),
         }
     }

@@ -18,6 +18,7 @@
 mod at_close;
 mod book;
 mod close;
+mod compare;
 mod copies;
 mod counters;
 mod decide;
@@ -37,6 +38,7 @@ mod sweep;
 mod warm;
 mod whatif;
 
+pub use compare::{Comparison, Facts, Fault, Mismatch, compare};
 pub use counters::{Counters, RuleCounters};
 pub use effect::{BatchHeader, Effect, EngineConfig, RECENT_LEN_MAX, RULE_PANICKED, RepairRequest};
 pub use engine::{Engine, Error};

@@ -76,6 +76,14 @@ struct KeyState<T> {
     values: Vec<T>,
 }
 
+impl EngineState {
+    /// Newest control revision that it knew of: the rule sets up to there are its.
+    #[must_use]
+    pub const fn known_revision(&self) -> u64 {
+        self.known_revision
+    }
+}
+
 impl Engine {
     /// The whole state. Taken between batches, with no repair open.
     #[must_use]

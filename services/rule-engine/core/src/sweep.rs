@@ -10,6 +10,9 @@ impl Engine {
     /// Moves the watermark; sweeps where it passed a multiple of `sweep_every`.
     pub(crate) fn sweep_if_due(&mut self, effects: &mut Vec<Effect>) {
         self.advance();
+        if self.config.keeps_all {
+            return;
+        }
         let Some(low) = self.watermark.low() else {
             return;
         };

@@ -9,6 +9,8 @@ mod objects;
 #[cfg(test)]
 mod rekey;
 #[cfg(test)]
+mod verify;
+#[cfg(test)]
 mod whatif;
 #[cfg(test)]
 mod world;

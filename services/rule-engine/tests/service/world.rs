@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use balefire_bus::{
-    Bus, Credentials, InstanceId, Log, Role, Server, ServerOptions, Topology, provision,
+    Bus, Credential, Credentials, InstanceId, Log, Role, Server, ServerOptions, Topology, provision,
 };
 use balefire_event::identity::TenantKey;
 use balefire_event::{
@@ -73,7 +73,8 @@ pub fn blocks(user: &str, ids: std::ops::Range<i64>) -> Vec<Event<'static>> {
 pub struct World {
     server: Server,
     pub topology: Topology,
-    credentials: Credentials,
+    /// `None`: everybody may do everything.
+    credentials: Option<Credentials>,
     dir: tempfile::TempDir,
     door: Log,
 }
@@ -83,21 +84,30 @@ fn binary() -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
+async fn connect(server: &Server, credentials: Option<&Credentials>, role: Role) -> Bus {
+    let credential = credentials.map_or(Credential::none(role), |all| all.of(role));
+    Bus::connect(server.url(), &credential, role.as_str())
+        .await
+        .unwrap()
+}
+
 impl World {
     pub async fn start() -> Self {
-        balefire_kit::install_crypto();
         let dir = tempfile::tempdir().unwrap();
-        let topology = Topology::new(PARTITIONS).unwrap();
         let credentials = Credentials::of_dir(&dir.path().join("credentials")).unwrap();
+        Self::under(dir, Some(credentials)).await
+    }
+
+    async fn under(dir: tempfile::TempDir, credentials: Option<Credentials>) -> Self {
+        balefire_kit::install_crypto();
+        let topology = Topology::new(PARTITIONS).unwrap();
         let mut options = ServerOptions::new(dir.path().join("nats"));
         options.binary = binary();
-        options.authorization = credentials.authorization(&topology);
+        if let Some(credentials) = &credentials {
+            options.authorization = credentials.authorization(&topology);
+        }
         let server = Server::start(options).await.unwrap();
-        let connect = async |role: Role| {
-            Bus::connect(server.url(), &credentials.of(role), role.as_str())
-                .await
-                .unwrap()
-        };
+        let connect = async |role| connect(&server, credentials.as_ref(), role).await;
         provision::create(&connect(Role::Provisioner).await, &topology)
             .await
             .unwrap();
@@ -111,10 +121,29 @@ impl World {
         }
     }
 
+    /// The same log once more on a server of its own, with every message as `altered` makes it.
+    pub async fn copied(&self, altered: impl Fn(&str, &[u8]) -> Vec<u8>) -> Self {
+        let copy = Self::under(tempfile::tempdir().unwrap(), None).await;
+        let from = Log::new(&self.bus(Role::Operator).await);
+        let to = Log::new(&copy.bus(Role::Ingest).await);
+        for stream in self.topology.streams() {
+            let mut tail = from.read_all(&stream.name, 1).await.unwrap();
+            while let Some(message) = tail.next().await.unwrap() {
+                let payload = altered(&message.subject, &message.payload);
+                let place = to.append(&message.subject, payload.into(), None).await;
+                assert_eq!(place.unwrap().sequence, message.sequence);
+            }
+        }
+        copy
+    }
+
+    /// Where the checkpoints of [`World::engine`] are.
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
     pub async fn bus(&self, role: Role) -> Bus {
-        Bus::connect(self.server.url(), &self.credentials.of(role), role.as_str())
-            .await
-            .unwrap()
+        connect(&self.server, self.credentials.as_ref(), role).await
     }
 
     /// Writes events as ingest does, one batch a partition.

@@ -147,6 +147,7 @@ impl Bounds {
             join_horizon: 0,
             untrusted_memory: self.memory,
             sweep_every: 1,
+            keeps_all: false,
             barrier_sources: BTreeSet::new(),
         }
     }

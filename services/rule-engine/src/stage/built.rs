@@ -1,0 +1,26 @@
+//! The engine of a partition, as the rule sets known make it.
+
+use balefire_rule_engine_core::{Engine, EngineConfig, Part};
+
+use crate::Error;
+use crate::control::Known;
+
+/// The engine, and how many rule sets it has.
+pub(super) fn build(
+    part: Part,
+    partition: u32,
+    partitions: u32,
+    known: &Known,
+) -> Result<(Engine, usize), Error> {
+    let mut engine = Engine::new(partition, &known.sets, config(part, partitions))?.of_part(part);
+    engine.confirm_revision(known.revision);
+    Ok((engine, known.sets.len()))
+}
+
+/// The settings of a part.
+pub(super) fn config(part: Part, partitions: u32) -> EngineConfig {
+    match part {
+        Part::Rekeyed { sources } => EngineConfig::rekeyed(sources),
+        Part::Events | Part::Whole => EngineConfig::new(partitions),
+    }
+}
