@@ -140,10 +140,14 @@ class Chaos:
         self.note("room again")
 
 
+async def unheard(_):
+    """The server is often away."""
+
+
 async def connected(cluster, role):
     """A client of the broker with a role's credential; not one of ours."""
     return await nats.connect(cluster.url, nkeys_seed=str(cluster.credentials / f"{role}.nk"), inbox_prefix=f"_INBOX_{role}".encode(),
-                              allow_reconnect=False, connect_timeout=5)
+                              allow_reconnect=False, connect_timeout=5, error_cb=unheard)
 
 
 async def publish(cluster, subject, payload):
