@@ -6,7 +6,7 @@ use std::sync::{Arc, RwLock};
 use balefire_bus::{Bus, Log, topology};
 use balefire_control::{Book, Change as ObjectChange, Entry};
 use balefire_event::Timestamp;
-use balefire_rule::{Diagnostic, RuleSet};
+use balefire_rule::{Diagnostic, Reader, RuleSet};
 use balefire_wire::log::v1::{Control, RuleFile, control::Change, record::Kind};
 use balefire_wire::{BatchView, BatchWriter, Header, RecordRef, RecordView};
 use bytes::Bytes;
@@ -43,6 +43,7 @@ impl Known {
 struct Seen {
     known: Known,
     book: Book,
+    reader: Reader,
 }
 
 /// The control log, followed.
@@ -128,7 +129,8 @@ impl ControlLog {
         }
         seen.book.read_to(revision);
         if seen.book.rules_revision() == revision {
-            let set = RuleSet::parse(&seen.book.files()).map_err(faults(revision))?;
+            let set = RuleSet::parse_with(&mut seen.reader, &seen.book.files());
+            let set = set.map_err(faults(revision))?;
             let first = if seen.known.sets.is_empty() {
                 0
             } else {

@@ -1,7 +1,7 @@
 //! ControlService: changes of control objects are appended to CONTROL, each right after the record
 //! that it was decided on, so that two at once cannot both win.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use balefire_bus::{Bus, Error as BusError, Log, topology};
 use balefire_control::{
@@ -12,7 +12,7 @@ use balefire_event::Timestamp;
 use balefire_kit::clock;
 use balefire_kit::violation::{invalid, unavailable};
 use balefire_kit::{Caller, Scope};
-use balefire_rule::RuleSet;
+use balefire_rule::{Reader, RuleSet};
 use balefire_wire::control::v1 as wire;
 use balefire_wire::control::v1::control_service_server::ControlService;
 use balefire_wire::log::v1::{Control, control};
@@ -35,6 +35,8 @@ pub struct Objects {
     pub(crate) control: ControlLog,
     /// One change of this process at a time.
     writing: Arc<Mutex<()>>,
+    /// What was read of the rules.
+    reader: Arc<std::sync::Mutex<Reader>>,
 }
 
 /// What a change came to.
@@ -53,6 +55,7 @@ impl Objects {
             bus: bus.clone(),
             control,
             writing: Arc::default(),
+            reader: Arc::default(),
         }
     }
 
@@ -124,7 +127,10 @@ impl Objects {
             return Ok(());
         }
         let files = self.control.look(|book| book.files_after(change));
-        let Err(found) = RuleSet::parse(&files.map_err(|e| broken(&e))?) else {
+        // Whoever panicked left what it had read so far: no more than a cache.
+        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let parsed = RuleSet::parse_with(&mut reader, &files.map_err(|e| broken(&e))?);
+        let Err(found) = parsed else {
             return Ok(());
         };
         let own = format!("{}.yml", change.key.name);

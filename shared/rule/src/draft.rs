@@ -2,8 +2,10 @@
 //! correlations to the rules they count.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use balefire_event::RuleId;
+use balefire_event::digest::FieldHasher;
 
 use crate::correlation::{REFERENCES_MAX, STEPS_MAX};
 use crate::detection;
@@ -19,10 +21,18 @@ pub const FILE_BYTES_MAX: usize = 1024 * 1024;
 /// Most documents of a set.
 pub const DOCUMENTS_MAX: usize = 4_096;
 
+/// Files that were read without a fault, so that a set that differs in one file reads one file. It
+/// holds those of the last set and no others.
+#[derive(Debug, Clone, Default)]
+pub struct Reader {
+    /// Digest of the text, and its documents, by the file's name.
+    files: BTreeMap<String, ([u8; 32], Vec<Arc<Sheet>>)>,
+}
+
 /// Documents that parsed, and what was found wrong so far.
 #[derive(Debug, Default)]
 pub(crate) struct Draft {
-    sheets: Vec<Sheet>,
+    sheets: Vec<Arc<Sheet>>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -36,17 +46,33 @@ struct Mention {
 }
 
 impl Draft {
-    /// Reads every document of every file.
+    /// Reads every document of every file that the reader does not know.
     ///
     /// # Errors
     /// Everything found wrong, once the documents were also compared with each other.
     pub(crate) fn read<N: AsRef<str>, Y: AsRef<str>>(
+        reader: &mut Reader,
         files: &[(N, Y)],
     ) -> Result<Self, Vec<Diagnostic>> {
         let mut draft = Self::default();
         let mut count = 0;
+        let known = std::mem::take(&mut reader.files);
         for (name, yaml) in files {
-            for document in draft.split(name.as_ref(), yaml.as_ref()) {
+            let (name, yaml) = (name.as_ref(), yaml.as_ref());
+            let digest = FieldHasher::new("rule file")
+                .field(yaml.as_bytes())
+                .digest();
+            let same = known.get(name).filter(|(of, _)| *of == digest);
+            if let Some((_, sheets)) = same.filter(|(_, s)| count + s.len() <= DOCUMENTS_MAX) {
+                count += sheets.len();
+                draft.sheets.extend(sheets.iter().cloned());
+                reader
+                    .files
+                    .insert(name.to_owned(), (digest, sheets.clone()));
+                continue;
+            }
+            let (before, faults) = (draft.sheets.len(), draft.diagnostics.len());
+            for document in draft.split(name, yaml) {
                 count += 1;
                 if count == DOCUMENTS_MAX + 1 {
                     let message = format!("more than {DOCUMENTS_MAX} documents");
@@ -56,6 +82,10 @@ impl Draft {
                 if count <= DOCUMENTS_MAX {
                     draft.document(document);
                 }
+            }
+            if draft.diagnostics.len() == faults {
+                let sheets = draft.sheets.iter().skip(before).cloned().collect();
+                reader.files.insert(name.to_owned(), (digest, sheets));
             }
         }
         draft.refuse_duplicates();
@@ -99,7 +129,7 @@ impl Draft {
 
     fn document(&mut self, document: Document) {
         match Sheet::read(document.clone()) {
-            Ok(sheet) => self.sheets.push(sheet),
+            Ok(sheet) => self.sheets.push(Arc::new(sheet)),
             Err(findings) => findings.into_iter().for_each(|f| self.report(&document, f)),
         }
     }
@@ -176,6 +206,7 @@ impl Draft {
         self.sheets
             .iter()
             .enumerate()
+            .map(|(index, sheet)| (index, &**sheet))
             .find(|(_, sheet)| sheet.name.as_deref() == Some(reference) || id == Some(sheet.id))
     }
 

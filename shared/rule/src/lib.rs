@@ -44,7 +44,7 @@ pub use correlation::{
     GROUP_BY_MAX, REARM_MAX, REARM_PARTS, REFERENCES_MAX, STEPS_MAX, TYPES, WINDOW_MAX,
 };
 pub use diagnostic::{Code, Diagnostic};
-pub use draft::{DOCUMENTS_MAX, FILE_BYTES_MAX};
+pub use draft::{DOCUMENTS_MAX, FILE_BYTES_MAX, Reader};
 pub use extension::LIST_MAX;
 pub use item::{REGEX_BYTES_MAX, VALUES_MAX};
 pub use measure::{AtClose, CloseMeasure, Measure, Measured, Threshold};

@@ -1,7 +1,7 @@
 //! Owns the rules in force and answers which of them an event concerns. Holds no state.
 
 use crate::diagnostic::Diagnostic;
-use crate::draft::Draft;
+use crate::draft::{Draft, Reader};
 use crate::rule::Rule;
 use balefire_event::digest::FieldHasher;
 use balefire_event::{Category, Event, Field, RuleId};
@@ -22,7 +22,19 @@ impl RuleSet {
     /// # Errors
     /// Every fault of every file: a set with a fault is not used.
     pub fn parse<N: AsRef<str>, Y: AsRef<str>>(files: &[(N, Y)]) -> Result<Self, Vec<Diagnostic>> {
-        let rules = Draft::read(files)?.link()?;
+        Self::parse_with(&mut Reader::default(), files)
+    }
+
+    /// The same, without reading again what the reader knows. The order of the files has no
+    /// influence, nor has what the reader knows.
+    ///
+    /// # Errors
+    /// As [`RuleSet::parse`].
+    pub fn parse_with<N: AsRef<str>, Y: AsRef<str>>(
+        reader: &mut Reader,
+        files: &[(N, Y)],
+    ) -> Result<Self, Vec<Diagnostic>> {
+        let rules = Draft::read(reader, files)?.link()?;
         Ok(Self::new(rules, digest(files)))
     }
 
