@@ -1,7 +1,7 @@
 # `make demo` runs the main job on a fresh machine; `make test` runs everything that a clean machine
 # needs to trust it.
 .DEFAULT_GOAL := help
-.PHONY: help demo build bins test lint unit contract e2e test-terraform chaos chaos-quick matrix matrix-quick figures loadtest loadtest-quick loadtest-max loadtest-baseline sim sabotage bench
+.PHONY: help demo build bins test lint unit contract e2e test-terraform packaging chaos chaos-quick matrix matrix-quick figures loadtest loadtest-quick loadtest-max loadtest-baseline sim sabotage bench
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BALEFIRE := $(TARGET)/release/balefire
@@ -38,6 +38,9 @@ e2e: bins ## the whole way, as users run it
 
 test-terraform: bins ## the provider under the real terraform; skipped where there is none, unless REQUIRED=1
 	deploy/tools/with-nats.sh python3 deploy/e2e/terraform.py --binary $(TESTED) $(if $(REQUIRED),--required)
+
+packaging: bins ## the image is made twice and started; units and compose file are linted
+	"$$(deploy/tools/venv.sh e2e deploy/e2e/requirements.txt)/python" deploy/e2e/packaging.py --binary $(TESTED) --nats-server "$$(deploy/tools/nats-server.sh)"
 
 E2E := deploy/tools/with-nats.sh "$$(deploy/tools/venv.sh e2e deploy/e2e/requirements.txt)/python"
 chaos: build ## kills, stops, damages, full disks, lying clocks: 200 kills, 210,000 events, 15 minutes; SEED=n
@@ -79,5 +82,5 @@ loadtest-max: build ## the highest rate at which the targets hold, by bisection;
 loadtest-baseline: build ## measure the ratio that loadtest-quick is held to; on a quiet machine, then commit it
 	deploy/tools/with-nats.sh $(dir $(BALEFIRE))balefire-loadtest run --rate 500 --books-only --pairs 5 --write-baseline loadtest/baseline.toml --binary $(BALEFIRE)
 
-test: lint contract unit e2e test-terraform matrix-quick chaos-quick ## everything that a clean machine needs to trust it
+test: lint contract unit e2e test-terraform packaging matrix-quick chaos-quick ## everything that a clean machine needs to trust it
 	python3 deploy/demo/demo.py --binary $(TESTED) --nats-server "$$(deploy/tools/nats-server.sh)" --once
