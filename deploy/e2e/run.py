@@ -65,6 +65,20 @@ class World:
         return summary
 
 
+def tried_out(world, up):
+    """The rules in force, tried out on the log that they decided on, make no difference; an escalation is explained by its events."""
+    baseline = str(HERE.parent / "rules/baseline")
+    lines = [json.loads(line) for line in up.run("rules", "whatif", baseline, "--since", "7d", "--output", "ndjson").stdout.splitlines()]
+    told = lines[-1]["summary"]
+    counts = (told["added"], told["removed"], told["unchanged"])
+    check(counts == (0, 0, len(world.want)), f"whatif of the rules in force: {counts}, not (0, 0, {len(world.want)}); {lines[:2]}")
+    line = max(up.escalations(), key=lambda line: line["event_count"])
+    why = json.loads(up.run("escalations", "explain", line["escalation_id"], "--output", "ndjson").stdout)
+    check(sorted(event["event_id"] for event in why["events"]) == sorted(line["event_ids"]), f"explained by other events: {why['events'][:2]}")
+    check(why["events_missing"] == 0 and why["event_count"] > why["threshold"] and f"gt: {why['threshold']}" in why["rule"]["yaml"], f"explained: {why}")
+    return told["events"] / told["seconds"]
+
+
 def partitions(world):
     """100,000 events with duplicates and disorder: brute force = live with 1, 4, 8 partitions = replay."""
     told = []
@@ -73,7 +87,7 @@ def partitions(world):
         try:
             summary = world.send(up)
             world.evaluated(f"{count} partitions", up)
-            told.append(f"{count}: {len(world.corpus.lines) / summary['seconds']:,.0f} events/s")
+            told.append(f"{count}: {len(world.corpus.lines) / summary['seconds']:,.0f} events/s, tried out at {tried_out(world, up):,.0f}")
         finally:
             up.stop()
     done = subprocess.run([world.binary, "replay", str(world.file), "--output", "ndjson"], capture_output=True)
