@@ -50,13 +50,19 @@ impl Found {
     }
 
     fn of(breach: Breach, entries: Iter<'_, Entry<Contribution>>) -> Self {
-        let head = entries.clone().take(EVIDENCE_ITEMS);
-        let behind = entries.len().saturating_sub(EVIDENCE_ITEMS);
-        let tail = entries.clone().skip(behind.max(EVIDENCE_ITEMS));
+        // An event that meets several steps is several entries, side by side, and one event.
+        let mut before = None;
+        let events = entries
+            .clone()
+            .filter(move |entry| before.replace(entry.dedup_id) != Some(entry.dedup_id));
+        let count = events.clone().count();
+        let head = events.clone().take(EVIDENCE_ITEMS);
+        let behind = count.saturating_sub(EVIDENCE_ITEMS);
+        let tail = events.clone().skip(behind.max(EVIDENCE_ITEMS));
         Self {
             breach,
             evidence: head.chain(tail).map(item).collect(),
-            records: entries.clone().map(|entry| u64::from(entry.records)).sum(),
+            records: events.map(|entry| u64::from(entry.records)).sum(),
             assurance: entries
                 .clone()
                 .fold(None, |sum, entry| weakest(sum, entry.payload.assurance)),

@@ -18,7 +18,7 @@ use balefire_event::{
     Field, Identity, IdentityKind, Join, Lane, RecommendedAction, RuleId, SubjectRef, Timestamp,
     Timing,
 };
-use balefire_rule::RuleKind;
+use balefire_rule::{Measure, Measured, RuleKind};
 use balefire_rule_engine_core::{
     BatchHeader, Effect, Engine, EngineConfig, Matcher, RULE_PANICKED, RuleSpec,
 };
@@ -428,4 +428,40 @@ fn a_barrier_comes_out_behind_everything_and_a_foreign_snapshot_is_refused() {
             .is_err()
     );
     assert!(self::engine(Vec::new()).restore(state).is_err());
+}
+
+/// Event 1 meets the first two of three steps, every other one the third.
+struct Steps;
+
+impl Matcher for Steps {
+    fn matches(&self, _: &Event<'_>) -> bool {
+        true
+    }
+    fn reads(&self, _: &Field) -> bool {
+        false
+    }
+    fn measured(&self, event: &Event<'_>) -> Measured {
+        let first = event.dedup_id == DedupId([1; 16]);
+        Measured::Steps(if first { vec![0, 1] } else { vec![2] }.into())
+    }
+}
+
+#[test]
+fn an_event_that_meets_two_steps_is_one_event_of_the_evidence() {
+    let mut rule = spec(1, 0, MINUTE, MINUTE);
+    let RuleKind::Threshold(threshold) = &mut rule.kind else {
+        panic!("it counts")
+    };
+    threshold.measure = Measure::Sequence {
+        steps: 3,
+        ordered: true,
+    };
+    rule.matcher = Arc::new(Steps);
+    let mut engine = engine(vec![rule]);
+    assert!(put(&mut engine, &event(1, 0)).is_empty());
+    let found = escalations(put(&mut engine, &event(2, 1)));
+    let ids = found[0].evidence.iter().map(|one| one.event_id.as_str());
+    assert_eq!(ids.collect::<Vec<_>>(), ["e1", "e2"]);
+    assert_eq!(found[0].event_count, 2);
+    assert_eq!(found[0].condition, "3 steps in order in 1 minute");
 }
