@@ -5,8 +5,9 @@ use balefire_event::Lane;
 use crate::fault::Fault;
 use crate::log::{Batch, Log, StreamId};
 use crate::owner::{Checkpoint, End, Session};
+use crate::place::{Kind, Place};
 use crate::rng::Rng;
-use crate::start::{Place, Refused};
+use crate::start::Refused;
 use crate::world::{START, UNIT, World};
 
 /// Instances that may own a partition.
@@ -43,9 +44,9 @@ impl<'w> Cluster<'w> {
     pub(crate) fn new(world: &'w World, fault: Option<Fault>, trace: bool) -> Self {
         let log = Log::new(fault == Some(Fault::NoFence), trace);
         let mut instances = Vec::new();
-        for joins in [true, false] {
+        for kind in Kind::ALL {
             for partition in 0..world.partitions {
-                let place = Place { joins, partition };
+                let place = Place { kind, partition };
                 instances.extend((0..INSTANCES).map(|_| Instance {
                     place,
                     session: None,
@@ -84,7 +85,8 @@ impl<'w> Cluster<'w> {
             self.deliver();
             let busy =
                 self.next < self.world.schedule.len() || self.log.now < START + self.world.span;
-            for _ in 0..if busy { rng.between(2, 30) } else { 8 } {
+            let most = if busy { rng.between(2, 30) } else { 8 };
+            for _ in 0..most * self.world.pace {
                 self.act(rng);
             }
             self.tick(rng, 30);
@@ -230,8 +232,8 @@ impl<'w> Cluster<'w> {
             if !(due && rng.chance(percent) || rng.chance(self.world.ticks)) {
                 continue;
             }
-            for source in session.sources {
-                self.log.append(source, Batch::tick(clock));
+            for stream in session.place.ticks(self.world.partitions) {
+                self.log.append(stream, Batch::tick(clock));
             }
         }
     }
@@ -305,6 +307,6 @@ impl<'w> Cluster<'w> {
         let targets = session.targets.iter().zip(&session.fences);
         targets
             .into_iter()
-            .all(|(target, fence)| self.log.last_of(*target, session.partition) == *fence)
+            .all(|(target, fence)| self.log.last_of(*target, session.place) == *fence)
     }
 }

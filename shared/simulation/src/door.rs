@@ -131,6 +131,32 @@ impl<'w> Door<'w> {
         }
     }
 
+    /// Who else had a part in an event.
+    fn actors(tenant: &str, rng: &mut Rng) -> Vec<Identity<'static>> {
+        let mut found = Vec::new();
+        for (kind, via, percent) in [
+            (IdentityKind::Agent, "agent_id", 60),
+            (IdentityKind::ApiKey, "api_key_id", 50),
+            (IdentityKind::Session, "session_id", 40),
+        ] {
+            if !rng.chance(percent) {
+                continue;
+            }
+            let number = u8::try_from(rng.below(2)).unwrap_or(0);
+            let mut subject = SubjectRef([number + 1; 16]);
+            subject.0[14] = u8::try_from(via.len()).unwrap_or(0);
+            subject.0[15] = u8::try_from(tenant.len()).unwrap_or(0);
+            found.push(Identity {
+                subject_ref: subject,
+                kind,
+                assurance: Assurance::Claimed,
+                via: via.into(),
+                label: None,
+            });
+        }
+        found
+    }
+
     fn identity(&mut self, rng: &mut Rng) {
         let stored = START + rng.below(self.world.span / UNIT) * UNIT;
         let received = self.received(stored, rng);
@@ -237,6 +263,7 @@ impl<'w> Door<'w> {
                 source: "app".into(),
                 category,
                 user,
+                actors: Self::actors(tenant, rng),
                 keys,
                 model: rng.pick(&["", "", "m", "n"]).into(),
                 lateness,

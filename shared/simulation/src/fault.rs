@@ -56,6 +56,20 @@ pub enum Fault {
     BarrierNotAwaited,
     /// A new owner does not read which slots were closed.
     ClosedNotLoaded,
+    /// A late event is decided for itself alone, not for those behind it.
+    NoLookAhead,
+    /// A window keeps the newest events alone.
+    CapOnWindow,
+    /// A REKEYED partition takes its time from the matches that lie there, not from its senders.
+    RekeyedWatermarkIgnored,
+    /// Matches go to the REKEYED partition of their sender, not of their key.
+    RekeyedToWrongOwner,
+    /// A promise is written ahead of the matches that it stands behind.
+    PromiseAheadOfMatches,
+    /// Different values are counted like events.
+    RepeatsCounted,
+    /// The steps of a sequence may come in any order.
+    OrderIgnored,
 }
 
 /// A fault, its name on the command line, and the promise that it breaks.
@@ -78,7 +92,7 @@ const fn row(fault: Fault, name: &'static str, breaks: &'static str) -> Sabotage
 }
 
 /// Every fault.
-pub const SABOTAGE: [Sabotage; 26] = [
+pub const SABOTAGE: [Sabotage; 33] = [
     row(Fault::NoDedupe, "no-dedupe", "2: a copy adds nothing"),
     row(
         Fault::SlotByArrival,
@@ -200,5 +214,40 @@ pub const SABOTAGE: [Sabotage; 26] = [
         Fault::ClosedNotLoaded,
         "closed-not-loaded",
         "5: a slot is closed once",
+    ),
+    row(
+        Fault::NoLookAhead,
+        "no-look-ahead",
+        "3: a late event completes later ones",
+    ),
+    row(
+        Fault::CapOnWindow,
+        "cap-on-window",
+        "3: a cell keeps its first N and its last N",
+    ),
+    row(
+        Fault::RekeyedWatermarkIgnored,
+        "rekeyed-watermark-ignored",
+        "7: REKEYED waits for every sender",
+    ),
+    row(
+        Fault::RekeyedToWrongOwner,
+        "rekeyed-to-wrong-owner",
+        "9: a key has one owner",
+    ),
+    row(
+        Fault::PromiseAheadOfMatches,
+        "promise-ahead-of-matches",
+        "7: a promise comes behind its matches",
+    ),
+    row(
+        Fault::RepeatsCounted,
+        "repeats-counted",
+        "3: distinct values count once",
+    ),
+    row(
+        Fault::OrderIgnored,
+        "order-ignored",
+        "3: steps of a sequence in their order",
     ),
 ];

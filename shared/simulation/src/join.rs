@@ -109,7 +109,7 @@ impl Stage<'_> {
                 }
                 join::Effect::Watermark { at } => {
                     let record = Rec::Watermark {
-                        partition: self.partition,
+                        partition: self.place.partition,
                         at,
                     };
                     for to in 0..partitions {

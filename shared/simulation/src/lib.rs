@@ -16,12 +16,15 @@
 )]
 
 mod cluster;
+mod count;
 mod door;
 mod fault;
+mod grouping;
 mod join;
 mod log;
 mod oracle;
 mod owner;
+mod place;
 mod rng;
 mod rules;
 mod stage;

@@ -6,7 +6,9 @@ use std::rc::Rc;
 
 use balefire_driver::ledger::RunList;
 use balefire_event::{BarrierId, Escalation, Event, Hint, Lane, Stub, Timestamp};
+use balefire_rule_engine_core::Rekeyed;
 
+use crate::place::Place;
 use crate::world::{START, UNIT};
 
 /// A record of any log.
@@ -16,9 +18,17 @@ pub(crate) enum Rec {
     Hint(Box<Hint>),
     Stub(Box<Stub>),
     Tick(Timestamp),
-    Watermark { partition: u32, at: Timestamp },
-    Barrier { id: BarrierId, at: Timestamp },
+    /// What a correlator, or the engine of an EVENTS partition, promises.
+    Watermark {
+        partition: u32,
+        at: Timestamp,
+    },
+    Barrier {
+        id: BarrierId,
+        at: Timestamp,
+    },
     Escalation(Box<Escalation>),
+    Match(Box<Rekeyed>),
 }
 
 /// Who wrote a batch, as its subject says.
@@ -26,7 +36,7 @@ pub(crate) enum Rec {
 pub(crate) enum Origin {
     Door,
     Ticker,
-    Stage(u32),
+    Stage(Place),
 }
 
 /// What a message of a stage's step says of it.
@@ -71,6 +81,7 @@ impl Batch {
 pub(crate) enum StreamId {
     Intake(usize, u32),
     Events(usize, u32),
+    Rekeyed(u32),
     Escalations(u32),
 }
 
@@ -90,8 +101,8 @@ pub(crate) struct Fenced;
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     streams: BTreeMap<StreamId, Vec<Rc<Batch>>>,
-    /// Last sequence of each subject: stream and writing partition.
-    subjects: BTreeMap<(StreamId, u32), u64>,
+    /// Last sequence of each subject: stream and writer.
+    subjects: BTreeMap<(StreamId, Place), u64>,
     /// Stale writes are taken too: a deliberate fault.
     unfenced: bool,
     /// The server's clock.
@@ -129,7 +140,7 @@ impl Log {
     pub(crate) fn publish(
         &mut self,
         stream: StreamId,
-        writer: u32,
+        writer: Place,
         expected: u64,
         batch: Batch,
     ) -> Result<u64, Fenced> {
@@ -142,7 +153,7 @@ impl Log {
     }
 
     /// Last sequence of a subject, 0 before the first.
-    pub(crate) fn last_of(&self, stream: StreamId, writer: u32) -> u64 {
+    pub(crate) fn last_of(&self, stream: StreamId, writer: Place) -> u64 {
         self.subjects.get(&(stream, writer)).copied().unwrap_or(0)
     }
 
@@ -163,7 +174,7 @@ impl Log {
     pub(crate) fn of_subject(
         &self,
         stream: StreamId,
-        writer: u32,
+        writer: Place,
     ) -> impl Iterator<Item = (u64, &Rc<Batch>, &Step)> {
         (1u64..)
             .zip(self.all(stream))

@@ -5,10 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use balefire_event::escalation::canonical_key;
 use balefire_event::{
-    Category, DedupId, EscalationId, Event, Hint, RuleId, SubjectRef, Timing, partition,
+    Category, DedupId, EscalationId, Event, Hint, IdentityKind, RuleId, SubjectRef, Timing,
+    partition,
 };
 
+use crate::grouping::Grouped;
 use crate::log::{Rec, StreamId};
+use crate::place::{Kind, Place};
 use crate::rules::{Counted, Looked, Plain};
 use crate::world::{START, UNIT, World};
 
@@ -17,6 +20,8 @@ use crate::world::{START, UNIT, World};
 struct Pair {
     tenant: &'static str,
     user: Option<SubjectRef>,
+    /// Agent, API key, session.
+    actors: [Option<SubjectRef>; 3],
     dedup_id: DedupId,
     t: i64,
     on_time: bool,
@@ -27,19 +32,18 @@ struct Pair {
 }
 
 /// Of a windowed escalation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Slot {
-    /// Of the user.
-    pub(crate) partition: u32,
+    /// Who counts it.
+    pub(crate) place: Place,
     rule: RuleId,
-    user: SubjectRef,
+    key: Vec<u8>,
     breach: i64,
 }
 
 /// What must be in ESCALATIONS.
 #[derive(Debug, Default)]
 pub(crate) struct Expected {
-    /// With the partition of the user.
     pub(crate) windowed: BTreeMap<EscalationId, Slot>,
     pub(crate) single: BTreeSet<EscalationId>,
     /// Of events that more than one record was written of.
@@ -94,8 +98,48 @@ fn single(rule: RuleId, pair: &Pair) -> EscalationId {
     EscalationId::single(pair.tenant, &rule, &pair.dedup_id)
 }
 
-/// Per (tenant, user): entries with their values, and whether each may breach.
-type Keyed = BTreeMap<(&'static str, SubjectRef), BTreeMap<(i64, DedupId, u64), bool>>;
+/// Per tenant and key: entries with their values, and whether each may breach.
+type Keyed = BTreeMap<(&'static str, Vec<u8>), BTreeMap<(i64, DedupId, u64), bool>>;
+
+/// The canonical key that a pair counts by; `None`: it lacks a part.
+fn key(by: Grouped, pair: &Pair) -> Option<Vec<u8>> {
+    let subject = |name, subject: Option<SubjectRef>| Some((name, subject?.0.to_vec()));
+    let [agent, api_key, session] = pair.actors;
+    let agent = || subject("agent_id", agent);
+    let api_key = || subject("api_key_id", api_key);
+    let parts = match by {
+        Grouped::User => vec![subject("user_id", pair.user)?],
+        Grouped::Agent => vec![agent()?],
+        Grouped::ApiKey => vec![api_key()?],
+        Grouped::Session => vec![subject("session_id", session)?],
+        Grouped::AgentAndKey => vec![agent()?, api_key()?],
+        Grouped::Model if pair.model.is_empty() => return None,
+        Grouped::Model => vec![("model", pair.model.clone().into_bytes())],
+        Grouped::Tenant => Vec::new(),
+    };
+    let parts = parts.iter();
+    Some(canonical_key(
+        parts.map(|(name, part)| (*name, part.as_slice())),
+    ))
+}
+
+/// Which engine counts a key.
+fn counts(world: &World, rule: &Plain, by: Grouped, tenant: &str, key: &[u8]) -> Place {
+    let count = world.partitions;
+    match by {
+        Grouped::User => {
+            let subject = key.last_chunk().map_or([0; 16], |subject| *subject);
+            Place {
+                kind: Kind::Events,
+                partition: partition::of_subject(tenant, &SubjectRef(subject), count),
+            }
+        }
+        _ => Place {
+            kind: Kind::Rekeyed,
+            partition: partition::of_match(tenant, &rule.id, key, count),
+        },
+    }
+}
 
 /// Whether the entries of a window, by time and value, are what is looked for.
 fn breaches(counted: Counted, inside: &[(i64, u64)]) -> bool {
@@ -127,15 +171,17 @@ fn windows(
 ) {
     let mut keys = Keyed::new();
     for pair in pairs.iter().filter(|pair| pair.on_time) {
-        let Some(user) = pair.user else { continue };
+        let Some(key) = key(counted.by, pair) else {
+            continue;
+        };
         let Some(value) = counted.what.value(pair.dedup_id.0[0], &pair.model) else {
             continue;
         };
-        let entries = keys.entry((pair.tenant, user)).or_default();
+        let entries = keys.entry((pair.tenant, key)).or_default();
         let may = entries.entry((pair.t, pair.dedup_id, value)).or_default();
         *may |= valid.contains(&pair.revision);
     }
-    for ((tenant, user), entries) in &keys {
+    for ((tenant, key), entries) in &keys {
         for ((t, ..), may) in entries {
             let inside = entries
                 .keys()
@@ -145,18 +191,17 @@ fn windows(
                 continue;
             }
             let start = t - t.rem_euclid(counted.rearm);
-            let key = canonical_key([("user_id", &user.0[..])]);
             let id = EscalationId::windowed(
                 tenant,
                 &rule.id,
-                &key,
+                key,
                 counted.rearm,
                 balefire_event::Timestamp(start),
             );
             let slot = Slot {
-                partition: partition::of_subject(tenant, user, world.partitions),
+                place: counts(world, rule, counted.by, tenant, key),
                 rule: rule.id,
-                user: *user,
+                key: key.clone(),
                 breach: (t - START) / UNIT,
             };
             found.windowed.insert(id, slot);
@@ -197,6 +242,7 @@ fn pairs(world: &World, scope: Scope) -> Vec<Pair> {
             | Rec::Tick(_)
             | Rec::Watermark { .. }
             | Rec::Barrier { .. }
+            | Rec::Match(_)
             | Rec::Escalation(_) => {}
         }
     }
@@ -243,9 +289,21 @@ fn pair(
     {
         model.clone_from(told);
     }
+    let actor = |kind| {
+        let mut actors = event.actors.iter();
+        actors
+            .find(|actor| actor.kind == kind)
+            .map(|actor| actor.subject_ref)
+    };
     Pair {
         tenant,
         user,
+        actors: [
+            IdentityKind::Agent,
+            IdentityKind::ApiKey,
+            IdentityKind::Session,
+        ]
+        .map(actor),
         dedup_id: event.dedup_id,
         t: event.t.0,
         on_time: event.timing == Timing::OnTime,

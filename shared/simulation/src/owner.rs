@@ -9,6 +9,7 @@ use balefire_event::Timestamp;
 
 use crate::fault::Fault;
 use crate::log::{Batch, Log, Origin, Step, StreamId};
+use crate::place::{ESCALATIONS, Place};
 use crate::rng::Rng;
 use crate::stage::{Effects, Output, Stage, State};
 use crate::world::{UNIT, World};
@@ -43,10 +44,10 @@ pub(crate) enum End {
 pub(crate) struct Session<'w> {
     pub(crate) world: &'w World,
     pub(crate) fault: Option<Fault>,
-    pub(crate) partition: u32,
+    pub(crate) place: Place,
     pub(crate) stage: Stage<'w>,
     pub(crate) ledger: Ledger,
-    pub(crate) sources: [StreamId; 3],
+    pub(crate) sources: Vec<StreamId>,
     pub(crate) targets: Vec<StreamId>,
     /// Last own sequence of each target.
     pub(crate) fences: Vec<u64>,
@@ -116,7 +117,7 @@ impl Session<'_> {
             .and_then(|parts| parts[target].pop_front());
         if let Some(batch) = parts {
             let expected = self.fences[target];
-            let sent = log.publish(self.targets[target], self.partition, expected, batch);
+            let sent = log.publish(self.targets[target], self.place, expected, batch);
             self.fences[target] = sent.map_err(|_| End::Fenced)?;
         }
         Ok(())
@@ -124,13 +125,10 @@ impl Session<'_> {
 
     fn take_any(&mut self, log: &Log, rng: &mut Rng, sets: usize) -> Result<bool, End> {
         let now = log.now;
-        let open: Vec<usize> = (0..3)
+        let open: Vec<usize> = (0..self.sources.len())
             .filter(|lane| {
                 let unread = log.len(self.sources[*lane]) > self.ledger.positions()[*lane];
-                unread
-                    && !self
-                        .world
-                        .stalled(self.stage.joins, self.partition, *lane, now)
+                unread && !self.world.stalled(self.place, *lane, now)
             })
             .collect();
         if open.is_empty() {
@@ -181,7 +179,7 @@ impl Session<'_> {
             self.active.push(lane, sequence);
         }
         self.outputs.extend(effects.outputs);
-        if let (Some(before), Some(_), false) = (before, effects.repair_from, self.stage.joins) {
+        if let (Some(before), Some(_), false) = (before, effects.repair_from, self.place.joins()) {
             // The repair still has what it was asked for; the state goes back behind it.
             self.stage.restore(&before);
         }
@@ -202,18 +200,12 @@ impl Session<'_> {
 
     /// Reads the partition again from `from` to the current positions.
     pub(crate) fn mend(&mut self, log: &Log, from: Timestamp) {
-        let dropped = if self.stage.joins {
+        let dropped = if self.place.joins() {
             Fault::JoinRepairDropped
         } else {
             Fault::RepairDropped
         };
-        log.tell(|| {
-            let joins = self.stage.joins;
-            format!(
-                "repair of partition {}, joins {joins}, from {from}",
-                self.partition
-            )
-        });
+        log.tell(|| format!("repair of {:?} from {from}", self.place));
         self.stage.repair_begin();
         let mut effects = Effects::default();
         let before = self.ledger.step() + 1;
@@ -226,7 +218,7 @@ impl Session<'_> {
             self.show(log, 1..before, since);
         }
         if self.fault != Some(dropped) {
-            for lane in 0..3 {
+            for lane in 0..self.sources.len() {
                 for sequence in 1..=self.ledger.positions()[lane] {
                     let batch = log.read(self.sources[lane], sequence).expect("it was read");
                     if batch.stored_at >= from.0 {
@@ -243,10 +235,10 @@ impl Session<'_> {
 
     /// Shows the stage past outputs of `steps` stored from `since` on.
     pub(crate) fn show(&mut self, log: &Log, steps: std::ops::Range<u64>, since: i64) {
-        if self.stage.joins {
+        if self.place.joins() {
             return;
         }
-        let mine = log.of_subject(self.targets[0], self.partition);
+        let mine = log.of_subject(self.targets[ESCALATIONS], self.place);
         for (_, batch, step) in mine {
             if !step.claim && steps.contains(&step.number) && batch.stored_at >= since {
                 self.stage.load(batch);
@@ -276,7 +268,8 @@ impl Session<'_> {
         let mine = outputs.iter().filter(|output| output.target == target);
         let mut mine: Vec<&Output> = mine.collect();
         // Tenants follow one another; nobody's records come last.
-        mine.sort_by_key(|output| (output.tenant.is_empty(), output.tenant));
+        let ahead = self.fault == Some(Fault::PromiseAheadOfMatches);
+        mine.sort_by_key(|output| (output.tenant.is_empty() != ahead, output.tenant));
         for output in mine {
             match groups.last_mut() {
                 Some(group)
@@ -305,7 +298,7 @@ impl Session<'_> {
     ) -> Batch {
         let received = outputs.iter().filter_map(|output| output.received_at).max();
         Batch {
-            origin: Origin::Stage(self.partition),
+            origin: Origin::Stage(self.place),
             tenant: outputs.first().map_or("", |output| output.tenant),
             lateness_max: outputs
                 .iter()

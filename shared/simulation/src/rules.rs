@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use balefire_event::digest::FieldHasher;
-use balefire_event::{Category, Digest, Event, Field, IdentityKind, RuleId, Severity};
+use balefire_event::{Category, Digest, Event, Field, RuleId, Severity};
 use balefire_rule::{Measure, Measured, RuleKind, Threshold};
 use balefire_rule_engine_core::{Matcher, RuleSpec};
 
+use crate::fault::Fault;
+use crate::grouping::Grouped;
 use crate::rng::Rng;
 use crate::world::UNIT;
 
@@ -38,8 +40,10 @@ impl Looked {
         }
     }
 
-    fn measure(self) -> Measure {
+    fn measure(self, fault: Option<Fault>) -> Measure {
         match self {
+            Self::Distinct if fault == Some(Fault::RepeatsCounted) => Measure::Events,
+            Self::Ordered if fault == Some(Fault::OrderIgnored) => Self::Unordered.measure(None),
             Self::Events => Measure::Events,
             Self::Distinct => Measure::Distinct(Field::EventId),
             Self::Models => Measure::Distinct(Field::Model),
@@ -52,16 +56,17 @@ impl Looked {
     }
 }
 
-/// What is counted, N, W and R; nanoseconds.
+/// What is counted by what, N, W and R; nanoseconds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Counted {
     pub(crate) what: Looked,
+    pub(crate) by: Grouped,
     pub(crate) n: u64,
     pub(crate) window: i64,
     pub(crate) rearm: i64,
 }
 
-/// A rule: categories, perhaps a model, and what it counts by user.
+/// A rule: categories, perhaps a model, and what it counts.
 #[derive(Debug, Clone)]
 pub(crate) struct Plain {
     pub(crate) id: RuleId,
@@ -96,16 +101,16 @@ impl Matcher for Plain {
 }
 
 impl Plain {
-    pub(crate) fn spec(&self) -> RuleSpec {
-        let user = vec![Field::Identity(IdentityKind::User)];
+    pub(crate) fn spec(&self, fault: Option<Fault>) -> RuleSpec {
+        let by = self.counted.map_or(Grouped::User, |counted| counted.by);
         let kind = match self.counted {
             None => RuleKind::Single,
             Some(counted) => RuleKind::Threshold(Threshold {
-                measure: counted.what.measure(),
+                measure: counted.what.measure(fault),
                 n: counted.n,
                 window: counted.window,
                 rearm: counted.rearm,
-                group_by: user.clone(),
+                group_by: by.fields(),
             }),
         };
         let mut hasher = FieldHasher::new("simulated rule");
@@ -115,7 +120,7 @@ impl Plain {
         hasher.field(self.model.unwrap_or_default().as_bytes());
         if let Some(counted) = self.counted {
             hasher
-                .field(format!("{:?}", counted.what).as_bytes())
+                .field(format!("{:?} {:?}", counted.what, counted.by).as_bytes())
                 .number(i64::try_from(counted.n).unwrap_or(i64::MAX))
                 .number(counted.window)
                 .number(counted.rearm);
@@ -125,7 +130,7 @@ impl Plain {
             name: format!("rule_{}", self.id.0[0]),
             title: String::new(),
             severity: Severity::High,
-            key_fields: user,
+            key_fields: by.fields(),
             kind,
             actions: Vec::new(),
             audiences: Vec::new(),
@@ -139,7 +144,7 @@ impl Plain {
     }
 }
 
-fn counted(rng: &mut Rng) -> Counted {
+fn counted(rng: &mut Rng, by: Grouped) -> Counted {
     let window = rng.between(1, 8) * UNIT;
     let rearm = rng.pick(&[1, 2, 3, 12, 20]) * UNIT;
     let what = rng.pick(&[
@@ -154,6 +159,7 @@ fn counted(rng: &mut Rng) -> Counted {
     ]);
     Counted {
         what,
+        by,
         n: rng.pick(&[0, 1, 1, 2, 2, 3]),
         window,
         rearm: if rng.chance(40) { window } else { rearm },
@@ -166,13 +172,13 @@ pub(crate) fn rule_sets(rng: &mut Rng, sets: usize) -> Vec<(u64, Vec<Plain>)> {
         id: RuleId([1; 16]),
         categories: vec![Category::GuardrailBlock],
         model: None,
-        counted: Some(counted(rng)),
+        counted: Some(counted(rng, Grouped::User)),
     };
     let both = Plain {
         id: RuleId([2; 16]),
         categories: vec![Category::GuardrailBlock, Category::JudgeFlag],
         model: rng.chance(50).then_some("m"),
-        counted: Some(counted(rng)),
+        counted: Some(counted(rng, Grouped::User)),
     };
     let attacks = Plain {
         id: RuleId([3; 16]),
@@ -180,18 +186,21 @@ pub(crate) fn rule_sets(rng: &mut Rng, sets: usize) -> Vec<(u64, Vec<Plain>)> {
         model: rng.chance(30).then_some("m"),
         counted: None,
     };
-    let mut found = vec![(0, vec![blocks.clone(), both.clone(), attacks.clone()])];
+    let mut elsewhere = elsewhere(rng);
+    let mut first = vec![blocks.clone(), both.clone(), attacks.clone()];
+    first.extend(elsewhere.iter().cloned());
+    let mut found = vec![(0, first)];
     for revision in 1..sets {
         let mut set = Vec::new();
         match rng.below(4) {
             0 => {}
-            1 => blocks.counted = Some(counted(rng)),
+            1 => blocks.counted = Some(counted(rng, Grouped::User)),
             2 => {
                 // Another N and W, the same R: the ids are shared.
                 let rearm = blocks.counted.map_or(UNIT, |counted| counted.rearm);
                 blocks.counted = Some(Counted {
                     rearm,
-                    ..counted(rng)
+                    ..counted(rng, Grouped::User)
                 });
             }
             _ => blocks.categories = vec![Category::JudgeFlag],
@@ -203,7 +212,34 @@ pub(crate) fn rule_sets(rng: &mut Rng, sets: usize) -> Vec<(u64, Vec<Plain>)> {
         if !rng.chance(30) {
             set.push(attacks.clone());
         }
+        // What is counted elsewhere begins with the log: a later one is not filled with what was
+        // evaluated before it.
+        elsewhere.retain(|_| !rng.chance(10));
+        set.extend(elsewhere.iter().cloned());
         found.push((revision as u64, set));
+    }
+    found
+}
+
+/// Rules that are counted in REKEYED; a world may have none.
+fn elsewhere(rng: &mut Rng) -> Vec<Plain> {
+    let mut found = Vec::new();
+    for number in 0..rng.pick(&[0u8, 1, 1, 2]) {
+        let by = Grouped::elsewhere(rng);
+        found.push(Plain {
+            id: RuleId([4 + number; 16]),
+            categories: if rng.chance(50) {
+                vec![Category::GuardrailBlock]
+            } else {
+                vec![
+                    Category::GuardrailBlock,
+                    Category::JudgeFlag,
+                    Category::PromptAttack,
+                ]
+            },
+            model: rng.chance(25).then_some("m"),
+            counted: Some(counted(rng, by)),
+        });
     }
     found
 }

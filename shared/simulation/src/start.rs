@@ -8,6 +8,7 @@ use balefire_driver::ledger::{Ledger, Misfit, Redo, RunList};
 use crate::fault::Fault;
 use crate::log::{Log, Step, StreamId};
 use crate::owner::{Checkpoint, Session};
+use crate::place::Place;
 use crate::stage::Stage;
 use crate::world::World;
 
@@ -30,13 +31,6 @@ pub(crate) enum Refused {
     Regression(String),
 }
 
-/// Which partition of which stage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) joins: bool,
-    pub(crate) partition: u32,
-}
-
 struct Published {
     lists: BTreeMap<u64, RunList>,
     reached: Vec<Reached>,
@@ -53,22 +47,22 @@ impl<'w> Session<'w> {
         log: &mut Log,
         checkpoint: Option<&Checkpoint>,
     ) -> Result<Self, Refused> {
-        let Place { joins, partition } = place;
-        let mut stage = Stage::new(world, joins, partition, sets, fault);
+        let mut stage = Stage::new(world, place, sets, fault);
         if let Some(checkpoint) = checkpoint
             && !stage.restore(&checkpoint.state)
         {
             return Err(Refused::Doubt);
         }
         let after = checkpoint.map_or(0, |checkpoint| checkpoint.step);
-        let targets = Stage::targets(joins, partition, world.partitions);
+        let (sources, targets) = (place.sources(), place.targets(world.partitions));
+        let beginning = vec![0; sources.len()];
         let mut session = Session {
             world,
             fault,
-            partition,
+            place,
             stage,
-            ledger: Ledger::new(vec![0; 3], 0, RunList::default()),
-            sources: Stage::sources(joins, partition),
+            ledger: Ledger::new(beginning.clone(), 0, RunList::default()),
+            sources,
             fences: Vec::new(),
             targets,
             outputs: Vec::new(),
@@ -79,10 +73,10 @@ impl<'w> Session<'w> {
             saved: 0,
         };
         session.claim(log);
-        let published = published(log, &session.targets, partition, after)?;
+        let published = published(log, &session.targets, place, after)?;
         let (positions, tail) = match checkpoint {
             Some(checkpoint) => (checkpoint.positions.clone(), checkpoint.tail.clone()),
-            None => (vec![0; 3], RunList::default()),
+            None => (beginning, RunList::default()),
         };
         let unlisted = matches!(
             fault,
@@ -121,8 +115,8 @@ impl<'w> Session<'w> {
             if let Some(step) = &mut batch.step {
                 step.claim = true;
             }
-            let expected = log.last_of(*target, self.partition);
-            let claimed = log.publish(*target, self.partition, expected, batch);
+            let expected = log.last_of(*target, self.place);
+            let claimed = log.publish(*target, self.place, expected, batch);
             self.fences.push(claimed.expect("nobody writes in between"));
         }
     }
@@ -178,9 +172,9 @@ impl<'w> Session<'w> {
 
     /// Of a deliberate fault: everything that was listed goes by, lane after lane.
     fn skip(&mut self, log: &Log, redo: &Redo, last: u64) -> Result<(), Refused> {
-        let highest = redo.highest(3);
+        let highest = redo.highest(self.sources.len());
         let mut positions = self.ledger.positions().to_vec();
-        for lane in 0..3 {
+        for lane in 0..self.sources.len() {
             for sequence in positions[lane] + 1..=highest[lane] {
                 let batch = log.read(self.sources[lane], sequence).expect("it was read");
                 if !self.stage.ready(batch.revision_max) {
@@ -220,7 +214,7 @@ impl<'w> Session<'w> {
             }
             for batch in derived {
                 let expected = self.fences[target];
-                let sent = log.publish(self.targets[target], self.partition, expected, batch);
+                let sent = log.publish(self.targets[target], self.place, expected, batch);
                 self.fences[target] = sent.expect("nobody writes in between");
             }
         }
@@ -247,7 +241,7 @@ fn blind(after: u64, lists: &BTreeMap<u64, RunList>) -> Redo {
 fn published(
     log: &Log,
     targets: &[StreamId],
-    writer: u32,
+    writer: Place,
     after: u64,
 ) -> Result<Published, Refused> {
     let mut found = Published {

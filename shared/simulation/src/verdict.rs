@@ -7,11 +7,11 @@ use balefire_event::{BarrierId, EscalationId, EscalationKind, RuleId};
 
 use crate::cluster::Cluster;
 use crate::fault::Fault;
-use crate::log::{Log, Rec, StreamId};
+use crate::log::{Log, Origin, Rec, StreamId};
 use crate::oracle::{Scope, expected};
 use crate::owner::Session;
+use crate::place::{Kind, Place};
 use crate::stage::Stage;
-use crate::start::Place;
 use crate::world::World;
 
 /// Counts of one run, or of many.
@@ -130,12 +130,12 @@ pub(crate) fn judge(world: &World, cluster: &mut Cluster<'_>, fault: Option<Faul
     ids(world, &cluster.log, &mut outcome);
     for partition in 0..world.partitions {
         fold(&cluster.log, partition, &mut outcome);
-        closed(&cluster.log, partition, &mut outcome);
+        closed(world, &cluster.log, partition, &mut outcome);
     }
     barriers(world, &cluster.log, &mut outcome);
     // What the correlators promise does not cover what their own repairs emit.
     let states = || cluster.sessions().map(|session| &session.stage);
-    if world.calm && !states().any(|stage| stage.joins && stage.stragglers() > 0) {
+    if world.calm && !states().any(|stage| stage.place.joins() && stage.stragglers() > 0) {
         outcome.needless = states().map(Stage::stragglers).sum();
         if outcome.needless > 0 {
             outcome.said.push("a repair in a calm world".to_owned());
@@ -157,7 +157,11 @@ fn ids(world: &World, log: &Log, outcome: &mut Outcome) {
                     continue;
                 };
                 let id = escalation.escalation_id;
-                if is_closed(escalation) || found.insert(id) {
+                let tells = match escalation.kind {
+                    EscalationKind::Raised | EscalationKind::Continued => true,
+                    EscalationKind::Closed | EscalationKind::Amended => false,
+                };
+                if !tells || found.insert(id) {
                     continue;
                 }
                 if expected.copied.contains(&id) {
@@ -206,9 +210,12 @@ fn is_closed(escalation: &balefire_event::Escalation) -> bool {
     escalation.kind == EscalationKind::Closed
 }
 
-/// Every escalated slot is closed once, behind what was told of it; the end of the world is late
-/// enough for all.
-fn closed(log: &Log, partition: u32, outcome: &mut Outcome) {
+/// Every escalated slot is closed once, behind what was told of it, and not before the watermark
+/// can have passed its end + L + F: no clock is more than S/2 ahead of the server's. The end of the
+/// world is late enough for all.
+fn closed(world: &World, log: &Log, partition: u32, outcome: &mut Outcome) {
+    let bounds = &world.bounds;
+    let reach = bounds.lateness + bounds.ahead + bounds.skew / 2;
     let mut open: BTreeMap<EscalationId, bool> = BTreeMap::new();
     for batch in log.all(StreamId::Escalations(partition)) {
         for record in &batch.records {
@@ -225,7 +232,8 @@ fn closed(log: &Log, partition: u32, outcome: &mut Outcome) {
             }
             open.insert(escalation.escalation_id, false);
             let end = escalation.slot_start.plus(escalation.rearm);
-            if known != Some(true) || escalation.received_at < end {
+            let early = batch.stored_at < end.plus(reach).0;
+            if known != Some(true) || escalation.received_at < end || early {
                 outcome.closed += 1;
                 outcome.said.push(format!("closed: {}", shown(escalation)));
             }
@@ -239,7 +247,7 @@ fn closed(log: &Log, partition: u32, outcome: &mut Outcome) {
 
 /// Kind and episode of every windowed record are what those before it in its log say.
 fn fold(log: &Log, partition: u32, outcome: &mut Outcome) {
-    type Key = (String, RuleId, Vec<u8>, i64);
+    type Key = (String, RuleId, Vec<(String, Vec<u8>)>, i64);
     let mut keys: BTreeMap<Key, BTreeMap<i64, EscalationId>> = BTreeMap::new();
     for batch in log.all(StreamId::Escalations(partition)) {
         for record in &batch.records {
@@ -249,11 +257,12 @@ fn fold(log: &Log, partition: u32, outcome: &mut Outcome) {
             if escalation.rearm == 0 || is_closed(escalation) {
                 continue;
             }
-            let user = escalation.key.first().map(|part| part.canonical.clone());
+            let parts = escalation.key.iter();
+            let parts = parts.map(|part| (part.field.clone(), part.canonical.clone()));
             let key = (
                 escalation.tenant.clone(),
                 escalation.rule_id,
-                user.unwrap_or_default(),
+                parts.collect(),
                 escalation.rearm,
             );
             let known = keys.entry(key).or_default();
@@ -289,33 +298,32 @@ fn barriers(world: &World, log: &Log, outcome: &mut Outcome) {
         };
         let before = expected(world, scope);
         for partition in 0..world.partitions {
-            let wanted = before
-                .windowed
-                .iter()
-                .filter(|(_, place)| place.partition == partition);
-            let wanted: BTreeSet<EscalationId> = wanted.map(|(id, _)| *id).collect();
-            match until(log, partition, barrier.id) {
-                None => {
-                    outcome.barriers += 1;
-                    outcome
-                        .said
-                        .push(format!("a barrier never came out of {partition}"));
-                }
-                Some(found) if !wanted.is_subset(&found) => {
-                    outcome.barriers += 1;
-                    outcome
-                        .said
-                        .push(format!("a barrier came too early out of {partition}"));
-                }
-                Some(_) => {}
+            for kind in [Kind::Events, Kind::Rekeyed] {
+                let place = Place { kind, partition };
+                let wanted = before
+                    .windowed
+                    .iter()
+                    .filter(|(_, slot)| slot.place == place);
+                let wanted: BTreeSet<EscalationId> = wanted.map(|(id, _)| *id).collect();
+                let said = match until(log, place, barrier.id) {
+                    None => "never came",
+                    Some(found) if !wanted.is_subset(&found) => "came too early",
+                    Some(_) => continue,
+                };
+                outcome.barriers += 1;
+                outcome
+                    .said
+                    .push(format!("a barrier {said} out of {place:?}"));
             }
         }
     }
 }
 
-fn until(log: &Log, partition: u32, barrier: BarrierId) -> Option<BTreeSet<EscalationId>> {
+/// What an engine had told when a barrier came out of it.
+fn until(log: &Log, place: Place, barrier: BarrierId) -> Option<BTreeSet<EscalationId>> {
     let mut found = BTreeSet::new();
-    for batch in log.all(StreamId::Escalations(partition)) {
+    let batches = log.all(StreamId::Escalations(place.partition)).iter();
+    for batch in batches.filter(|batch| batch.origin == Origin::Stage(place)) {
         for record in &batch.records {
             match record {
                 Rec::Escalation(escalation) => {
@@ -339,14 +347,10 @@ fn digests(world: &World, cluster: &mut Cluster<'_>, fault: Option<Fault>, outco
             let Session {
                 stage,
                 ledger,
-                partition,
+                place,
                 ..
             } = session;
-            let place = Place {
-                joins: stage.joins,
-                partition: *partition,
-            };
-            (place, stage.sets(), stage.digest(), ledger.list().clone())
+            (*place, stage.sets(), stage.digest(), ledger.list().clone())
         })
         .collect();
     for (place, sets, live, tail) in owners {

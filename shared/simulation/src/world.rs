@@ -1,15 +1,14 @@
 //! [`World`]: what happens in a run, drawn from its seed: periods, rules, what the door writes
 //! and when, who stands still.
 
-use std::collections::BTreeSet;
-
 use balefire_correlator_core::Config;
 use balefire_event::{BarrierId, Event, Hint, Lane, Timestamp};
-use balefire_rule_engine_core::EngineConfig;
+use balefire_rule_engine_core::{EngineConfig, Part};
 use balefire_stream::Source;
 
 use crate::door::Door;
 use crate::log::{Batch, Origin, Rec, StreamId};
+use crate::place::{Kind, Place};
 use crate::rng::Rng;
 use crate::rules::{Plain, rule_sets};
 
@@ -48,9 +47,7 @@ pub(crate) struct Laid {
 /// A stage that reads nothing for a while.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stall {
-    /// True: the correlator of the partition.
-    pub(crate) joins: bool,
-    pub(crate) partition: u32,
+    pub(crate) place: Place,
     /// `None`: every lane.
     pub(crate) lane: Option<usize>,
     pub(crate) from: i64,
@@ -82,6 +79,8 @@ pub(crate) struct World {
     pub(crate) crash: i64,
     /// That an owner ticks though it has no timer.
     pub(crate) ticks: i64,
+    /// How much owners do in a unit of time: the watermark follows closely, or lags.
+    pub(crate) pace: i64,
     /// How many records a part of a step takes.
     pub(crate) part_records_max: usize,
 }
@@ -98,6 +97,7 @@ impl World {
             memory: 6 * UNIT,
         };
         let partitions = rng.pick(&[1, 1, 2, 2, 4]);
+        let swift = rng.chance(20);
         let span = rng.pick(&[12, 30, 60]) * UNIT;
         let calm = rng.chance(35);
         let sets = rng.pick(&[1, 1, 2, 3]);
@@ -116,7 +116,8 @@ impl World {
             span,
             calm,
             crash: rng.pick(&[0, 1, 3]),
-            ticks: rng.pick(&[5, 30]),
+            ticks: if swift { 100 } else { rng.pick(&[5, 30]) },
+            pace: if swift { 4 * i64::from(partitions) } else { 1 },
             part_records_max: rng.pick(&[1, 1, 2, 100]),
         };
         world.schedule = Door::new(&world).records(rng);
@@ -201,8 +202,10 @@ impl World {
             let from = START + rng.below(self.span);
             let long = rng.pick(&[5, 20, 100]);
             self.stalls.push(Stall {
-                joins: rng.chance(60),
-                partition: u32::try_from(rng.below(self.partitions.into())).unwrap_or(0),
+                place: Place {
+                    kind: rng.pick(&[Kind::Joins, Kind::Joins, Kind::Events, Kind::Rekeyed]),
+                    partition: u32::try_from(rng.below(self.partitions.into())).unwrap_or(0),
+                },
                 lane: (!self.calm && rng.chance(60)).then(|| rng.index(3)),
                 from,
                 till: from + long * UNIT,
@@ -210,10 +213,9 @@ impl World {
         }
     }
 
-    pub(crate) fn stalled(&self, joins: bool, partition: u32, lane: usize, now: i64) -> bool {
+    pub(crate) fn stalled(&self, place: Place, lane: usize, now: i64) -> bool {
         self.stalls.iter().any(|stall| {
-            stall.joins == joins
-                && stall.partition == partition
+            stall.place == place
                 && stall.lane.is_none_or(|stalled| stalled == lane)
                 && (stall.from..stall.till).contains(&now)
         })
@@ -231,14 +233,11 @@ impl World {
         })
     }
 
-    pub(crate) fn engine_config(&self, barriers_of_door_alone: bool) -> EngineConfig {
-        let mut sources = Source::all(self.partitions);
-        if barriers_of_door_alone {
-            sources = Lane::ALL
-                .iter()
-                .map(|lane| Source::Door(*lane))
-                .collect::<BTreeSet<_>>();
-        }
+    pub(crate) fn engine_config(&self, part: Part) -> EngineConfig {
+        let sources = match part {
+            Part::Rekeyed { sources } => (0..sources).map(EngineConfig::rekeyed_source).collect(),
+            Part::Events | Part::Whole => Source::all(self.partitions),
+        };
         EngineConfig {
             skew: self.bounds.skew,
             ahead: self.bounds.ahead,

@@ -5,6 +5,7 @@
 pub mod edge;
 pub mod link;
 pub mod page;
+pub mod promise;
 pub mod proto;
 pub mod source;
 pub mod tree;

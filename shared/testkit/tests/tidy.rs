@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use balefire_testkit::contract;
 use balefire_testkit::tidy::edge::{self, Row};
 use balefire_testkit::tidy::tree::File;
-use balefire_testkit::tidy::{link, page, proto, source, tree};
+use balefire_testkit::tidy::{link, page, promise, proto, source, tree};
 
 const fn pure(name: &'static str, ours: &'static [&'static str]) -> Row {
     Row {
@@ -263,4 +263,25 @@ fn files_that_the_documentation_names_are_there() {
             .flat_map(|file| link::check(&file.path, &file.text, &paths))
             .collect::<Vec<_>>(),
     );
+}
+
+#[test]
+fn every_promise_names_its_test_and_the_faults_that_break_it() {
+    let promises = promise::promises(text_of("docs/guarantees.md"));
+    let promises = promises.unwrap_or_else(|row| panic!("{row}"));
+    assert!(promises.len() >= 12, "the table was found");
+    let faults = promise::faults(text_of("shared/simulation/src/fault.rs"));
+    assert!(faults.len() >= 26, "the faults were found");
+    let mut found = promise::check(&promises, &faults);
+    let functions: Vec<&str> = ending(".rs")
+        .flat_map(|file| file.text.lines())
+        .filter_map(|line| line.trim().strip_prefix("fn ")?.split('(').next())
+        .collect();
+    let verdict = text_of("shared/simulation/src/verdict.rs");
+    found.extend(promise::unknown_tests(&promises, |name| {
+        functions.contains(&name)
+            || TREE.iter().any(|file| file.path == name)
+            || verdict.contains(&format!("(\"{name}\", self."))
+    }));
+    none(&found);
 }

@@ -14,6 +14,7 @@ use balefire_notifier_core::queue::{Job, Queue};
 use balefire_notifier_core::route::{ReceiverEntry, Routes};
 use balefire_notifier_core::{Answer, Attempt, Effect, Input, Intent, Outcome, Requeue, State};
 use proptest::prelude::*;
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
 #[derive(Debug, Clone)]
 enum Logged {
@@ -79,8 +80,20 @@ fn backoff() -> Backoff {
     }
 }
 
+/// A deliberate mistake of the shell around the fold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// A message of ESCALATIONS is covered before its intents are written.
+    CoveredFirst,
+    /// Receivers are called for intents that are not in the log.
+    IntentsNotLogged,
+    /// A delivery that was taken is not written down.
+    DeliveredNotLogged,
+}
+
 /// One process on the shared logs.
 struct Process<'a> {
+    fault: Option<Fault>,
     state: State,
     queue: Queue,
     escalations: &'a [Vec<Escalation>],
@@ -107,6 +120,7 @@ impl<'a> Process<'a> {
         }
         let read = state.position();
         Self {
+            fault: None,
             state,
             queue,
             escalations,
@@ -134,10 +148,25 @@ impl<'a> Process<'a> {
             Effect::RecordIntents {
                 sequence, intents, ..
             } => {
+                if self.fault == Some(Fault::CoveredFirst) && !self.covered(sequence) {
+                    return false;
+                }
+                if self.fault == Some(Fault::IntentsNotLogged) {
+                    let intents = Logged::Intents(intents);
+                    let effects = apply_logged(&mut self.state, intents);
+                    return effects.into_iter().all(|effect| self.act(effect))
+                        && self.covered(sequence);
+                }
                 intents
                     .chunk_by(|a, b| a.escalation_id == b.escalation_id)
                     .all(|intents| self.write(Logged::Intents(intents.to_vec())))
-                    && self.write(Logged::Covered(sequence))
+                    && self.covered(sequence)
+            }
+            Effect::RecordAttempt { attempt, .. }
+                if self.fault == Some(Fault::DeliveredNotLogged)
+                    && attempt.outcome == Outcome::Delivered =>
+            {
+                true
             }
             Effect::RecordAttempt { attempt, .. } => self.write(Logged::Attempt(attempt)),
             Effect::Release {
@@ -153,6 +182,10 @@ impl<'a> Process<'a> {
             }
             Effect::DeadLetter(_) => true,
         }
+    }
+
+    fn covered(&mut self, sequence: u64) -> bool {
+        self.write(Logged::Covered(sequence))
     }
 
     fn read_one(&mut self) -> bool {
@@ -309,6 +342,56 @@ fn pairs(state: &State) -> Vec<(EscalationId, Arc<str>)> {
         .collect()
 }
 
+/// Every intent ends, nobody else is told, and the fold of the log is the state that lived.
+fn whatever_crashes(
+    escalations: &[Vec<Escalation>],
+    verdicts: Vec<Verdict>,
+    crashes: Vec<usize>,
+    fault: Option<Fault>,
+) -> Result<(), TestCaseError> {
+    let mut verdicts = verdicts.into_iter();
+    let (mut log, mut now, mut taken) = (Vec::new(), Timestamp(0), Vec::new());
+    for writes in crashes {
+        let mut process = Process::start(escalations, log, now, writes);
+        process.fault = fault;
+        process.run(&mut verdicts);
+        taken.extend(process.taken);
+        (log, now) = (process.log, process.now);
+    }
+    let crashed = taken.len();
+    let mut last = Process::start(escalations, log, now, usize::MAX);
+    last.fault = fault;
+    prop_assert!(last.run(&mut verdicts));
+    let mut told = pairs(&last.state);
+    told.sort();
+    let mut wanted = expected(escalations);
+    wanted.sort();
+    prop_assert_eq!(&told, &wanted);
+    prop_assert_eq!(last.state.pending_len(), 0);
+    for (id, entry) in last.state.entries(None) {
+        for delivery in &entry.deliveries {
+            let pair = (*id, Arc::clone(&delivery.receiver));
+            let count = taken
+                .iter()
+                .chain(&last.taken)
+                .filter(|one| **one == pair)
+                .count();
+            match delivery.standing {
+                Standing::Delivered => prop_assert!(count >= 1),
+                Standing::DeadLettered => prop_assert!(count <= crashed),
+                Standing::Pending { .. } => prop_assert!(false, "pending at the end"),
+            }
+        }
+    }
+    // In the process that did not crash nobody was told twice.
+    let mut unique = last.taken.clone();
+    unique.sort();
+    unique.dedup();
+    prop_assert_eq!(unique.len(), last.taken.len());
+    prop_assert_eq!(&settled(escalations, &last.log), &last.state);
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
@@ -318,40 +401,7 @@ proptest! {
         verdicts in prop::collection::vec(verdict(), 0..200),
         crashes in prop::collection::vec(0..12_usize, 0..8),
     ) {
-        let mut verdicts = verdicts.into_iter();
-        let (mut log, mut now, mut taken) = (Vec::new(), Timestamp(0), Vec::new());
-        for writes in crashes {
-            let mut process = Process::start(&escalations, log, now, writes);
-            process.run(&mut verdicts);
-            taken.extend(process.taken);
-            (log, now) = (process.log, process.now);
-        }
-        let crashed = taken.len();
-        let mut last = Process::start(&escalations, log, now, usize::MAX);
-        prop_assert!(last.run(&mut verdicts));
-        let mut told = pairs(&last.state);
-        told.sort();
-        let mut wanted = expected(&escalations);
-        wanted.sort();
-        prop_assert_eq!(&told, &wanted);
-        prop_assert_eq!(last.state.pending_len(), 0);
-        for (id, entry) in last.state.entries(None) {
-            for delivery in &entry.deliveries {
-                let pair = (*id, Arc::clone(&delivery.receiver));
-                let count = taken.iter().chain(&last.taken).filter(|one| **one == pair).count();
-                match delivery.standing {
-                    Standing::Delivered => prop_assert!(count >= 1),
-                    Standing::DeadLettered => prop_assert!(count <= crashed),
-                    Standing::Pending { .. } => prop_assert!(false, "pending at the end"),
-                }
-            }
-        }
-        // In the process that did not crash nobody was told twice.
-        let mut unique = last.taken.clone();
-        unique.sort();
-        unique.dedup();
-        prop_assert_eq!(unique.len(), last.taken.len());
-        prop_assert_eq!(&settled(&escalations, &last.log), &last.state);
+        whatever_crashes(&escalations, verdicts, crashes, None)?;
     }
 
     #[test]
@@ -366,6 +416,28 @@ proptest! {
         doubled.extend(process.log.iter().cloned());
         let folded = settled(&escalations, &doubled);
         prop_assert_eq!(&folded, &process.state);
+    }
+
+    #[test]
+    fn neither_the_cut_nor_the_order_of_ids_changes_who_is_told(
+        escalations in batches(),
+        ranks in prop::array::uniform12(any::<u8>()),
+        len in 1..5_usize,
+    ) {
+        // The records of one id stay in their order: the first of them decides.
+        let mut moved: Vec<Escalation> = escalations.iter().flatten().cloned().collect();
+        moved.sort_by_key(|one| {
+            let [id, ..] = one.escalation_id.0;
+            ranks.get(usize::from(id)).map(|rank| (*rank, id))
+        });
+        let moved: Vec<Vec<Escalation>> = moved.chunks(len).map(<[Escalation]>::to_vec).collect();
+        let told = |escalations: &[Vec<Escalation>]| {
+            let mut process = Process::start(escalations, Vec::new(), Timestamp(0), usize::MAX);
+            assert!(process.run(&mut std::iter::empty()));
+            process.taken.sort();
+            process.taken
+        };
+        prop_assert_eq!(told(&moved), told(&escalations));
     }
 
     #[test]
@@ -397,5 +469,32 @@ proptest! {
         });
         prop_assert_eq!(delivered.count(), 1);
         prop_assert_eq!(&settled(&escalations, &process.log), &process.state);
+    }
+}
+
+/// The first law can break: it does, where the shell makes a mistake.
+#[test]
+fn no_deliberate_fault_survives() {
+    for fault in [
+        Fault::CoveredFirst,
+        Fault::IntentsNotLogged,
+        Fault::DeliveredNotLogged,
+    ] {
+        let world = (
+            batches(),
+            prop::collection::vec(verdict(), 0..200),
+            prop::collection::vec(0..12_usize, 0..8),
+        );
+        let config = ProptestConfig {
+            failure_persistence: None,
+            max_shrink_iters: 0,
+            ..ProptestConfig::with_cases(512)
+        };
+        let mut runner =
+            TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+        let law = |(escalations, verdicts, crashes): (Vec<Vec<Escalation>>, _, _)| {
+            whatever_crashes(&escalations, verdicts, crashes, Some(fault))
+        };
+        assert!(runner.run(&world, law).is_err(), "{fault:?}");
     }
 }
