@@ -178,11 +178,13 @@ pub fn resource(kind: Kind) -> Schema {
 const fn doc(kind: Kind) -> &'static str {
     match kind {
         Kind::Rule => "A rule file, in force as soon as it is applied.",
-        Kind::Route => "Which receivers are told of what. Stored and checked; not acted on yet.",
-        Kind::Receiver => "Who is told. Stored and checked; not acted on yet.",
-        Kind::Silence => "Nobody is told for a while. Stored and checked; not acted on yet.",
+        Kind::Route => "Which receivers are told of what, in force as soon as it is applied.",
+        Kind::Receiver => "Who is told, in force as soon as it is applied.",
+        Kind::Silence => "Nobody is told for a while, in force as soon as it is applied.",
         Kind::Source => "What is known of a producer. Stored and checked; not acted on yet.",
-        Kind::SeverityMap => "A source's severities. Stored and checked; not acted on yet.",
+        Kind::SeverityMap => {
+            "The SOC's own tiers, in force as soon as it is applied; a source's severities, not acted on yet."
+        }
         Kind::IdentityAlias => "Two identities that are one. Stored and checked; not acted on yet.",
         Kind::ApiKey => "A caller's credential. Stored and checked; not acted on yet.",
         Kind::Tenant => "A tenant. Stored and checked; not acted on yet.",

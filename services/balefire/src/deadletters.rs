@@ -3,8 +3,8 @@
 use balefire_event::{EscalationId, Timestamp};
 use balefire_wire::deadletter::v1::dead_letter_service_client::DeadLetterServiceClient;
 use balefire_wire::deadletter::v1::{
-    DeadLetterEntry, DeadLetterState, DiscardDeadLetterRequest, GetDeadLetterRequest,
-    ListDeadLettersRequest, ReplayDeadLettersRequest,
+    DeadLetterEntry, DeadLetterFilter, DeadLetterState, DiscardDeadLetterRequest,
+    EditDeadLetterRequest, GetDeadLetterRequest, ListDeadLettersRequest, ReplayDeadLettersRequest,
 };
 use serde_json::{Value, json};
 
@@ -25,9 +25,8 @@ enum Command {
     List {
         #[command(flatten)]
         target: Target,
-        /// Only those of one stage: ingest, correlator, rule-engine, notifier
-        #[arg(long)]
-        stage: Option<String>,
+        #[command(flatten)]
+        filter: Filter,
         /// Those replayed or discarded too
         #[arg(long)]
         all: bool,
@@ -41,6 +40,26 @@ enum Command {
         target: Target,
         /// Its id
         id: String,
+        /// Only the payload, byte for byte, to be mended
+        #[arg(long)]
+        raw: bool,
+    },
+    /// Gives one another payload, which `replay` then puts back; what it was stays in the log
+    ///
+    /// The payload is a batch (balefire.log.v1.Batch) of the same tenant whose records can all be
+    /// read. `show ID --raw` writes what it is now; protoc --decode and --encode turn it into text
+    /// and back.
+    Edit {
+        #[command(flatten)]
+        target: Target,
+        /// Its id
+        id: String,
+        /// File with the payload
+        #[arg(long, value_name = "FILE")]
+        payload: std::path::PathBuf,
+        /// Why; kept in the record
+        #[arg(long)]
+        reason: String,
     },
     /// Puts some back on their way; twice has the effect of once
     Replay {
@@ -48,9 +67,11 @@ enum Command {
         target: Target,
         /// Their ids; or --all
         ids: Vec<String>,
-        /// All that wait
+        /// All that wait, or with --stage, --reason-code, --receiver, --contains those that match
         #[arg(long, conflicts_with = "ids")]
         all: bool,
+        #[command(flatten)]
+        filter: Filter,
         /// Why; kept in the record
         #[arg(long, default_value = "")]
         reason: String,
@@ -65,6 +86,35 @@ enum Command {
         #[arg(long)]
         reason: String,
     },
+}
+
+/// Which dead letters; all that is given must hold.
+#[derive(Debug, Clone, Default, clap::Args)]
+struct Filter {
+    /// Only those of one stage: ingest, correlator, rule-engine, notifier
+    #[arg(long)]
+    stage: Option<String>,
+    /// Only those with this reason, such as delivery_refused
+    #[arg(long, value_name = "REASON")]
+    reason_code: Option<String>,
+    /// Only deliveries to this receiver
+    #[arg(long, value_name = "NAME")]
+    receiver: Option<String>,
+    /// Only those whose id, detail or error holds this text
+    #[arg(long, value_name = "TEXT")]
+    contains: Option<String>,
+}
+
+impl Filter {
+    fn wire(self) -> Option<DeadLetterFilter> {
+        let filter = DeadLetterFilter {
+            stage: self.stage.unwrap_or_default(),
+            reason: self.reason_code.unwrap_or_default(),
+            receiver: self.receiver.unwrap_or_default(),
+            contains: self.contains.unwrap_or_default(),
+        };
+        (filter != DeadLetterFilter::default()).then_some(filter)
+    }
 }
 
 async fn client(target: &Target) -> Result<DeadLetterServiceClient<Connection>, Failure> {
@@ -95,6 +145,12 @@ fn as_json(entry: &DeadLetterEntry, payload: bool) -> Value {
         let told = json!({"actor": resolution.actor, "reason": resolution.reason, "at": Timestamp(resolution.at_ns).to_string()});
         object.insert("resolution".into(), told);
     }
+    if let (false, Some(object)) = (letter.edits.is_empty(), value.as_object_mut()) {
+        let edits = letter.edits.iter().map(|edit| {
+            json!({"actor": edit.actor, "reason": edit.reason, "at": Timestamp(edit.at_ns).to_string(), "sequence_before": edit.sequence_before})
+        });
+        object.insert("edits".into(), edits.collect());
+    }
     if let (true, Some(object)) = (payload, value.as_object_mut()) {
         let shown = match std::str::from_utf8(&letter.payload) {
             Ok(text) => serde_json::from_str(text).unwrap_or_else(|_| json!(text)),
@@ -117,30 +173,40 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     match args.command {
         Command::List {
             target,
-            stage,
+            filter,
             all,
             output,
-        } => list(&target, stage, all, output).await,
-        Command::Show { target, id } => {
-            let answer = client(&target)
-                .await?
-                .get_dead_letter(GetDeadLetterRequest { id })
-                .await?;
-            let entry = answer.into_inner().dead_letter.unwrap_or_default();
-            Out::new().line(&format!("{:#}", as_json(&entry, true)));
-            Ok(())
-        }
+        } => list(&target, filter, all, output).await,
+        Command::Edit {
+            target,
+            id,
+            payload,
+            reason,
+        } => edit(&target, id, &payload, reason).await,
+        Command::Show { target, id, raw } => show(&target, id, raw).await,
         Command::Replay {
             target,
             ids,
             all,
+            filter,
             reason,
         } => {
+            let filter = filter.wire();
+            if filter.is_some() && !all {
+                return Err(Failure::Usage(
+                    "a filter goes with --all, not with ids".into(),
+                ));
+            }
             if ids.is_empty() && !all {
                 let message = "which dead letters? name their ids, or say --all";
                 return Err(Failure::Usage(message.into()));
             }
-            let request = ReplayDeadLettersRequest { ids, all, reason };
+            let request = ReplayDeadLettersRequest {
+                ids,
+                all,
+                reason,
+                filter,
+            };
             let answer = client(&target)
                 .await?
                 .replay_dead_letters(request)
@@ -170,18 +236,46 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     }
 }
 
-async fn list(
+async fn show(target: &Target, id: String, raw: bool) -> Result<(), Failure> {
+    let request = GetDeadLetterRequest { id };
+    let answer = client(target).await?.get_dead_letter(request).await?;
+    let entry = answer.into_inner().dead_letter.unwrap_or_default();
+    let mut out = Out::new();
+    if raw {
+        out.bytes(&entry.letter.unwrap_or_default().payload);
+    } else {
+        out.line(&format!("{:#}", as_json(&entry, true)));
+    }
+    out.flush();
+    Ok(())
+}
+
+async fn edit(
     target: &Target,
-    stage: Option<String>,
-    all: bool,
-    output: Listing,
+    id: String,
+    path: &std::path::Path,
+    reason: String,
 ) -> Result<(), Failure> {
+    let payload = std::fs::read(path)
+        .map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
+    let request = EditDeadLetterRequest {
+        id,
+        payload: payload.into(),
+        reason,
+    };
+    let answer = client(target).await?.edit_dead_letter(request).await?;
+    let entry = answer.into_inner().dead_letter.unwrap_or_default();
+    note(&format!("edited {}", entry.letter.unwrap_or_default().id));
+    Ok(())
+}
+
+async fn list(target: &Target, filter: Filter, all: bool, output: Listing) -> Result<(), Failure> {
     let (mut client, mut out) = (client(target).await?, Out::new());
     let (mut rows, mut page_token) = (Vec::new(), String::new());
     loop {
-        let stage = stage.clone().unwrap_or_default();
         let request = ListDeadLettersRequest {
-            stage,
+            stage: String::new(),
+            filter: filter.clone().wire(),
             include_resolved: all,
             page_size: 0,
             page_token,

@@ -4,13 +4,16 @@ mod apply;
 mod broker;
 mod connect;
 mod deadletters;
+mod deliveries;
 mod difference;
 mod escalations;
 mod explain;
 mod folder;
 mod line;
 mod print;
+mod receivers;
 mod replay;
+mod routes;
 mod rules;
 mod send;
 mod settings;
@@ -54,6 +57,12 @@ enum Command {
     Replay(replay::Args),
     /// List, show, replay or discard dead letters
     Deadletters(deadletters::Args),
+    /// Show who was told what, with which answer, and who was not and why
+    Deliveries(deliveries::Args),
+    /// Show receivers and try them out
+    Receivers(receivers::Args),
+    /// Say who would be told of an escalation, and why
+    Routes(routes::Args),
     /// Make the platform be as the files of a folder say
     Apply(apply::ApplyArgs),
     /// Show what `apply` would do
@@ -173,6 +182,9 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Send(args) => on_runtime(send::run(args)),
         Command::Escalations(args) => on_runtime(escalations::run(args)),
         Command::Deadletters(args) => on_runtime(deadletters::run(args)),
+        Command::Deliveries(args) => on_runtime(deliveries::run(args)),
+        Command::Receivers(args) => on_runtime(receivers::run(args)),
+        Command::Routes(args) => on_runtime(routes::run(args)),
         Command::Apply(args) => on_runtime(apply::apply(args)),
         Command::Diff(args) => on_runtime(apply::diff(args)),
         Command::Export(args) => on_runtime(apply::export(args)),

@@ -22,6 +22,12 @@ impl Out {
         !written.is_err_and(|e| e.kind() == ErrorKind::BrokenPipe)
     }
 
+    /// Bytes as they are. False: nobody reads any more.
+    pub fn bytes(&mut self, bytes: &[u8]) -> bool {
+        let written = self.sink.write_all(bytes);
+        !written.is_err_and(|e| e.kind() == ErrorKind::BrokenPipe)
+    }
+
     /// Makes what was written visible.
     pub fn flush(&mut self) -> bool {
         !self

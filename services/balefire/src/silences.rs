@@ -16,7 +16,8 @@ use crate::{Failure, span};
 
 /// Adds and lists silences.
 ///
-/// Silences are stored and checked; the notifier does not act on them yet. To stop a rule now, use
+/// A silence keeps receivers from being told for a while; escalations are decided nevertheless, and
+/// who was not told is shown by `balefire deliveries --withheld silenced`. To stop a rule, use
 /// `balefire rules disable`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -37,6 +38,9 @@ enum Command {
         /// Only escalations of this rule; may be given more than once
         #[arg(long = "rule", value_name = "NAME")]
         rules: Vec<String>,
+        /// Only these receivers are not told; may be given more than once
+        #[arg(long = "receiver", value_name = "NAME")]
+        receivers: Vec<String>,
         /// More severe escalations are told nevertheless
         #[arg(long, value_name = "SEVERITY")]
         severity_max: Option<String>,
@@ -102,6 +106,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
             span,
             reason,
             rules,
+            receivers,
             severity_max,
             name,
             target,
@@ -115,6 +120,9 @@ pub async fn run(args: Args) -> Result<(), Failure> {
             ]);
             if !rules.is_empty() {
                 spec.insert("rules".into(), Value::Texts(rules));
+            }
+            if !receivers.is_empty() {
+                spec.insert("receivers".into(), Value::Texts(receivers));
             }
             if let Some(severity) = severity_max {
                 spec.insert("severity_max".into(), text(severity));
@@ -133,38 +141,37 @@ pub async fn run(args: Args) -> Result<(), Failure> {
             let mut client = ControlServiceClient::new(target.connect().await?);
             client.create_object(request).await?;
             Out::new().line(&name);
-            note("stored; the notifier does not act on silences yet");
             Ok(())
         }
-        Command::List { target } => {
-            let mut client = ControlServiceClient::new(target.connect().await?);
-            let now = balefire_kit::clock::now();
-            let rows: Vec<Vec<String>> = objects(&mut client, Some(Kind::Silence))
-                .await?
-                .into_values()
-                .map(|object| {
-                    let ends_at = Timestamp::parse(object.text("ends_at"));
-                    let state = if ends_at.is_ok_and(|ends_at| ends_at > now) {
-                        "active"
-                    } else {
-                        "over"
-                    };
-                    vec![
-                        object.key.name.clone(),
-                        state.to_owned(),
-                        object.text("ends_at").to_owned(),
-                        object.created.1.clone(),
-                        object.text("reason").to_owned(),
-                    ]
-                })
-                .collect();
-            Out::new().line(&table(
-                &["SILENCE", "STATE", "UNTIL", "BY", "REASON"],
-                &rows,
-            ));
-            Ok(())
-        }
+        Command::List { target } => list(&target).await,
     }
+}
+
+async fn list(target: &Target) -> Result<(), Failure> {
+    let mut client = ControlServiceClient::new(target.connect().await?);
+    let now = balefire_kit::clock::now();
+    let rows: Vec<Vec<String>> = objects(&mut client, Some(Kind::Silence))
+        .await?
+        .into_values()
+        .map(|object| {
+            let ends_at = Timestamp::parse(object.text("ends_at"));
+            let state = if ends_at.is_ok_and(|ends_at| ends_at > now) {
+                "active"
+            } else {
+                "over"
+            };
+            vec![
+                object.key.name.clone(),
+                state.to_owned(),
+                object.text("ends_at").to_owned(),
+                object.created.1.clone(),
+                object.text("reason").to_owned(),
+            ]
+        })
+        .collect();
+    let head = ["SILENCE", "STATE", "UNTIL", "BY", "REASON"];
+    Out::new().line(&table(&head, &rows));
+    Ok(())
 }
 
 /// Puts a rule out of force for `span`, or into force again. Rules of other owners too: the

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use balefire_bus::Log;
 use balefire_event::{Escalation, EscalationId};
-use balefire_notifier_core::body::{body, message_type};
+use balefire_notifier_core::Notice;
+use balefire_notifier_core::body::body;
 use balefire_notifier_core::view::{Classification, View};
 use bytes::Bytes;
 
@@ -28,14 +29,14 @@ pub struct Bodies {
 
 #[derive(Debug, Default)]
 struct Kept {
-    by_id: BTreeMap<EscalationId, (Arc<Escalation>, usize)>,
-    order: VecDeque<EscalationId>,
+    by_id: BTreeMap<(EscalationId, Notice), (Arc<Escalation>, usize)>,
+    order: VecDeque<(EscalationId, Notice)>,
     bytes: usize,
 }
 
 impl Kept {
     fn put(&mut self, record: Arc<Escalation>, bytes: usize) {
-        let id = record.escalation_id;
+        let id = (record.escalation_id, Notice::about(&record));
         if self.by_id.contains_key(&id) {
             return;
         }
@@ -71,14 +72,19 @@ impl Bodies {
         }
     }
 
-    /// The escalation that lies at `sequence`; `None`: the log no longer has it. Waits
-    /// while the log cannot be reached.
-    pub async fn get(&self, id: &EscalationId, sequence: u64) -> Option<Arc<Escalation>> {
-        let kept = self
-            .kept
-            .lock()
-            .ok()
-            .and_then(|kept| kept.by_id.get(id).map(|(record, _)| Arc::clone(record)));
+    /// The record that lies at `sequence`; `None`: the log no longer has it. Waits while the log
+    /// cannot be reached.
+    pub async fn get(
+        &self,
+        id: &EscalationId,
+        notice: Notice,
+        sequence: u64,
+    ) -> Option<Arc<Escalation>> {
+        let kept = self.kept.lock().ok().and_then(|kept| {
+            kept.by_id
+                .get(&(*id, notice))
+                .map(|(record, _)| Arc::clone(record))
+        });
         if kept.is_some() {
             return kept;
         }
@@ -99,13 +105,13 @@ impl Bodies {
         let escalation = batch
             .escalations
             .iter()
-            .find(|one| one.escalation_id == *id && message_type(one.kind).is_some())?;
+            .find(|one| one.escalation_id == *id && Notice::about(one) == notice)?;
         self.keep(escalation);
         Some(Arc::new(escalation.clone()))
     }
 }
 
-/// The whole body, as a dead letter holds it; empty for kinds nobody is told of.
+/// The whole body, as a dead letter holds it.
 #[must_use]
 pub fn whole(escalation: &Escalation) -> Bytes {
     let view = View::of(escalation, Classification::Restricted);

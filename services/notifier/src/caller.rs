@@ -6,20 +6,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use balefire_event::time::SECOND;
-use balefire_event::{Escalation, Timestamp};
+use balefire_event::{Escalation, Event, Timestamp};
 use balefire_kit::clock;
+use balefire_notifier_core::Notice;
 use balefire_notifier_core::classify::{
-    Item, Response as CoreResponse, Verdict, parse_retry_after,
+    Item as Fate, Response as CoreResponse, Verdict, parse_retry_after,
 };
-use balefire_notifier_core::receiver::{Auth, Call, Found, Target};
+use balefire_notifier_core::feed::{Item, Limits};
+use balefire_notifier_core::receiver::{Auth, Call, Found, Method, Target};
 use balefire_notifier_core::route::Receiver;
 use balefire_notifier_core::view::{Classification, View};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, Response, Url};
 
 use crate::error::Error;
-use crate::guard::{self, Guard, Plain, Refused};
+use crate::guard::{self, Guard, Plain};
 use crate::line::{Refusable, syslog};
+use crate::reply::{Reply, again, clip, failed, printable, refused};
 use crate::secret::Key;
 use crate::token::Tokens;
 
@@ -27,21 +30,8 @@ use crate::token::Tokens;
 pub const DEADLINE: Duration = Duration::from_secs(10);
 /// Of an answer so much is read, bytes.
 pub const ANSWER_BYTES_MAX: usize = 4 * 1024;
-/// Of an error text so much is kept, bytes.
-pub const ERROR_BYTES_MAX: usize = 512;
 /// The rest of an answer whose status said enough may take this long.
 const ANSWER_REST_MAX: Duration = Duration::from_secs(1);
-
-/// What came of one attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
-    /// What it means.
-    pub verdict: Verdict,
-    /// HTTP status; 0: none was received.
-    pub status: u16,
-    /// What went wrong; empty: nothing.
-    pub error: String,
-}
 
 /// A receiver that can be called.
 #[derive(Debug, Clone)]
@@ -151,37 +141,77 @@ impl Caller {
         })
     }
 
-    /// Tells the receiver of an escalation once, under its constant id.
-    pub async fn send(&self, record: &Escalation) -> Reply {
+    /// Tells the receiver of a record of an escalation once, under its constant id. `tier` is the
+    /// SOC's own words for the severity, `handle` what the receiver calls what it was told first.
+    pub async fn send(&self, record: &Escalation, tier: &Arc<str>, handle: &str) -> Reply {
         if let Some(refusal) = self.literal.and_then(|ip| self.guard.check(ip).err()) {
             return refused(&refusal);
         }
-        let view = View::of(record, self.max_classification);
-        let Some(call) = self.target.encode(&view) else {
-            return Reply {
-                verdict: Verdict::Permanent,
-                status: 0,
-                error: format!("{} is not told of this", self.target.name()),
-            };
-        };
-        if matches!(self.target, Target::Syslog(_)) {
-            return self.line(&call.body).await;
-        }
-        let id = view.id().to_string();
+        let view = View::of(record, self.max_classification).with_tier(tier);
+        let id = message_id(record);
+        let mut call = self.target.encode(&view, handle);
         if let Some(search) = self.target.search(&view) {
             let answered = match self.exchange(&id, search).await {
                 Ok(answered) => answered,
                 Err(reply) => return reply,
             };
             match self.target.found(&answered.response()) {
-                Found::There => return self.reply(Verdict::Delivered, &answered),
+                Found::There(there) => match self.target.update(&view, &there) {
+                    Some(update) => call = Some(update),
+                    None => return self.reply(Verdict::Delivered, &answered),
+                },
                 Found::Unknown(verdict) => return self.reply(verdict, &answered),
                 Found::Nothing => {}
             }
         }
+        let Some(call) = call else {
+            // Nothing is there that could be amended or closed.
+            return Reply::of(Verdict::Delivered);
+        };
+        if matches!(self.target, Target::Syslog(_)) {
+            return self.line(&call.body).await;
+        }
         match self.exchange(&id, call).await {
             Ok(answered) => {
                 let verdict = self.target.classify(&answered.response());
+                if let (Verdict::AuthExpired, Some(tokens)) = (&verdict, &self.tokens) {
+                    tokens.forget().await;
+                }
+                Reply {
+                    handle: self.target.handle(&answered.response()),
+                    ..self.reply(verdict, &answered)
+                }
+            }
+            Err(reply) => reply,
+        }
+    }
+
+    /// What a feed receiver gets of an event.
+    #[must_use]
+    pub fn feed_item(&self, event: Event<'static>, tenant: &str) -> Vec<u8> {
+        self.target
+            .feed_item(event, tenant, self.max_classification)
+    }
+
+    /// What fits into one batch of the feed.
+    #[must_use]
+    pub fn feed_limits(&self) -> Limits {
+        self.target.feed_limits()
+    }
+
+    /// Gives a batch of the feed to the receiver once; `id` is the batch's own.
+    pub async fn feed(&self, id: &str, items: &[Item]) -> Reply {
+        if let Some(refusal) = self.literal.and_then(|ip| self.guard.check(ip).err()) {
+            return refused(&refusal);
+        }
+        let call = self.target.feed_call(items);
+        if matches!(self.target, Target::Syslog(_)) {
+            return self.line(&call.body).await;
+        }
+        match self.exchange(id, call).await {
+            Ok(answered) => {
+                let response = answered.response();
+                let verdict = self.target.feed_classify(&response, items.len());
                 if let (Verdict::AuthExpired, Some(tokens)) = (&verdict, &self.tokens) {
                     tokens.forget().await;
                 }
@@ -197,13 +227,14 @@ impl Caller {
             url = format!("{}{}", url.trim_end_matches('/'), call.path);
         }
         let body = self.key.into_body(call.body);
-        let mut request = match call.get {
-            true => self.client.get(url),
-            false => self
-                .client
-                .post(url)
-                .header(CONTENT_TYPE, call.content_type),
+        let mut request = match call.method {
+            Method::Get => self.client.get(url),
+            Method::Post => self.client.post(url),
+            Method::Patch => self.client.patch(url),
         };
+        if call.method != Method::Get {
+            request = request.header(CONTENT_TYPE, call.content_type);
+        }
         if matches!(self.target, Target::Webhook) {
             let seconds = clock::now().0.div_euclid(SECOND);
             request = request
@@ -239,11 +270,7 @@ impl Caller {
     async fn line(&self, message: &[u8]) -> Reply {
         let sent = tokio::time::timeout(self.deadline, syslog(&self.url, &self.guard, message));
         match sent.await {
-            Ok(Ok(())) => Reply {
-                verdict: Verdict::Delivered,
-                status: 0,
-                error: String::new(),
-            },
+            Ok(Ok(())) => Reply::of(Verdict::Delivered),
             Ok(Err(Refusable::Refused(refusal))) => refused(&refusal),
             Ok(Err(Refusable::Failed(error))) => again(&error.to_string()),
             Err(_) => again("no connection in time"),
@@ -252,7 +279,7 @@ impl Caller {
 
     fn reply(&self, verdict: Verdict, answered: &Answered) -> Reply {
         let status = answered.status;
-        let error = if verdict.alone() == Item::Delivered {
+        let error = if verdict.alone() == Fate::Delivered {
             String::new()
         } else {
             let said = printable(&String::from_utf8_lossy(&answered.body));
@@ -263,9 +290,9 @@ impl Caller {
             }
         };
         self.hidden(Reply {
-            verdict,
             status,
             error,
+            ..Reply::of(verdict)
         })
     }
 
@@ -275,6 +302,17 @@ impl Caller {
             error: clip(self.key.hide(&reply.error)),
             ..reply
         }
+    }
+}
+
+/// The id of what is told, over all attempts: the escalation's own, and for what becomes of it one
+/// made of it.
+fn message_id(record: &Escalation) -> String {
+    let id = record.escalation_id;
+    match Notice::about(record) {
+        Notice::First => id.to_string(),
+        Notice::Amended(revision) => format!("{id}.amended.{revision}"),
+        Notice::Closed(revision) => format!("{id}.closed.{revision}"),
     }
 }
 
@@ -301,58 +339,6 @@ async fn read(mut response: Response, now: Timestamp, rest_max: Duration) -> Ans
         retry_after,
         body,
     }
-}
-
-fn refused(refusal: &Refused) -> Reply {
-    Reply {
-        verdict: Verdict::Permanent,
-        status: 0,
-        error: clip(refusal.to_string()),
-    }
-}
-
-fn again(error: &str) -> Reply {
-    Reply {
-        verdict: Verdict::Retry { after: None },
-        status: 0,
-        error: clip(printable(error)),
-    }
-}
-
-/// No answer: worth another attempt, unless the address is refused. The URL is left out: it may
-/// hold a token.
-pub(crate) fn failed(error: reqwest::Error) -> Reply {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        if let Some(refusal) = cause.downcast_ref::<Refused>() {
-            return refused(refusal);
-        }
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    if error.is_timeout() {
-        text.push_str(" (no answer in time)");
-    }
-    again(&text)
-}
-
-fn printable(text: &str) -> String {
-    let clean = text.replace(|c: char| c.is_control(), " ");
-    clean.trim().to_owned()
-}
-
-fn clip(mut text: String) -> String {
-    if text.len() > ERROR_BYTES_MAX {
-        let mut end = ERROR_BYTES_MAX;
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text.truncate(end);
-    }
-    text
 }
 
 #[cfg(test)]
@@ -432,7 +418,7 @@ mod tests {
     async fn a_name_that_leads_home_is_refused_for_good() {
         let reply = webhook("https://localhost:1/", false)
             .unwrap()
-            .send(&record())
+            .send(&record(), &"".into(), "")
             .await;
         assert_eq!(reply.verdict, Verdict::Permanent);
         assert!(reply.error.contains("loopback"), "{}", reply.error);
@@ -442,15 +428,9 @@ mod tests {
     async fn nobody_there_is_worth_another_attempt() {
         let reply = webhook("http://127.0.0.1:1/secret-token", true)
             .unwrap()
-            .send(&record())
+            .send(&record(), &"".into(), "")
             .await;
         assert_eq!(reply.verdict, Verdict::Retry { after: None });
         assert!(!reply.error.contains("secret-token"), "{}", reply.error);
-    }
-
-    #[test]
-    fn a_long_error_is_cut_between_characters() {
-        assert_eq!(clip("é".repeat(400)).len(), ERROR_BYTES_MAX);
-        assert_eq!(printable("a\r\nb\u{1b}[31m"), "a  b [31m");
     }
 }

@@ -1,9 +1,9 @@
 //! Between the core's records and the bytes of the logs.
 
-use std::sync::Arc;
-
-use balefire_event::{Escalation, EscalationId, Severity, Timestamp};
-use balefire_notifier_core::{Attempt, Intent, Outcome, Requeue};
+use balefire_event::{Escalation, EscalationId, EscalationKind, Lane, Severity, Timestamp};
+use balefire_notifier_core::{
+    Attempt, FeedPosition, Intent, Notice, Outcome, Progress, Requeue, Withheld,
+};
 use balefire_wire::delivery::v1 as wire;
 use balefire_wire::log::v1::record::Kind;
 use balefire_wire::{BatchView, RecordView};
@@ -18,6 +18,8 @@ pub enum Logged {
     Attempt(Attempt),
     /// A wish to try again.
     Requeue(Requeue),
+    /// How far a feed receiver is.
+    Fed(FeedPosition),
 }
 
 /// A message of DELIVERIES.
@@ -44,7 +46,45 @@ pub fn intent(intent: &Intent) -> wire::Intent {
         severity: intent.severity.number(),
         decided_at_ns: intent.decided_at.0,
         route: intent.route.to_string(),
+        kind: intent.notice.parts().0.number(),
+        revision: intent.notice.parts().1,
+        episode_id: id_bytes(&intent.episode_id),
+        withheld: intent
+            .withheld
+            .map_or(wire::Withheld::Unspecified, withheld)
+            .into(),
+        withheld_by: intent.withheld_by.to_string(),
+        tier: intent.tier.to_string(),
+        group: intent.group,
+        control_revision: intent.control_revision,
     }
+}
+
+/// As the log has it.
+pub const fn withheld(why: Withheld) -> wire::Withheld {
+    match why {
+        Withheld::Silenced => wire::Withheld::Silenced,
+        Withheld::Grouped => wire::Withheld::Grouped,
+        Withheld::NoRoute => wire::Withheld::NoRoute,
+        Withheld::EpisodeOpen => wire::Withheld::EpisodeOpen,
+    }
+}
+
+/// `None`: it is told.
+const fn read_withheld(why: wire::Withheld) -> Option<Withheld> {
+    match why {
+        wire::Withheld::Unspecified => None,
+        wire::Withheld::Silenced => Some(Withheld::Silenced),
+        wire::Withheld::Grouped => Some(Withheld::Grouped),
+        wire::Withheld::NoRoute => Some(Withheld::NoRoute),
+        wire::Withheld::EpisodeOpen => Some(Withheld::EpisodeOpen),
+    }
+}
+
+/// A record of 0.1 says no kind: it was told first.
+pub fn notice(kind: i32, revision: u32) -> Notice {
+    let kind = EscalationKind::from_number(kind).unwrap_or(EscalationKind::Raised);
+    Notice::of(kind, revision)
 }
 
 /// As the log has it.
@@ -64,6 +104,19 @@ pub fn attempt(attempt: &Attempt) -> wire::Attempt {
         error: attempt.error.clone(),
         next_attempt_at_ns: attempt.next_attempt_at.map_or(0, |at| at.0),
         took_ns: attempt.took,
+        kind: attempt.notice.parts().0.number(),
+        revision: attempt.notice.parts().1,
+        handle: attempt.handle.to_string(),
+    }
+}
+
+/// As the log has it.
+pub fn feed_position(position: &FeedPosition) -> wire::FeedPosition {
+    wire::FeedPosition {
+        receiver: position.receiver.to_string(),
+        lane: position.lane.number(),
+        sequence: position.sequence,
+        at_ns: position.at.0,
     }
 }
 
@@ -120,7 +173,17 @@ fn logged(record: RecordView<'_>) -> Result<Option<Logged>, String> {
             receiver: requeue.receiver.into(),
             actor: requeue.actor,
             at: Timestamp(requeue.at_ns),
+            notice: notice(requeue.kind, requeue.revision),
         }),
+        Kind::FeedPosition(position) => {
+            let lane = Lane::from_number(position.lane);
+            Logged::Fed(FeedPosition {
+                receiver: position.receiver.into(),
+                lane: lane.ok_or("unknown lane")?,
+                sequence: position.sequence,
+                at: Timestamp(position.at_ns),
+            })
+        }
         Kind::Event(_)
         | Kind::Hint(_)
         | Kind::Stub(_)
@@ -141,13 +204,26 @@ fn read_id(bytes: &[u8]) -> Result<EscalationId, String> {
 }
 
 fn read_intent(intent: &wire::Intent) -> Result<Intent, String> {
+    let escalation_id = read_id(&intent.escalation_id)?;
+    let withheld = wire::Withheld::try_from(intent.withheld)
+        .map_err(|_| format!("unknown reason {} of withholding", intent.withheld))?;
     Ok(Intent {
-        escalation_id: read_id(&intent.escalation_id)?,
+        escalation_id,
         receiver: intent.receiver.as_str().into(),
         escalation_sequence: intent.escalation_sequence,
         severity: Severity::from_number(intent.severity).ok_or("unknown severity")?,
         decided_at: Timestamp(intent.decided_at_ns),
         route: intent.route.as_str().into(),
+        notice: notice(intent.kind, intent.revision),
+        episode_id: match intent.episode_id.as_ref() {
+            [] => escalation_id,
+            bytes => read_id(bytes)?,
+        },
+        withheld: read_withheld(withheld),
+        withheld_by: intent.withheld_by.as_str().into(),
+        tier: intent.tier.as_str().into(),
+        group: intent.group,
+        control_revision: intent.control_revision,
     })
 }
 
@@ -169,6 +245,8 @@ fn read_attempt(attempt: wire::Attempt) -> Result<Attempt, String> {
         error: attempt.error,
         next_attempt_at: (next != 0).then_some(Timestamp(next)),
         took: attempt.took_ns,
+        notice: notice(attempt.kind, attempt.revision),
+        handle: attempt.handle.into(),
     })
 }
 
@@ -199,21 +277,9 @@ pub fn escalations(payload: &[u8]) -> Result<EscalationBatch, String> {
 }
 
 /// A delivery as the API shows it.
-pub fn delivery(
-    id: &EscalationId,
-    entry: &balefire_notifier_core::Entry,
-    progress: &balefire_notifier_core::Progress,
-) -> wire::Delivery {
-    let shown = Intent {
-        escalation_id: *id,
-        receiver: Arc::clone(&progress.receiver),
-        escalation_sequence: entry.sequence,
-        severity: entry.severity,
-        decided_at: entry.decided_at,
-        route: Arc::clone(&progress.route),
-    };
+pub fn delivery(progress: &Progress) -> wire::Delivery {
     wire::Delivery {
-        intent: Some(intent(&shown)),
+        intent: Some(intent(&progress.intent)),
         last_attempt: progress.last.as_ref().map(attempt),
         attempts: progress.attempts,
     }

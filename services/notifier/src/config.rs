@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use balefire_notifier_core::backoff::Backoff;
+use balefire_notifier_core::objects::PLATFORM;
 use balefire_notifier_core::route::{Receiver, ReceiverEntry, ReceiverFile, Routes};
 
 use crate::caller::{Caller, DEADLINE};
@@ -33,6 +34,10 @@ pub struct ReceiverArgs {
     /// File of receivers (TOML, [[receiver]] tables)
     #[arg(long, env = "BALEFIRE_RECEIVERS", value_name = "FILE")]
     pub receivers: Option<PathBuf>,
+    /// Folder of secrets that receiver objects may name by file (objects of other tenants than
+    /// "default": in a folder of the tenant's name)
+    #[arg(long, env = "BALEFIRE_SECRETS_DIR", value_name = "DIR")]
+    pub secrets_dir: Option<PathBuf>,
     /// Attempts after which a delivery becomes a dead letter [default: 8]
     #[arg(long, env = "BALEFIRE_DELIVERY_ATTEMPTS", value_name = "N")]
     pub delivery_attempts: Option<u32>,
@@ -56,6 +61,48 @@ pub struct Config {
     pub routes: Arc<Routes>,
     /// How often and when again.
     pub backoff: Backoff,
+    /// Deadline of one attempt.
+    pub deadline: Duration,
+    /// Where the secrets of receiver objects are.
+    pub secrets: Secrets,
+}
+
+/// Where the secrets of receiver objects are. An object is written by whoever may operate its
+/// tenant, and is sent where it says: so it can name only what was put there for it.
+#[derive(Debug, Clone, Default)]
+pub struct Secrets {
+    dir: Option<PathBuf>,
+}
+
+impl Secrets {
+    /// In a folder.
+    #[must_use]
+    pub fn of_dir(dir: Option<PathBuf>) -> Self {
+        Self { dir }
+    }
+
+    /// The secret that an object names; `None`: it names none.
+    ///
+    /// # Errors
+    /// Why it cannot be had, in words.
+    pub fn of_object(
+        &self,
+        receiver: &Receiver,
+        entry: &ReceiverEntry,
+    ) -> Result<Option<String>, String> {
+        if let Some(file) = &entry.secret_file {
+            let Some(dir) = &self.dir else {
+                return Err("secret_file needs a notifier started with --secrets-dir".into());
+            };
+            let dir = match receiver.tenant.as_deref() {
+                None | Some(PLATFORM) => dir.clone(),
+                Some(tenant) => dir.join(tenant),
+            };
+            let text = read_text(&dir.join(file));
+            return text.map(Some).map_err(|error| error.to_string());
+        }
+        secret_of(entry).map_err(|error| error.to_string())
+    }
 }
 
 impl ReceiverArgs {
@@ -85,7 +132,9 @@ impl ReceiverArgs {
         if let Some(attempts) = self.delivery_attempts {
             backoff.attempts_max = attempts.max(1);
         }
-        Config::of(&entries, &secrets, backoff, DEADLINE)
+        let mut config = Config::of(&entries, &secrets, backoff, DEADLINE)?;
+        config.secrets = Secrets::of_dir(self.secrets_dir.clone());
+        Ok(config)
     }
 }
 
@@ -118,6 +167,8 @@ impl Config {
             receivers,
             routes: Arc::new(routes),
             backoff,
+            deadline,
+            secrets: Secrets::default(),
         })
     }
 }

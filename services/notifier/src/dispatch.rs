@@ -2,22 +2,23 @@
 //! A place with a receiver is held until the attempt lies in the log, so that a kill repeats at
 //! most what was in flight.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use balefire_event::{EscalationId, Timestamp};
 use balefire_kit::clock;
-use balefire_notifier_core::classify::Verdict;
+use balefire_notifier_core::classify::{Item, Verdict};
 use balefire_notifier_core::queue::{Job, Queue};
+use balefire_notifier_core::route::Receiver;
 use balefire_notifier_core::{Answer, Ticket};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::bodies::Bodies;
-use crate::caller::{Caller, Reply};
-use crate::config::Callable;
+use crate::caller::Caller;
+use crate::desk::Desk;
+use crate::reply::Reply;
 
 /// Longest sleep of the dispatcher: a clock that was set is noticed.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
@@ -38,6 +39,21 @@ pub struct Slot {
     partition: u32,
     escalation_id: EscalationId,
     receiver: Arc<str>,
+}
+
+impl Slot {
+    /// Whether the receiver answered.
+    fn report(&self, answered: bool) {
+        let mut queue = self.board.queue();
+        queue.report(&self.receiver, answered, clock::now());
+    }
+}
+
+/// A receiver that says what is wrong with a call is there; one that is overloaded says when to
+/// come again.
+fn answered(reply: &Reply) -> bool {
+    let again = matches!(reply.verdict.alone(), Item::Retry { .. });
+    !again || matches!(reply.status, 1..=499)
 }
 
 impl Drop for Slot {
@@ -71,6 +87,12 @@ impl Board {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Other receivers from now on.
+    pub fn set_receivers(&self, receivers: &[Receiver]) {
+        self.queue().set_receivers(receivers);
+        self.wake.notify_one();
+    }
+
     /// Adds a delivery.
     pub fn push(&self, partition: u32, ticket: Ticket) {
         self.queue().push(partition, ticket);
@@ -90,7 +112,7 @@ pub struct Outlet {
 /// Starts deliveries until it is stopped.
 pub struct Dispatcher {
     board: Arc<Board>,
-    callers: BTreeMap<Arc<str>, Caller>,
+    desk: Arc<Desk>,
     outlets: Vec<Outlet>,
     under_way: TaskTracker,
 }
@@ -98,14 +120,10 @@ pub struct Dispatcher {
 impl Dispatcher {
     /// `outlets` by partition.
     #[must_use]
-    pub fn new(board: Arc<Board>, receivers: &[Callable], outlets: Vec<Outlet>) -> Self {
-        let callers = receivers
-            .iter()
-            .map(|one| (Arc::clone(&one.receiver.name), one.caller.clone()))
-            .collect();
+    pub fn new(board: Arc<Board>, desk: Arc<Desk>, outlets: Vec<Outlet>) -> Self {
         Self {
             board,
-            callers,
+            desk,
             outlets,
             under_way: TaskTracker::new(),
         }
@@ -143,13 +161,18 @@ impl Dispatcher {
         let outlet = usize::try_from(job.partition)
             .ok()
             .and_then(|index| self.outlets.get(index));
-        let (Some(outlet), Some(caller)) = (outlet, self.callers.get(&job.ticket.receiver)) else {
-            // The queue has no line with places for an unknown receiver, nor one for a partition
-            // that pushed nothing.
+        let Some(outlet) = outlet else {
+            // None is pushed by a partition that is not there.
             return;
         };
-        let deliver = deliver(outlet.clone(), caller.clone(), job.ticket, slot);
-        self.under_way.spawn(deliver);
+        let Some(caller) = self.desk.caller(&job.ticket.receiver) else {
+            // Taken away between the pick and here: it waits for its receiver to come back.
+            drop(slot);
+            self.board.push(job.partition, job.ticket);
+            return;
+        };
+        self.under_way
+            .spawn(deliver(outlet.clone(), caller, job.ticket, slot));
     }
 }
 
@@ -163,16 +186,16 @@ fn until(next: Option<Timestamp>, now: Timestamp) -> Duration {
 
 async fn deliver(outlet: Outlet, caller: Caller, ticket: Ticket, slot: Slot) {
     let id = ticket.escalation_id;
-    let record = outlet.bodies.get(&id, ticket.sequence).await;
+    let record = outlet.bodies.get(&id, ticket.notice, ticket.sequence).await;
     let started = tokio::time::Instant::now();
     let reply = match record {
-        Some(record) => caller.send(&record).await,
+        Some(record) => caller.send(&record, &ticket.tier, &ticket.handle).await,
         None => Reply {
-            verdict: Verdict::Permanent,
-            status: 0,
             error: "the escalation's record is no longer in the log".into(),
+            ..Reply::of(Verdict::Permanent)
         },
     };
+    slot.report(answered(&reply));
     let took = i64::try_from(started.elapsed().as_nanos()).unwrap_or(i64::MAX);
     let answer = Answer {
         escalation_id: id,
@@ -184,6 +207,8 @@ async fn deliver(outlet: Outlet, caller: Caller, ticket: Ticket, slot: Slot) {
         status: reply.status,
         error: reply.error,
         roll: rand::random(),
+        notice: ticket.notice,
+        handle: reply.handle.into(),
     };
     // A closed channel: the service ended; the log knows nothing of this attempt.
     let _ended = outlet.answers.send(Answered { answer, slot }).await;

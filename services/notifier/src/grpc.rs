@@ -2,6 +2,8 @@
 
 pub mod deadletter;
 pub mod delivery;
+mod mend;
+pub mod receiver;
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use balefire_bus::Fence;
 use balefire_event::limits::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX};
 use balefire_kit::clock;
-use balefire_notifier_core::{Attempt, Intent};
+use balefire_notifier_core::{Attempt, FeedPosition, Intent};
 use balefire_wire::log::v1::{InputRun, Step};
 use balefire_wire::{BatchWriter, Header, RecordRef};
 use bytes::Bytes;
@@ -25,6 +25,7 @@ enum Item {
     Intents(Vec<Intent>),
     Covered(u64),
     Attempt(Attempt),
+    Fed(FeedPosition),
 }
 
 /// Who writes.
@@ -124,6 +125,12 @@ impl Journal {
         self.go_on();
     }
 
+    /// How far a feed receiver is.
+    pub fn fed(&mut self, position: FeedPosition) {
+        self.waiting.push_back(("".into(), Item::Fed(position)));
+        self.go_on();
+    }
+
     /// The next step that lies in the log: its sequence and bytes. Waits for ever where nothing is
     /// under way. Cancel-safe.
     ///
@@ -165,7 +172,7 @@ impl Journal {
             let size = match item {
                 Item::Intents(intents) => intents.len(),
                 Item::Covered(_) => 0,
-                Item::Attempt(_) => 1,
+                Item::Attempt(_) | Item::Fed(_) => 1,
             };
             let full = batch.count() + size > BATCH_EVENTS_MAX || batch.len() >= BATCH_BYTES_MAX;
             let foreign = tenant.as_ref().is_some_and(|tenant| tenant != of);
@@ -179,8 +186,11 @@ impl Journal {
                         batch.push(RecordRef::Intent(&codec::intent(one)));
                     }
                 }
-                Item::Covered(sequence) => covered = *sequence,
+                Item::Covered(sequence) => covered = covered.max(*sequence),
                 Item::Attempt(one) => batch.push(RecordRef::Attempt(&codec::attempt(one))),
+                Item::Fed(one) => {
+                    batch.push(RecordRef::FeedPosition(&codec::feed_position(one)));
+                }
             }
             self.waiting.pop_front();
         }

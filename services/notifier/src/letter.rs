@@ -6,7 +6,8 @@ use std::time::Duration;
 use balefire_bus::{Log, Role, topology};
 use balefire_event::Timestamp;
 use balefire_kit::clock;
-use balefire_notifier_core::DeadDelivery;
+use balefire_notifier_core::feed::Item;
+use balefire_notifier_core::{DeadDelivery, Notice};
 use balefire_wire::deadletter::v1::DeadLetter;
 use balefire_wire::{BatchView, BatchWriter, Header, RecordRef};
 use bytes::Bytes;
@@ -15,6 +16,10 @@ use crate::codec::id_bytes;
 
 /// Reason of a record that cannot be read.
 pub const MALFORMED: &str = "malformed_record";
+/// Reason of an event that a feed receiver refused.
+pub const FEED_REFUSED: &str = "feed_refused";
+/// Start of the ids of events that a feed receiver refused.
+pub const FEED_PREFIX: &str = "dl:feed:";
 /// Start of the ids of dead deliveries.
 pub const DELIVERY_PREFIX: &str = "dl:delivery:";
 const RETRY_DELAY: Duration = Duration::from_millis(250);
@@ -82,7 +87,7 @@ impl Letterbox {
 
     /// A delivery that was given up, with what the receiver should have got.
     pub async fn delivery(&self, stream: &str, dead: DeadDelivery, body: Bytes) {
-        let id = format!("{DELIVERY_PREFIX}{}:{}", dead.escalation_id, dead.receiver);
+        let id = delivery_id(&dead);
         tracing::warn!(
             id,
             reason = dead.reason,
@@ -112,8 +117,43 @@ impl Letterbox {
             tenant: dead.tenant.to_string(),
             escalation_id: id_bytes(&dead.escalation_id),
             receiver: dead.receiver.to_string(),
+            kind: dead.notice.parts().0.number(),
+            revision: dead.notice.parts().1,
+            edits: Vec::new(),
         };
         self.write(letter, &msg_id).await;
+    }
+
+    /// An event that a feed receiver refused for good, with what it was sent.
+    pub async fn refused(&self, stream: &str, receiver: &str, item: &Item, error: &str) {
+        let id = format!(
+            "{FEED_PREFIX}{receiver}:{stream}:{}:{}",
+            item.sequence, item.index
+        );
+        tracing::warn!(id, error, "a feed receiver refused an event");
+        let now = clock::now().0;
+        let letter = DeadLetter {
+            id: id.clone(),
+            stage: Role::Notifier.as_str().into(),
+            stream: stream.into(),
+            sequence: item.sequence,
+            index: Some(item.index),
+            reason: FEED_REFUSED.into(),
+            detail: format!(
+                "feed receiver {receiver} refused event {}: {error}",
+                item.id
+            ),
+            payload: item.bytes.clone().into(),
+            attempts: 1,
+            first_failed_at_ns: now,
+            last_failed_at_ns: now,
+            first_error: error.into(),
+            last_error: error.into(),
+            tenant: item.tenant.clone(),
+            receiver: receiver.into(),
+            ..DeadLetter::default()
+        };
+        self.write(letter, &id).await;
     }
 
     async fn write(&self, letter: DeadLetter, msg_id: &str) {
@@ -131,6 +171,16 @@ impl Letterbox {
             tracing::error!(msg_id, %error, "a dead letter waits for the log");
             tokio::time::sleep(RETRY_DELAY).await;
         }
+    }
+}
+
+/// One letter for each receiver and record.
+fn delivery_id(dead: &DeadDelivery) -> String {
+    let id = format!("{DELIVERY_PREFIX}{}:{}", dead.escalation_id, dead.receiver);
+    match dead.notice {
+        Notice::First => id,
+        Notice::Amended(revision) => format!("{id}:amended-{revision}"),
+        Notice::Closed(revision) => format!("{id}:closed-{revision}"),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use balefire_bus::{Bus, Log, topology};
+use balefire_bus::{Bus, Log, Role, topology};
 use balefire_event::Timestamp;
 use balefire_notifier_core::letters::{self, Decision};
 use balefire_wire::deadletter::v1::{DeadLetter, DeadLetterState, Resolution};
@@ -149,6 +149,36 @@ impl Letters {
         Ok(letter)
     }
 
+    /// Writes a letter with another payload and waits until it is known here. The letter as it was
+    /// stays in the log.
+    ///
+    /// # Errors
+    /// The log cannot be reached.
+    pub async fn amend(&self, letter: &DeadLetter) -> Result<(), balefire_bus::Error> {
+        let mut batch = BatchWriter::default();
+        batch.push(RecordRef::DeadLetter(letter));
+        let at = letter.edits.last().map_or(0, |edit| edit.at_ns);
+        let payload = frame(&mut batch, self.writer_id, &letter.tenant, Timestamp(at));
+        let msg_id = format!("ed:{}:{at}", letter.id);
+        let subject = topology::deadletters(Role::Notifier.as_str());
+        let place = self.log.append(&subject, payload, Some(&msg_id)).await?;
+        self.known(place.sequence, "waiting for an edit to be read")
+            .await
+    }
+
+    /// Waits until a record is known here.
+    async fn known(&self, sequence: u64, doing: &str) -> Result<(), balefire_bus::Error> {
+        let mut seen = self.seen.subscribe();
+        let known = seen.wait_for(|seen| *seen >= sequence);
+        match tokio::time::timeout(SEEN_MAX, known).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(balefire_bus::Error::Unavailable {
+                doing: doing.into(),
+                reason: "it is written and shows later".into(),
+            }),
+        }
+    }
+
     /// Writes a decision and waits until it is known here.
     ///
     /// # Errors
@@ -165,14 +195,7 @@ impl Letters {
         let msg_id = format!("rs:{}:{}", resolution.id, resolution.at_ns);
         let subject = topology::DEADLETTERS_RESOLUTION;
         let place = self.log.append(subject, payload, Some(&msg_id)).await?;
-        let mut seen = self.seen.subscribe();
-        let known = seen.wait_for(|seen| *seen >= place.sequence);
-        match tokio::time::timeout(SEEN_MAX, known).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(balefire_bus::Error::Unavailable {
-                doing: "waiting for a decision to be read".into(),
-                reason: "it is written and shows later".into(),
-            }),
-        }
+        self.known(place.sequence, "waiting for a decision to be read")
+            .await
     }
 }

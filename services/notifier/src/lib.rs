@@ -7,8 +7,10 @@ pub mod bodies;
 pub mod caller;
 pub mod codec;
 pub mod config;
+pub mod desk;
 pub mod dispatch;
 pub mod error;
+pub mod feed;
 pub mod grpc;
 mod guard;
 pub mod journal;
@@ -16,6 +18,7 @@ pub mod letter;
 pub mod letters;
 mod line;
 pub mod partition;
+pub mod reply;
 pub mod secret;
 pub mod sign;
 pub mod status;
@@ -31,13 +34,16 @@ use balefire_notifier_core::State;
 use balefire_notifier_core::queue::Queue;
 use balefire_wire::deadletter::v1::dead_letter_service_server::DeadLetterServiceServer;
 use balefire_wire::delivery::v1::delivery_service_server::DeliveryServiceServer;
+use balefire_wire::delivery::v1::receiver_service_server::ReceiverServiceServer;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
 
 use crate::bodies::Bodies;
+use crate::desk::Desk;
 use crate::dispatch::{Board, Dispatcher, Outlet};
+use crate::feed::Feeds;
 use crate::journal::Writer;
 use crate::letter::Letterbox;
 use crate::letters::Letters;
@@ -75,7 +81,9 @@ pub fn start(config: &Config, deps: Deps) -> Service {
     let log = Log::new(&deps.bus);
     let board = Board::new(Queue::new(config.routes.receivers()));
     let letters = Letters::new(&deps.bus, writer_id);
-    let empty = State::new(Arc::clone(&config.routes), config.backoff);
+    let desk = Desk::new(config.clone(), Arc::clone(&board));
+    let empty = State::new(config.backoff);
+    let feeds = Arc::new(Feeds::default());
     let (mut views, mut outlets, mut parts) = (Vec::new(), Vec::new(), Vec::new());
     for partition in 0..deps.topology.partitions {
         let (answers, answered) = mpsc::channel(ANSWERS_MAX);
@@ -96,14 +104,16 @@ pub fn start(config: &Config, deps: Deps) -> Service {
             },
             view,
             empty: empty.clone(),
+            desk: Arc::clone(&desk),
             board: Arc::clone(&board),
             bodies,
             answers: answered,
             letterbox: Letterbox::new(log.clone(), writer_id),
+            feeds: Arc::clone(&feeds),
         });
     }
     let views: Arc<[Arc<View>]> = views.into();
-    let dispatcher = Dispatcher::new(Arc::clone(&board), &config.receivers, outlets);
+    let dispatcher = Dispatcher::new(Arc::clone(&board), Arc::clone(&desk), outlets);
     let deliveries = grpc::delivery::Deliveries {
         views: Arc::clone(&views),
     };
@@ -115,30 +125,44 @@ pub fn start(config: &Config, deps: Deps) -> Service {
         writer_id,
         deciding: Arc::default(),
     };
+    let receivers = grpc::receiver::Receivers {
+        desk: Arc::clone(&desk),
+        board: Arc::clone(&board),
+        feeds,
+    };
     let status = NotifierStatus {
         views: Arc::clone(&views),
         letters: Arc::clone(&letters),
         board,
-        receivers: config.receivers.len(),
+        desk: Arc::clone(&desk),
     };
     Service {
         name: NAME,
-        grpc: Box::new(move |routes: &mut RoutesBuilder| {
-            let deliveries = DeliveryServiceServer::new(deliveries);
-            let dead_letters = DeadLetterServiceServer::new(dead_letters);
-            routes.add_service(deliveries.max_decoding_message_size(REQUEST_BYTES_MAX));
-            routes.add_service(dead_letters.max_decoding_message_size(REQUEST_BYTES_MAX));
-        }),
+        grpc: Box::new(move |routes| add(routes, deliveries, dead_letters, receivers)),
         http: axum::Router::new(),
         status: Arc::new(status),
-        task: tokio::spawn(run(deps, views, letters, dispatcher, parts)),
+        task: tokio::spawn(run(deps, views, letters, desk, dispatcher, parts)),
     }
+}
+
+fn add(
+    routes: &mut RoutesBuilder,
+    deliveries: grpc::delivery::Deliveries,
+    dead_letters: grpc::deadletter::DeadLetters,
+    receivers: grpc::receiver::Receivers,
+) {
+    let deliveries = DeliveryServiceServer::new(deliveries);
+    let dead_letters = DeadLetterServiceServer::new(dead_letters);
+    routes.add_service(deliveries.max_decoding_message_size(REQUEST_BYTES_MAX));
+    routes.add_service(ReceiverServiceServer::new(receivers));
+    routes.add_service(dead_letters.max_decoding_message_size(REQUEST_BYTES_MAX));
 }
 
 async fn run(
     deps: Deps,
     views: Arc<[Arc<View>]>,
     letters: Arc<Letters>,
+    desk: Arc<Desk>,
     dispatcher: Dispatcher,
     parts: Vec<Parts>,
 ) -> Result<(), TaskError> {
@@ -150,6 +174,10 @@ async fn run(
         keeper.await;
         Ok(())
     });
+    // Nothing is decided under less than what is in force now.
+    let next = desk.catch_up(&deps.bus, &stop).await;
+    let (bus, halt) = (deps.bus.clone(), stop.clone());
+    tasks.spawn(async move { Ok(desk.follow(&bus, next, halt).await?) });
     for one in parts {
         let (leases, halt) = (leases.clone(), stop.clone());
         tasks.spawn(async move {

@@ -1,5 +1,6 @@
 //! One partition: owned, run, and started again from the log when something goes wrong.
 
+mod feeding;
 mod live;
 
 use std::convert::Infallible;
@@ -12,7 +13,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::bodies::Bodies;
+use crate::desk::Desk;
 use crate::dispatch::{Answered, Board};
+use crate::feed::Feeds;
 use crate::journal::Writer;
 use crate::letter::Letterbox;
 use crate::view::View;
@@ -38,6 +41,8 @@ pub struct Parts {
     pub view: Arc<View>,
     /// The state before the first record.
     pub empty: State,
+    /// What is in force.
+    pub desk: Arc<Desk>,
     /// What waits to be delivered.
     pub board: Arc<Board>,
     /// Bodies of its escalations.
@@ -46,6 +51,8 @@ pub struct Parts {
     pub answers: mpsc::Receiver<Answered>,
     /// Where dead letters go.
     pub letterbox: Letterbox,
+    /// How the feeds are, for others to read.
+    pub feeds: Arc<Feeds>,
 }
 
 /// Runs a partition whenever this instance owns it, until `stop`.

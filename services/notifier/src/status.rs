@@ -9,6 +9,7 @@ use balefire_kit::StatusSource;
 use balefire_wire::status::v1::{Counter, PartitionStatus, ServiceStatus};
 use tokio_util::sync::CancellationToken;
 
+use crate::desk::Desk;
 use crate::dispatch::Board;
 use crate::letters::Letters;
 use crate::view::View;
@@ -24,8 +25,8 @@ pub struct NotifierStatus {
     pub letters: Arc<Letters>,
     /// What waits.
     pub board: Arc<Board>,
-    /// How many receivers there are.
-    pub receivers: usize,
+    /// What is in force.
+    pub desk: Arc<Desk>,
 }
 
 fn whole(number: usize) -> u64 {
@@ -74,8 +75,11 @@ impl StatusSource for NotifierStatus {
             let folded = self.letters.folded();
             (whole(folded.open_len()), folded.forgotten())
         };
+        let plan = self.desk.plan();
         let mut counters = vec![
-            counter("receivers", whole(self.receivers)),
+            counter("receivers", whole(plan.receivers.len())),
+            counter("receivers_at_fault", whole(self.desk.faults().len())),
+            counter("control_revision", plan.revision),
             counter("deliveries_pending", pending),
             counter("deliveries_under_way", busy),
             counter("deliveries_dead_lettered", dead),

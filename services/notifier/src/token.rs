@@ -12,7 +12,7 @@ use reqwest::{Client, Url};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
-use crate::caller::{Reply, failed};
+use crate::reply::{Reply, failed};
 use crate::secret::Key;
 
 /// A token is not used in its last minute.
@@ -62,9 +62,9 @@ impl NoToken {
 
     fn of(verdict: Verdict, status: u16, error: &str) -> Self {
         Self(Reply {
-            verdict,
             status,
             error: format!("no token: {error}"),
+            ..Reply::of(verdict)
         })
     }
 }

@@ -10,7 +10,7 @@ use balefire_event::{EscalationId, EscalationKind, Timestamp};
 use balefire_golden::Recording;
 use balefire_notifier::codec::{self, Logged};
 use balefire_notifier_core::backoff::Backoff;
-use balefire_notifier_core::route::Routes;
+use balefire_notifier_core::plan::Plan;
 use balefire_notifier_core::{Input, Outcome, Standing, State};
 
 type Ends = BTreeMap<(EscalationId, Arc<str>), Standing>;
@@ -26,8 +26,7 @@ fn recordings() -> Vec<Recording> {
 
 /// The fold of the notifier, over DELIVERIES and then ESCALATIONS of a partition.
 fn folded(recording: &Recording, topology: &Topology, partition: u32) -> State {
-    let routes = Arc::new(Routes::of(&[]).unwrap());
-    let mut state = State::new(routes, Backoff::default());
+    let mut state = State::new(Backoff::default());
     for message in recording.messages(&topology.deliveries_stream(partition)) {
         let batch = codec::delivery_batch(&message.payload).unwrap();
         for record in batch.records {
@@ -36,6 +35,7 @@ fn folded(recording: &Recording, topology: &Topology, partition: u32) -> State {
                 Logged::Intent(intent) => Input::IntentLogged { tenant, intent },
                 Logged::Attempt(attempt) => Input::AttemptLogged(attempt),
                 Logged::Requeue(requeue) => Input::Requeued(requeue),
+                Logged::Fed(position) => Input::Fed(position),
             });
         }
         if batch.covered > 0 {
@@ -52,6 +52,7 @@ fn folded(recording: &Recording, topology: &Topology, partition: u32) -> State {
                 sequence,
                 escalations: &batch.escalations,
                 now: Timestamp(0),
+                plan: &Plan::default(),
             });
             assert_eq!(effects, [], "what the log covers is decided");
         }
@@ -73,6 +74,7 @@ fn last_words(recording: &Recording, topology: &Topology, partition: u32) -> End
                     let due = one.at;
                     (one.escalation_id, one.receiver, Standing::Pending { due })
                 }
+                Logged::Fed(_) => continue,
                 Logged::Attempt(one) => {
                     let due = one.next_attempt_at.unwrap_or(one.at);
                     let end = match one.outcome {
@@ -93,7 +95,10 @@ fn ends(state: &State) -> Ends {
     let mut ends = Ends::new();
     for (id, entry) in state.entries(None) {
         for delivery in &entry.deliveries {
-            ends.insert((*id, Arc::clone(&delivery.receiver)), delivery.standing);
+            ends.insert(
+                (*id, Arc::clone(&delivery.intent.receiver)),
+                delivery.standing,
+            );
         }
     }
     ends

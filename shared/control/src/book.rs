@@ -252,6 +252,12 @@ impl Book {
         self.requests.get(&id)
     }
 
+    /// Every object there is, of whatever tenant, by tenant, kind and name.
+    pub fn objects(&self) -> impl Iterator<Item = &Object> + Clone {
+        let histories = self.history.values();
+        histories.filter_map(|entries| entries.last()?.change.object.as_ref())
+    }
+
     /// Every rule there is, disabled ones too.
     pub fn rules(&self) -> impl Iterator<Item = &Object> {
         self.history

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use balefire_event::Timestamp;
 
-use crate::schema::{Check, Field, Form};
+use crate::field::{Check, Field, Form};
 use crate::{Kind, Spec, Value};
 
 /// Longest name, bytes.
@@ -116,15 +116,37 @@ fn check_together(kind: Kind, spec: &Spec) -> Option<Fault> {
             (ends_at <= starts_at)
                 .then(|| Fault::new("spec.ends_at", "lies not after spec.starts_at"))
         }
+        Kind::SeverityMap => severity_map(spec),
         Kind::Rule
         | Kind::Route
         | Kind::Receiver
         | Kind::Source
-        | Kind::SeverityMap
         | Kind::IdentityAlias
         | Kind::ApiKey
         | Kind::Tenant => None,
     }
+}
+
+fn severity_map(spec: &Spec) -> Option<Fault> {
+    let has = |field: &str| spec.get(field).is_some_and(|value| !value.is_empty());
+    if !has("words") && !has("tiers") {
+        let message = "is missing; give words (of a source), or tiers (of the SOC)";
+        return Some(Fault::new("spec.words", message));
+    }
+    if has("words") && !has("source") {
+        return Some(Fault::new(
+            "spec.source",
+            "is missing: whose words are these?",
+        ));
+    }
+    let Some(Value::Words(tiers)) = spec.get("tiers") else {
+        return None;
+    };
+    let stranger = tiers
+        .keys()
+        .find(|severity| check_text(Check::Severity, severity).is_some())?;
+    let message = "is no severity; take low, medium, high or critical";
+    Some(Fault::new(format!("spec.tiers.{stranger}"), message))
 }
 
 fn check_value(field: &Field, value: &Value) -> Option<String> {
@@ -166,7 +188,10 @@ fn check_text(check: Check, text: &str) -> Option<String> {
             Timestamp::parse(text).is_ok(),
             "take RFC 3339 with an offset, such as 2026-02-11T14:30:00Z",
         ),
-        Check::Url => (is_url(text), "take an http or https address with a host"),
+        Check::Url => (
+            is_url(text),
+            "take an https (or http, tcp, tls, smtp, smtps) address with a host",
+        ),
         Check::Digest => (
             text.len() == 64
                 && text
@@ -175,6 +200,10 @@ fn check_text(check: Check, text: &str) -> Option<String> {
             "take 64 hex digits in lower case",
         ),
         Check::Name => (is_name(text), "take a name of a-z, 0-9, _ and -"),
+        Check::Pattern => (
+            is_pattern(text),
+            "take a|b for one of both, a* for what begins so, !a for anything else",
+        ),
         Check::Network => (is_network(text), "take a network such as 10.0.0.0/8"),
         Check::OneOf(words) => {
             return (!words.contains(&text))
@@ -188,12 +217,28 @@ fn check_text(check: Check, text: &str) -> Option<String> {
 }
 
 fn is_url(text: &str) -> bool {
-    let rest = text
-        .strip_prefix("https://")
-        .or_else(|| text.strip_prefix("http://"));
+    let schemes = [
+        "https://", "http://", "tcp://", "tls://", "smtp://", "smtps://",
+    ];
+    let rest = schemes.iter().find_map(|scheme| text.strip_prefix(scheme));
     rest.is_some_and(|rest| {
         !rest.is_empty() && !rest.starts_with(['/', '?', '#', ':']) && !rest.contains(' ')
     })
+}
+
+/// Longest pattern, bytes; most alternatives of one.
+const PATTERN_BYTES_MAX: usize = 1024;
+const ALTERNATIVES_MAX: usize = 64;
+
+/// A star only at the end of an alternative, none of them empty.
+fn is_pattern(text: &str) -> bool {
+    let alternatives = text.strip_prefix('!').unwrap_or(text).split('|');
+    text.len() <= PATTERN_BYTES_MAX
+        && alternatives.clone().count() <= ALTERNATIVES_MAX
+        && alternatives.clone().all(|one| {
+            let stem = one.strip_suffix('*').unwrap_or(one);
+            !one.is_empty() && !stem.contains('*')
+        })
 }
 
 fn is_network(text: &str) -> bool {

@@ -1,6 +1,7 @@
 //! [`Kind`]: what an object is.
 
-use crate::schema::{self, Field};
+use crate::field::Field;
+use crate::schema;
 
 /// What an object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,62 +1,7 @@
 //! What a spec of each kind can hold: the one table that checks, files, commands and the Terraform
 //! provider are made of. `proto/balefire/control/v1` says the same in protobuf.
 
-/// What a field holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// Text.
-    Text,
-    /// A whole number.
-    Number,
-    /// True or false; false where absent.
-    Flag,
-    /// A list of texts.
-    Texts,
-    /// Text by text.
-    Words,
-}
-
-/// What a field's text must be, beyond its form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Check {
-    /// Anything.
-    Any,
-    /// low, medium, high or critical.
-    Severity,
-    /// A span of time: 250ms, 10s, 5m, 1h, 2d.
-    Span,
-    /// A time, RFC 3339.
-    Time,
-    /// An http or https address.
-    Url,
-    /// 64 hex digits, lower case.
-    Digest,
-    /// Names of objects.
-    Name,
-    /// A network, CIDR.
-    Network,
-    /// One of these.
-    OneOf(&'static [&'static str]),
-    /// From, to.
-    Range(i64, i64),
-}
-
-/// A field of a spec.
-#[derive(Debug, Clone, Copy)]
-pub struct Field {
-    /// Its name, in every interface.
-    pub name: &'static str,
-    /// What it holds.
-    pub form: Form,
-    /// Whether it must be there.
-    pub required: bool,
-    /// What it must be.
-    pub check: Check,
-    /// Set by operators in between, never by tools that own the object.
-    pub operational: bool,
-    /// What it means.
-    pub doc: &'static str,
-}
+use crate::field::{Check, Field, Form};
 
 const fn field(name: &'static str, form: Form, check: Check, doc: &'static str) -> Field {
     Field {
@@ -95,12 +40,36 @@ const AUDIENCES: Field = field(
     Check::Any,
     "Only escalations for one of these. Absent: any.",
 );
+const MATCHERS: Field = field(
+    "matchers",
+    Form::Words,
+    Check::Pattern,
+    "Only escalations that have this, field by field: rule, category, severity, timing, kind, \
+     audience, label.NAME or a field of the key. \"a|b\" is one of both, \"a*\" what begins so, \
+     \"!a\" anything else. Absent: any.",
+);
 const RULES: Field = field(
     "rules",
     Form::Texts,
     Check::Name,
     "Only escalations of these rules. Absent: any.",
 );
+
+/// Kinds of receivers.
+const TARGETS: &[&str] = &[
+    "webhook",
+    "splunk",
+    "sentinel",
+    "elastic",
+    "ocsf",
+    "pagerduty",
+    "servicenow_incident",
+    "servicenow_event",
+    "jira",
+    "slack_webhook",
+    "slack_bot",
+    "syslog",
+];
 
 pub(crate) const RULE: &[Field] = &[
     required(
@@ -138,13 +107,33 @@ pub(crate) const ROUTE: &[Field] = &[
         Check::Range(0, 1_000_000),
         "Lower comes first; ties are in order of name. 0 where absent.",
     ),
+    MATCHERS,
+    field(
+        "continues",
+        Form::Flag,
+        Check::Any,
+        "Routes behind it are asked too. Absent: the first that matches has decided.",
+    ),
+    field(
+        "group_by",
+        Form::Texts,
+        Check::Any,
+        "What makes escalations one group: rule, category, severity or fields of the key. Of a \
+         group each receiver is told the first, and what is more severe. Absent: no grouping.",
+    ),
+    field(
+        "group_for",
+        Form::Text,
+        Check::Span,
+        "How long after its first escalation a group lasts, such as 10m. Absent: 10m.",
+    ),
 ];
 pub(crate) const RECEIVER: &[Field] = &[
     required(
         "url",
         Form::Text,
         Check::Url,
-        "Where to post, http or https.",
+        "Where to post: the whole URL of a webhook, the base URL of any other kind.",
     ),
     field(
         "secret_env",
@@ -178,6 +167,44 @@ pub(crate) const RECEIVER: &[Field] = &[
         Check::Range(0, 64),
         "Deliveries at a time, 1 to 64. Absent: 1.",
     ),
+    field(
+        "target",
+        Form::Text,
+        Check::OneOf(TARGETS),
+        "What kind it is, such as pagerduty or splunk. Absent: webhook.",
+    ),
+    field(
+        "settings",
+        Form::Words,
+        Check::Any,
+        "What the kind has of its own, such as index of splunk.",
+    ),
+    field(
+        "max_classification",
+        Form::Text,
+        Check::OneOf(&["public", "internal", "confidential", "restricted"]),
+        "It is shown facts of at most this class. Absent: restricted, which is everything.",
+    ),
+    field(
+        "updates",
+        Form::Text,
+        Check::OneOf(&["on", "off"]),
+        "Whether it is told what becomes of an escalation (CLOSED, AMENDED). Absent: on where the \
+         kind keeps one open thing (pagerduty, servicenow, jira, slack_bot, ocsf), else off.",
+    ),
+    field(
+        "rate_per_minute",
+        Form::Number,
+        Check::Range(1, 100_000),
+        "Most calls in a minute. Absent: as many as it takes.",
+    ),
+    field(
+        "feed",
+        Form::Flag,
+        Check::Any,
+        "It gets every event, in batches, instead of escalations. For webhook, splunk, sentinel, \
+         elastic and syslog.",
+    ),
 ];
 pub(crate) const SILENCE: &[Field] = &[
     RULES,
@@ -200,6 +227,13 @@ pub(crate) const SILENCE: &[Field] = &[
         "Until when. The object stays readable afterwards.",
     ),
     required("reason", Form::Text, Check::Any, "Why nobody is told."),
+    MATCHERS,
+    field(
+        "receivers",
+        Form::Texts,
+        Check::Name,
+        "Only these receivers are not told. Absent: none is.",
+    ),
 ];
 pub(crate) const SOURCE: &[Field] = &[
     field(
@@ -234,12 +268,24 @@ pub(crate) const SOURCE: &[Field] = &[
     ),
 ];
 pub(crate) const SEVERITY_MAP: &[Field] = &[
-    required("source", Form::Text, Check::Any, "The source."),
-    required(
+    field(
+        "source",
+        Form::Text,
+        Check::Any,
+        "The source whose words these are; needed beside words.",
+    ),
+    field(
         "words",
         Form::Words,
         Check::Severity,
         "From the source's word to low, medium, high or critical.",
+    ),
+    field(
+        "tiers",
+        Form::Words,
+        Check::Any,
+        "From low, medium, high or critical to the SOC's own tier and what is expected of it, as \
+         people are told it: P1 (answer within 15 minutes).",
     ),
 ];
 pub(crate) const IDENTITY_ALIAS: &[Field] = &[

@@ -39,7 +39,7 @@ const EDGES: [Row; 25] = [
     pure("balefire-ingest-core", &["event"]),
     pure("balefire-correlator-core", &["event"]),
     pure("balefire-rule-engine-core", &["event", "rule", "stream"]),
-    pure("balefire-notifier-core", &["event"]),
+    pure("balefire-notifier-core", &["control", "event"]),
     shell("balefire-wire", &["control", "event"], &["golden"]),
     shell("balefire-bus", &["event"], &[]),
     shell("balefire-store", &[], &[]),
@@ -117,7 +117,7 @@ const EDGES: [Row; 25] = [
     ),
     shell(
         "balefire-notifier",
-        &["bus", "event", "kit", "notifier-core", "wire"],
+        &["bus", "control", "event", "kit", "notifier-core", "wire"],
         &["golden"],
     ),
     shell(

@@ -39,6 +39,8 @@ pub mod kind {
     pub const RESOLUTION: u32 = 14;
     /// An event that a rule matched, on its way to its key's owner.
     pub const MATCH: u32 = 15;
+    /// How far a feed receiver has the events.
+    pub const FEED_POSITION: u32 = 16;
 }
 
 /// A record to be written.
@@ -91,6 +93,8 @@ pub enum RecordRef<'r> {
     DeadLetter(&'r deadletter::v1::DeadLetter),
     /// What became of one.
     Resolution(&'r deadletter::v1::Resolution),
+    /// How far a feed receiver has the events.
+    FeedPosition(&'r delivery::v1::FeedPosition),
 }
 
 /// A record that was read.
@@ -175,6 +179,7 @@ pub fn encode_record(record: RecordRef<'_>, out: &mut Vec<u8>) {
         RecordRef::Requeue(requeue) => message(kind::REQUEUE, requeue, out),
         RecordRef::DeadLetter(letter) => message(kind::DEAD_LETTER, letter, out),
         RecordRef::Resolution(resolution) => message(kind::RESOLUTION, resolution, out),
+        RecordRef::FeedPosition(position) => message(kind::FEED_POSITION, position, out),
     }
 }
 
@@ -188,7 +193,7 @@ pub(crate) fn split(record: &[u8]) -> Result<(u32, &[u8]), Error> {
     let mut found = None;
     let mut fields = Fields::of(record, "record");
     while let Some(field) = fields.next()? {
-        if (kind::EVENT..=kind::MATCH).contains(&field.number) {
+        if (kind::EVENT..=kind::FEED_POSITION).contains(&field.number) {
             found = Some((field.number, field.bytes("record kind")?));
         }
     }
@@ -238,6 +243,9 @@ pub(crate) fn view(number: u32, bytes: &[u8]) -> Result<RecordView<'_>, Error> {
         kind::REQUEUE => RecordView::Other(Kind::Requeue(generated(bytes, "requeue")?)),
         kind::DEAD_LETTER => RecordView::Other(Kind::DeadLetter(generated(bytes, "dead letter")?)),
         kind::RESOLUTION => RecordView::Other(Kind::Resolution(generated(bytes, "resolution")?)),
+        kind::FEED_POSITION => {
+            RecordView::Other(Kind::FeedPosition(generated(bytes, "feed position")?))
+        }
         _ => return Err(Error::malformed("record kind")),
     })
 }

@@ -14,22 +14,23 @@ use crate::view::View;
 /// Said in every body: nothing here carries an action out.
 pub const ENFORCEMENT: &str = "recommended, not enforced";
 
-/// The type of a body; `None` for kinds nobody is told of.
+/// The type of a body.
 #[must_use]
-pub const fn message_type(kind: EscalationKind) -> Option<&'static str> {
+pub const fn message_type(kind: EscalationKind) -> &'static str {
     match kind {
-        EscalationKind::Raised => Some("escalation.raised"),
-        EscalationKind::Continued => Some("escalation.continued"),
-        EscalationKind::Closed | EscalationKind::Amended => None,
+        EscalationKind::Raised => "escalation.raised",
+        EscalationKind::Continued => "escalation.continued",
+        EscalationKind::Closed => "escalation.closed",
+        EscalationKind::Amended => "escalation.amended",
     }
 }
 
-/// The body's bytes; `None` for kinds nobody is told of.
+/// The body's bytes; `None` where it has no JSON form, which cannot be.
 #[must_use]
 pub fn body(view: &View) -> Option<Vec<u8>> {
     let escalation = view.record();
     let envelope = Envelope {
-        r#type: message_type(escalation.kind)?,
+        r#type: message_type(escalation.kind),
         timestamp: escalation.breach_at.to_string(),
         data: data(escalation),
     };
@@ -49,6 +50,9 @@ pub(crate) struct Data<'a> {
     escalation_id: String,
     episode_id: String,
     kind: &'static str,
+    /// Left out of RAISED and CONTINUED.
+    #[serde(skip_serializing_if = "is_zero")]
+    revision: u32,
     rule: &'a str,
     rule_id: String,
     title: &'a str,
@@ -89,7 +93,7 @@ struct Summary {
 /// The source document's record, field for field: the first sixteen are always there, null where
 /// the producer did not say; the others only where it did.
 #[derive(Serialize)]
-struct Record<'a> {
+pub(crate) struct Record<'a> {
     event_type: &'static str,
     timestamp: String,
     severity: &'static str,
@@ -144,6 +148,7 @@ pub(crate) fn data(escalation: &Escalation) -> Data<'_> {
         escalation_id: escalation.escalation_id.to_string(),
         episode_id: escalation.episode_id.to_string(),
         kind: escalation.kind.as_str(),
+        revision: escalation.revision,
         rule: &escalation.rule_name,
         rule_id: escalation.rule_id.to_uuid(),
         title: &escalation.title,
@@ -172,6 +177,11 @@ pub(crate) fn data(escalation: &Escalation) -> Data<'_> {
         },
         event: escalation.trigger.as_deref().map(record),
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 fn key(escalation: &Escalation) -> BTreeMap<&str, &str> {
@@ -235,7 +245,7 @@ fn said(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }
 
-fn record<'a>(event: &'a Event<'_>) -> Record<'a> {
+pub(crate) fn record<'a>(event: &'a Event<'_>) -> Record<'a> {
     Record {
         event_type: "ai_security",
         timestamp: time(event),

@@ -170,8 +170,17 @@ fn hostile_text_stays_inside_its_string() {
 }
 
 #[test]
-fn nobody_is_told_of_a_close() {
-    let mut escalation = escalation();
-    escalation.kind = EscalationKind::Closed;
-    assert_eq!(body(&view(&escalation)), None);
+fn what_becomes_of_it_is_another_type_with_its_revision() {
+    let closed = Escalation {
+        kind: EscalationKind::Closed,
+        revision: 2,
+        ..escalation()
+    };
+    let json = |one: &Escalation| -> serde_json::Value {
+        serde_json::from_slice(&body(&view(one)).unwrap()).unwrap()
+    };
+    let told = json(&closed);
+    assert_eq!(told["type"], "escalation.closed");
+    assert_eq!(told["data"]["revision"], 2);
+    assert!(json(&escalation())["data"].get("revision").is_none());
 }

@@ -2,33 +2,37 @@
 
 use std::sync::Arc;
 
-use balefire_event::{EscalationId, Severity, Timestamp};
+use balefire_event::{EscalationId, Timestamp};
 
-use crate::effect::{DeadDelivery, Ticket};
+use crate::effect::DeadDelivery;
 use crate::input::Answer;
-use crate::record::Attempt;
+use crate::record::{Attempt, Intent, Notice};
 
 /// Where a delivery stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
+    /// Its intent is on the way into the log.
+    Deciding,
     /// Will be tried from then on.
     Pending {
         /// Not before.
         due: Timestamp,
     },
+    /// What the receiver must be told before it, it does not have yet.
+    Waiting,
     /// The receiver has it.
     Delivered,
     /// A dead letter holds it.
     DeadLettered,
+    /// The receiver is not told.
+    Withheld,
 }
 
-/// One delivery: what the log holds about one escalation and one receiver.
+/// One delivery: what the log holds about one record of an escalation and one receiver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
-    /// The receiver.
-    pub receiver: Arc<str>,
-    /// Why it is told.
-    pub route: Arc<str>,
+    /// What was decided.
+    pub intent: Intent,
     /// Where it stands.
     pub standing: Standing,
     /// All attempts.
@@ -42,48 +46,66 @@ pub struct Progress {
     pub(crate) first_failure: Option<(Timestamp, String)>,
 }
 
+impl Progress {
+    pub(crate) fn new(intent: Intent, standing: Standing) -> Self {
+        Self {
+            intent,
+            standing,
+            attempts: 0,
+            number: 0,
+            round: 0,
+            last: None,
+            first_failure: None,
+        }
+    }
+
+    /// Whether nothing more happens to it by itself or by a requeue.
+    pub(crate) const fn is_over(&self) -> bool {
+        matches!(self.standing, Standing::Delivered | Standing::Withheld)
+    }
+
+    pub(crate) fn is(&self, receiver: &str, notice: Notice) -> bool {
+        &*self.intent.receiver == receiver && self.intent.notice == notice
+    }
+}
+
 /// Every delivery of one escalation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Tenant.
     pub tenant: Arc<str>,
-    /// Sequence in ESCALATIONS.
-    pub sequence: u64,
-    /// Orders the queue.
-    pub severity: Severity,
-    /// When it was decided.
-    pub decided_at: Timestamp,
-    /// One a receiver, in the order of the routing table.
+    /// Its episode.
+    pub episode_id: EscalationId,
+    /// One for each receiver and record, in the order in which they were decided.
     pub deliveries: Vec<Progress>,
 }
 
 impl Entry {
-    /// The delivery to a receiver.
+    /// The delivery of a record to a receiver.
     #[must_use]
-    pub fn delivery(&self, receiver: &str) -> Option<&Progress> {
-        self.deliveries.iter().find(|p| &*p.receiver == receiver)
+    pub fn delivery(&self, receiver: &str, notice: Notice) -> Option<&Progress> {
+        self.deliveries.iter().find(|p| p.is(receiver, notice))
     }
 
-    pub(crate) fn delivery_mut(&mut self, receiver: &str) -> Option<&mut Progress> {
+    pub(crate) fn delivery_mut(&mut self, receiver: &str, notice: Notice) -> Option<&mut Progress> {
+        self.deliveries.iter_mut().find(|p| p.is(receiver, notice))
+    }
+
+    /// The records that a receiver was or will be told, in order.
+    pub(crate) fn told<'s>(&'s self, receiver: &'s str) -> impl Iterator<Item = &'s Progress> {
         self.deliveries
-            .iter_mut()
-            .find(|p| &*p.receiver == receiver)
+            .iter()
+            .filter(move |p| &*p.intent.receiver == receiver && p.intent.withheld.is_none())
     }
-}
 
-pub(crate) fn ticket(id: EscalationId, entry: &Entry, progress: &Progress) -> Option<Ticket> {
-    let Standing::Pending { due } = progress.standing else {
-        return None;
-    };
-    Some(Ticket {
-        escalation_id: id,
-        receiver: Arc::clone(&progress.receiver),
-        sequence: entry.sequence,
-        severity: entry.severity,
-        decided_at: entry.decided_at,
-        due,
-        number: progress.number.saturating_add(1),
-    })
+    /// What a receiver calls what it was told first.
+    #[must_use]
+    pub fn handle(&self, receiver: &str) -> Arc<str> {
+        let attempts = self.told(receiver).filter_map(|p| p.last.as_ref());
+        let mut handles = attempts.map(|attempt| &attempt.handle);
+        let handle = handles.find(|handle| !handle.is_empty());
+        handle.cloned().unwrap_or_default()
+    }
 }
 
 pub(crate) fn dead(
@@ -100,7 +122,8 @@ pub(crate) fn dead(
         escalation_id: answer.escalation_id,
         receiver: Arc::clone(&answer.receiver),
         tenant: Arc::clone(&entry.tenant),
-        sequence: entry.sequence,
+        sequence: progress.intent.escalation_sequence,
+        notice: answer.notice,
         reason,
         attempts: answer.number,
         round: progress.round,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use balefire_event::{EscalationId, Severity, Timestamp};
 
-use crate::record::{Attempt, Intent};
+use crate::record::{Attempt, Intent, Notice};
 
 /// Reason of a dead letter: a receiver refused for good.
 pub const REFUSED: &str = "delivery_refused";
@@ -18,7 +18,7 @@ pub struct Ticket {
     pub escalation_id: EscalationId,
     /// The receiver.
     pub receiver: Arc<str>,
-    /// Where the escalation lies.
+    /// Where the record lies.
     pub sequence: u64,
     /// More severe goes first.
     pub severity: Severity,
@@ -28,6 +28,12 @@ pub struct Ticket {
     pub due: Timestamp,
     /// Number of the attempt.
     pub number: u32,
+    /// Which record of the escalation.
+    pub notice: Notice,
+    /// The SOC's own words for its severity. Empty: the default's.
+    pub tier: Arc<str>,
+    /// What the receiver calls what it was told first. Empty: it said nothing that is needed.
+    pub handle: Arc<str>,
 }
 
 /// What a dead letter of a delivery says.
@@ -39,8 +45,10 @@ pub struct DeadDelivery {
     pub receiver: Arc<str>,
     /// Tenant.
     pub tenant: Arc<str>,
-    /// Where the escalation lies.
+    /// Where the record lies.
     pub sequence: u64,
+    /// Which record of the escalation.
+    pub notice: Notice,
     /// [`REFUSED`] or [`EXHAUSTED`].
     pub reason: &'static str,
     /// Attempts since it was decided or requeued.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use balefire_event::{Escalation, EscalationId, Timestamp};
 
 use crate::classify::Verdict;
-use crate::record::{Attempt, Intent, Requeue};
+use crate::plan::Plan;
+use crate::record::{Attempt, FeedPosition, Intent, Notice, Requeue};
 
 /// What happened.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub enum Input<'a> {
         escalations: &'a [Escalation],
         /// The clock.
         now: Timestamp,
+        /// What is in force.
+        plan: &'a Plan,
     },
     /// An intent lies in the log.
     IntentLogged {
@@ -30,6 +33,8 @@ pub enum Input<'a> {
     AttemptLogged(Attempt),
     /// A requeue lies in the log.
     Requeued(Requeue),
+    /// How far a feed receiver is lies in the log.
+    Fed(FeedPosition),
     /// The log says that every intent of ESCALATIONS up to here is in it.
     Covered {
         /// Sequence in ESCALATIONS.
@@ -60,4 +65,8 @@ pub struct Answer {
     pub error: String,
     /// Uniform over all of u64: jitter.
     pub roll: u64,
+    /// Which record of the escalation, from its ticket.
+    pub notice: Notice,
+    /// What the receiver calls it, where that is needed later.
+    pub handle: Arc<str>,
 }

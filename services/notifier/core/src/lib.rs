@@ -7,14 +7,22 @@
 
 pub mod address;
 pub mod advice;
+mod answer;
 pub mod backoff;
 pub mod body;
+pub mod breaker;
 pub mod classify;
+mod decide;
 pub mod delivery;
 pub mod effect;
+pub mod feed;
+pub mod group;
 pub mod input;
 pub mod letters;
+pub mod matcher;
+pub mod objects;
 pub mod order;
+pub mod plan;
 pub mod policy;
 pub mod queue;
 pub mod receiver;
@@ -22,6 +30,7 @@ pub mod record;
 pub mod route;
 pub mod state;
 pub mod story;
+pub mod trial;
 pub mod view;
 
 #[cfg(test)]
@@ -30,5 +39,5 @@ mod samples;
 pub use delivery::{Entry, Progress, Standing};
 pub use effect::{DeadDelivery, Effect, Ticket};
 pub use input::{Answer, Input};
-pub use record::{Attempt, Intent, Outcome, Requeue};
+pub use record::{Attempt, FeedPosition, Intent, Notice, Outcome, Requeue, Withheld};
 pub use state::State;

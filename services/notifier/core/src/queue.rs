@@ -9,6 +9,7 @@ use std::sync::Arc;
 use balefire_event::time::{MINUTE, SECOND};
 use balefire_event::{EscalationId, Severity, Timestamp};
 
+use crate::breaker::{Breaker, Mood, Rate};
 use crate::effect::Ticket;
 use crate::route::Receiver;
 
@@ -32,12 +33,25 @@ pub struct Job {
     pub ticket: Ticket,
 }
 
+/// How a receiver's line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LineState {
+    /// Its breaker.
+    pub breaker: Mood,
+    /// Deliveries that wait.
+    pub waiting: usize,
+    /// Deliveries under way.
+    pub under_way: usize,
+}
+
 type JobId = (u32, EscalationId);
 type Rank = (Reverse<Severity>, Timestamp, JobId);
 
 #[derive(Debug, Default)]
 struct Line {
     concurrency: usize,
+    breaker: Breaker,
+    rate: Option<Rate>,
     picks: u64,
     busy: BTreeSet<JobId>,
     jobs: BTreeMap<JobId, Ticket>,
@@ -60,6 +74,7 @@ impl Queue {
         let line = |receiver: &Receiver| {
             let line = Line {
                 concurrency: receiver.concurrency,
+                rate: receiver.rate_per_minute.map(Rate::of),
                 ..Line::default()
             };
             (Arc::clone(&receiver.name), line)
@@ -68,6 +83,41 @@ impl Queue {
             now: Timestamp::MIN,
             lines: receivers.iter().map(line).collect(),
         }
+    }
+
+    /// Other receivers from now on. Deliveries for one that is gone are parked until it is back;
+    /// what is under way goes on.
+    pub fn set_receivers(&mut self, receivers: &[Receiver]) {
+        for line in self.lines.values_mut() {
+            line.concurrency = 0;
+        }
+        for receiver in receivers {
+            let line = self.lines.entry(Arc::clone(&receiver.name)).or_default();
+            line.concurrency = receiver.concurrency;
+            line.rate = receiver.rate_per_minute.map(Rate::of);
+        }
+    }
+
+    /// Whether a receiver answered a call, whatever it said.
+    pub fn report(&mut self, receiver: &str, answered: bool, now: Timestamp) {
+        if let Some(line) = self.lines.get_mut(receiver) {
+            match answered {
+                true => line.breaker.answered(),
+                false => line.breaker.failed(now),
+            }
+        }
+    }
+
+    /// How each receiver's line is, by name.
+    pub fn lines(&self) -> impl Iterator<Item = (&Arc<str>, LineState)> {
+        self.lines.iter().map(|(name, line)| {
+            let state = LineState {
+                breaker: line.breaker.mood(),
+                waiting: line.jobs.len(),
+                under_way: line.busy.len(),
+            };
+            (name, state)
+        })
     }
 
     /// Adds a delivery; one that is in the queue or under way is left as it is. One for a receiver
@@ -97,7 +147,7 @@ impl Queue {
             }
             line.bound(now);
             line.wake(now);
-            while let Some(job) = line.pick() {
+            while let Some(job) = line.pick(now) {
                 jobs.push(job);
             }
         }
@@ -108,6 +158,10 @@ impl Queue {
     pub fn release(&mut self, partition: u32, escalation_id: EscalationId, receiver: &str) {
         if let Some(line) = self.lines.get_mut(receiver) {
             line.busy.remove(&(partition, escalation_id));
+            if line.busy.is_empty() {
+                // Of a try that came to nothing: the next one sees.
+                line.breaker.given_back(Timestamp::MIN);
+            }
         }
     }
 
@@ -127,11 +181,11 @@ impl Queue {
             .values()
             .filter(|line| line.busy.len() < line.concurrency)
             .filter_map(|line| {
-                if line.ready.is_empty() {
-                    line.waiting.first().map(|(due, _)| *due)
-                } else {
-                    Some(Timestamp::MIN)
-                }
+                let due = match line.ready.is_empty() {
+                    true => line.waiting.first().map(|(due, _)| *due),
+                    false => Some(Timestamp::MIN),
+                };
+                Some(due?.max(line.opens_at()?))
             })
             .min()
     }
@@ -165,6 +219,10 @@ impl Line {
     fn set_back(&mut self, by: i64) {
         let waiting = std::mem::take(&mut self.waiting).into_iter();
         self.waiting = waiting.map(|(due, id)| (due.minus(by), id)).collect();
+        self.breaker.set_back(by);
+        if let Some(rate) = &mut self.rate {
+            rate.set_back(by);
+        }
     }
 
     /// Nothing waits for longer than anything may.
@@ -191,8 +249,14 @@ impl Line {
         }
     }
 
-    fn pick(&mut self) -> Option<Job> {
-        if self.busy.len() >= self.concurrency {
+    /// From when a call may go out; `None`: not before one under way has ended.
+    fn opens_at(&self) -> Option<Timestamp> {
+        let free_at = self.rate.map_or(Timestamp::MIN, |rate| rate.free_at());
+        Some(self.breaker.opens_at()?.max(free_at))
+    }
+
+    fn pick(&mut self, now: Timestamp) -> Option<Job> {
+        if self.busy.len() >= self.concurrency || self.opens_at()? > now {
             return None;
         }
         let highest = *self.ready.first()?;
@@ -206,6 +270,10 @@ impl Line {
         let id = rank.2;
         let ticket = self.jobs.remove(&id)?;
         self.busy.insert(id);
+        self.breaker.taken();
+        if let Some(rate) = &mut self.rate {
+            rate.taken(now);
+        }
         Some(Job {
             partition: id.0,
             ticket,
@@ -245,6 +313,9 @@ mod tests {
             decided_at: Timestamp(age),
             due: Timestamp(due),
             number: 1,
+            notice: crate::Notice::First,
+            tier: "".into(),
+            handle: "".into(),
         }
     }
 
@@ -327,11 +398,69 @@ mod tests {
     }
 
     #[test]
+    fn a_receiver_that_does_not_answer_is_tried_now_and_then() {
+        let mut queue = queue(&[("down", 4), ("soc", 4)]);
+        for id in 0..20 {
+            queue.push(0, ticket(id, "down", Severity::Low, 1, 0));
+        }
+        for _ in 0..crate::breaker::FAILURES_MAX {
+            let jobs = queue.take(Timestamp(0));
+            for job in jobs {
+                queue.report("down", false, Timestamp(0));
+                queue.release(0, job.ticket.escalation_id, "down");
+            }
+        }
+        assert_eq!(queue.take(Timestamp(5)), []);
+        let opens = crate::breaker::OPEN_FIRST;
+        assert_eq!(queue.next_due(), Some(Timestamp(opens)));
+        queue.push(0, ticket(99, "soc", Severity::Low, 1, 0));
+        assert_eq!(
+            ids(&queue.take(Timestamp(5))),
+            [99],
+            "others are not held up"
+        );
+        let tries = queue.take(Timestamp(opens));
+        assert_eq!(tries.len(), 1);
+        queue.report("down", true, Timestamp(opens));
+        queue.release(0, tries[0].ticket.escalation_id, "down");
+        assert_eq!(queue.take(Timestamp(opens)).len(), 4);
+    }
+
+    #[test]
+    fn a_rate_lets_the_rest_wait() {
+        let entry = ReceiverEntry {
+            name: "soc".into(),
+            concurrency: Some(64),
+            rate_per_minute: Some(60),
+            ..ReceiverEntry::default()
+        };
+        let mut queue = Queue::new(Routes::of(&[entry]).unwrap().receivers());
+        for id in 0..30 {
+            queue.push(0, ticket(id, "soc", Severity::Low, 1, 0));
+        }
+        assert_eq!(queue.take(Timestamp(0)).len(), 10);
+        let second = balefire_event::time::SECOND;
+        assert_eq!(queue.next_due(), Some(Timestamp(second)));
+        assert_eq!(queue.take(Timestamp(second)).len(), 1);
+    }
+
+    #[test]
     fn a_receiver_that_is_gone_keeps_its_deliveries_and_stops_nobody() {
         let mut queue = queue(&[("soc", 1)]);
         queue.push(0, ticket(1, "gone", Severity::Critical, 1, 0));
         assert_eq!(queue.take(Timestamp(9)), []);
         assert_eq!((queue.parked_len(), queue.next_due()), (1, None));
+        let back = ReceiverEntry {
+            name: "gone".into(),
+            ..ReceiverEntry::default()
+        };
+        queue.set_receivers(Routes::of(&[back]).unwrap().receivers());
+        queue.push(0, ticket(2, "soc", Severity::Critical, 1, 0));
+        assert_eq!(
+            ids(&queue.take(Timestamp(9))),
+            [1],
+            "and then the other is gone"
+        );
         queue.forget(0);
         assert_eq!(queue.parked_len(), 0);
     }

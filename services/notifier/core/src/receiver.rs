@@ -76,11 +76,22 @@ pub enum Auth {
     },
 }
 
+/// How it is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// To be told something, nothing more.
+    Get,
+    /// The usual one.
+    Post,
+    /// To change what is there.
+    Patch,
+}
+
 /// What is asked of a receiver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
-    /// GET instead of POST.
-    pub get: bool,
+    /// How.
+    pub method: Method,
     /// Behind the receiver's URL, with the query.
     pub path: String,
     /// Of the body.
@@ -92,8 +103,8 @@ pub struct Call {
 /// What a search before the call found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// It is there: nothing needs to be sent.
-    There,
+    /// It is there, under this name of the target's own.
+    There(String),
     /// It is not.
     Nothing,
     /// No answer to that question.
@@ -103,16 +114,23 @@ pub enum Found {
 impl Call {
     pub(crate) fn post(path: impl Into<String>, body: &Value) -> Self {
         Self {
-            get: false,
+            method: Method::Post,
             path: path.into(),
             content_type: "application/json",
             body: body.to_string().into_bytes(),
         }
     }
 
+    pub(crate) fn patch(path: impl Into<String>, body: &Value) -> Self {
+        Self {
+            method: Method::Patch,
+            ..Self::post(path, body)
+        }
+    }
+
     pub(crate) fn get(path: String) -> Self {
         Self {
-            get: true,
+            method: Method::Get,
             path,
             content_type: "application/json",
             body: Vec::new(),
@@ -165,7 +183,22 @@ impl Target {
         )
     }
 
-    /// Asks whether the target has the escalation already, where it does not dedup by itself.
+    /// Whether it keeps one thing for an episode that is open until it is resolved, rather than a
+    /// message for each record.
+    #[must_use]
+    pub const fn keeps_one_thing(&self) -> bool {
+        matches!(
+            self,
+            Self::Ocsf(_)
+                | Self::Pagerduty(_)
+                | Self::ServicenowIncident(_)
+                | Self::ServicenowEvent(_)
+                | Self::Jira(_)
+                | Self::SlackBot(_)
+        )
+    }
+
+    /// Asks whether the target has the episode already, where it does not dedup by itself.
     #[must_use]
     pub fn search(&self, view: &View) -> Option<Call> {
         match self {
@@ -187,25 +220,32 @@ impl Target {
     /// Reads the answer to [`Target::search`].
     #[must_use]
     pub fn found(&self, response: &Response<'_>) -> Found {
-        let name = if matches!(self, Self::Jira(_)) {
-            "issues"
+        let (list, name) = if matches!(self, Self::Jira(_)) {
+            ("issues", "key")
         } else {
-            "result"
+            ("result", "sys_id")
         };
         let verdict = response.by_status();
         if verdict != Verdict::Delivered {
             return Found::Unknown(verdict);
         }
-        match response.json().get(name).and_then(Value::as_array) {
-            Some(list) if list.is_empty() => Found::Nothing,
-            Some(_) => Found::There,
+        let json = response.json();
+        match json.get(list).and_then(Value::as_array).map(Vec::as_slice) {
+            Some([]) => Found::Nothing,
+            Some([first, ..]) => match first.get(name).and_then(Value::as_str) {
+                Some(name) if is_plain(name) => Found::There(name.to_owned()),
+                // It stands in the next call's path.
+                Some(_) | None => Found::Unknown(Verdict::Permanent),
+            },
             None => Found::Unknown(response.again()),
         }
     }
 
-    /// What is sent; `None`: this kind of record is not told to this target.
+    /// What is sent where the target was searched and has nothing, or need not be searched.
+    /// `handle` is what the target calls what it was told first; empty: nothing is known of it.
+    /// `None`: there is nothing to say.
     #[must_use]
-    pub fn encode(&self, view: &View) -> Option<Call> {
+    pub fn encode(&self, view: &View, handle: &str) -> Option<Call> {
         match self {
             Self::Webhook => webhook::encode(view),
             Self::Splunk(config) => Some(splunk::encode(config, view)),
@@ -217,9 +257,38 @@ impl Target {
             Self::ServicenowEvent(config) => Some(servicenow::encode_event(config, view)),
             Self::Jira(config) => jira::encode(config, view),
             Self::SlackWebhook(_) => Some(slack::encode_webhook(view)),
-            Self::SlackBot(config) => Some(slack::encode_bot(config, view)),
+            Self::SlackBot(config) => Some(slack::encode_bot(config, view, handle)),
             Self::Syslog(config) => Some(syslog::encode(config, view)),
         }
+    }
+
+    /// What is sent where the search found the episode, under the target's own name for it.
+    /// `None`: there is nothing to add.
+    #[must_use]
+    pub fn update(&self, view: &View, there: &str) -> Option<Call> {
+        match self {
+            Self::ServicenowIncident(config) => servicenow::update_incident(config, view, there),
+            Self::Jira(config) => jira::update(config, view, there),
+            Self::Webhook
+            | Self::Splunk(_)
+            | Self::Sentinel(_)
+            | Self::Elastic(_)
+            | Self::Ocsf(_)
+            | Self::Pagerduty(_)
+            | Self::ServicenowEvent(_)
+            | Self::SlackWebhook(_)
+            | Self::SlackBot(_)
+            | Self::Syslog(_) => None,
+        }
+    }
+
+    /// What the target calls what it was just told, where a later call needs it.
+    #[must_use]
+    pub fn handle(&self, response: &Response<'_>) -> String {
+        if matches!(self, Self::SlackBot(_)) {
+            return slack::handle(response);
+        }
+        String::new()
     }
 
     /// Reads the answer to [`Target::encode`].
@@ -240,6 +309,14 @@ impl Target {
             | Self::Syslog(_) => response.by_status(),
         }
     }
+}
+
+/// Whether a name of a target's can stand in a path.
+fn is_plain(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
 #[cfg(test)]

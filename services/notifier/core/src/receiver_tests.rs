@@ -28,6 +28,7 @@ fn targets() -> Vec<Target> {
             project: "AISEC".into(),
             issue_type: None,
             set_priority: true,
+            resolve_transition: Some("31".into()),
         }),
         Target::SlackWebhook(slack::WebhookConfig::default()),
         Target::SlackBot(slack::BotConfig {
@@ -38,7 +39,7 @@ fn targets() -> Vec<Target> {
 }
 
 fn text(target: &Target, view: &View) -> String {
-    String::from_utf8(target.encode(view).unwrap().body).unwrap()
+    String::from_utf8(target.encode(view, "").unwrap().body).unwrap()
 }
 
 fn answer(status: u16, body: &'static str) -> Response<'static> {
@@ -101,7 +102,88 @@ fn the_end_of_an_escalation_resolves_where_the_target_can() {
     assert_eq!(event["records"][0]["severity"], "0");
     let finding = json(&Target::Ocsf(ocsf::Config::default()));
     assert_eq!(finding["type_uid"], 200_403);
-    assert_eq!(Target::Jira(jira::Config::default()).encode(&closed), None);
+    assert_eq!(
+        Target::Jira(jira::Config::default()).encode(&closed, ""),
+        None
+    );
+}
+
+fn named(name: &str) -> Target {
+    targets()
+        .into_iter()
+        .find(|one| one.name() == name)
+        .unwrap()
+}
+
+#[test]
+fn what_continues_an_episode_goes_to_the_one_thing_that_is_open() {
+    let episode = escalation().episode_id.to_string();
+    let again = view(&balefire_event::Escalation {
+        kind: EscalationKind::Continued,
+        escalation_id: balefire_event::EscalationId([0xef; 16]),
+        ..escalation()
+    });
+    let json = |name: &str| -> Value { serde_json::from_str(&text(&named(name), &again)).unwrap() };
+    assert_eq!(json("pagerduty")["dedup_key"], episode);
+    assert_eq!(
+        json("servicenow_event")["records"][0]["message_key"],
+        episode
+    );
+    assert_eq!(json("ocsf")["finding_info"]["uid"], episode);
+    assert_eq!(json("ocsf")["type_uid"], 200_402);
+    let slack = named("slack_bot").encode(&again, "17.5").unwrap();
+    assert_eq!(slack.path, "/api/chat.update");
+    let body: Value = serde_json::from_slice(&slack.body).unwrap();
+    assert_eq!(
+        (&body["ts"], &body["channel"]),
+        (&"17.5".into(), &"C1".into())
+    );
+}
+
+#[test]
+fn what_was_found_is_updated_and_closed_in_its_place() {
+    let call = |name: &str, kind: EscalationKind| named(name).update(&of_kind(kind), "A-1");
+    for name in ["servicenow_incident", "jira"] {
+        assert_eq!(call(name, EscalationKind::Raised), None, "it is there");
+    }
+    let body = |call: &Call| -> Value { serde_json::from_slice(&call.body).unwrap() };
+    let note = call("servicenow_incident", EscalationKind::Continued).unwrap();
+    assert_eq!(note.method, Method::Patch);
+    assert!(
+        body(&note)["work_notes"]
+            .as_str()
+            .unwrap()
+            .contains("continues")
+    );
+    let closed = call("servicenow_incident", EscalationKind::Closed).unwrap();
+    assert_eq!(closed.path, "/api/now/table/incident/A-1");
+    assert_eq!(body(&closed)["state"], "6");
+    let comment = call("jira", EscalationKind::Amended).unwrap();
+    assert_eq!(comment.path, "/rest/api/3/issue/A-1/comment");
+    assert_eq!(body(&comment)["body"]["type"], "doc");
+    let done = call("jira", EscalationKind::Closed).unwrap();
+    assert_eq!(done.path, "/rest/api/3/issue/A-1/transitions");
+    assert_eq!(body(&done)["transition"]["id"], "31");
+    let plain = Target::Jira(jira::Config::default());
+    let closed = plain
+        .update(&of_kind(EscalationKind::Closed), "A-1")
+        .unwrap();
+    assert_eq!(closed.path, "/rest/api/3/issue/A-1/comment");
+}
+
+#[test]
+fn slack_names_its_messages_by_their_time() {
+    for (body, handle) in [
+        (
+            r#"{"ok":true,"channel":"C1","ts":"1503435956.000247","message":{"#,
+            "1503435956.000247",
+        ),
+        (r#"{"ok":true}"#, ""),
+        (r#"{"ok":true,"ts":"../x"}"#, ""),
+    ] {
+        assert_eq!(named("slack_bot").handle(&answer(200, body)), handle);
+    }
+    assert_eq!(named("splunk").handle(&answer(200, r#"{"ts":"1.1"}"#)), "");
 }
 
 /// Target, status, body, what it means.
@@ -217,10 +299,10 @@ fn each_item_of_a_bulk_has_a_fate_of_its_own() {
 fn a_search_tells_there_from_nothing_and_from_no_answer() {
     let incident = Target::ServicenowIncident(servicenow::IncidentConfig::default());
     let jira = Target::Jira(jira::Config::default());
-    let id = escalation().escalation_id.to_string();
+    let id = escalation().episode_id.to_string();
     for target in [&incident, &jira] {
         let call = target.search(&view(&escalation())).unwrap();
-        assert!(call.get && call.path.contains(&id));
+        assert!(call.method == Method::Get && call.path.contains(&id));
     }
     for (target, status, body, found) in [
         (&incident, 200, r#"{"result":[]}"#, Found::Nothing),
@@ -228,11 +310,22 @@ fn a_search_tells_there_from_nothing_and_from_no_answer() {
             &incident,
             200,
             r#"{"result":[{"sys_id":"1"}]}"#,
-            Found::There,
+            Found::There("1".into()),
+        ),
+        (
+            &incident,
+            200,
+            r#"{"result":[{"sys_id":"../x"}]}"#,
+            Found::Unknown(Verdict::Permanent),
         ),
         (&incident, 200, "<html>", Found::Unknown(LATER)),
         (&incident, 401, "", Found::Unknown(Verdict::Permanent)),
-        (&jira, 200, r#"{"issues":[{"key":"A-1"}]}"#, Found::There),
+        (
+            &jira,
+            200,
+            r#"{"issues":[{"key":"A-1"}]}"#,
+            Found::There("A-1".into()),
+        ),
         (&jira, 200, r#"{"issues":[]}"#, Found::Nothing),
         (&jira, 503, "", Found::Unknown(LATER)),
     ] {

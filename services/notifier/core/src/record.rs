@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use balefire_event::{EscalationId, Severity, Timestamp};
+use balefire_event::{Escalation, EscalationId, EscalationKind, Lane, Severity, Timestamp};
 
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +15,81 @@ pub enum Outcome {
     DeadLettered,
 }
 
-/// A receiver shall be told of an escalation. One a pair, for ever.
+/// Which record of an escalation a delivery is about. What is told first is one, whether it raised
+/// or continued an episode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Notice {
+    /// RAISED or CONTINUED.
+    #[default]
+    First,
+    /// AMENDED, of a revision.
+    Amended(u32),
+    /// CLOSED, of a revision.
+    Closed(u32),
+}
+
+impl Notice {
+    /// That of a record of a kind and revision.
+    #[must_use]
+    pub const fn of(kind: EscalationKind, revision: u32) -> Self {
+        match kind {
+            EscalationKind::Raised | EscalationKind::Continued => Self::First,
+            EscalationKind::Amended => Self::Amended(revision),
+            EscalationKind::Closed => Self::Closed(revision),
+        }
+    }
+
+    /// That of a record.
+    #[must_use]
+    pub const fn about(record: &Escalation) -> Self {
+        Self::of(record.kind, record.revision)
+    }
+
+    /// The kind and revision that stand for it in the log.
+    #[must_use]
+    pub const fn parts(self) -> (EscalationKind, u32) {
+        match self {
+            Self::First => (EscalationKind::Raised, 0),
+            Self::Amended(revision) => (EscalationKind::Amended, revision),
+            Self::Closed(revision) => (EscalationKind::Closed, revision),
+        }
+    }
+
+    /// Whether an escalation ended with it.
+    #[must_use]
+    pub const fn is_end(self) -> bool {
+        matches!(self, Self::Closed(_))
+    }
+}
+
+/// Why a receiver is not told of something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Withheld {
+    /// A silence was in force.
+    Silenced,
+    /// Another of the group was told.
+    Grouped,
+    /// No route matched.
+    NoRoute,
+    /// Another slot of the episode is open.
+    EpisodeOpen,
+}
+
+impl Withheld {
+    /// The word people see.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Silenced => "silenced",
+            Self::Grouped => "grouped",
+            Self::NoRoute => "no_route",
+            Self::EpisodeOpen => "episode_open",
+        }
+    }
+}
+
+/// A receiver shall be told of a record of an escalation, or shall not and why. One for each
+/// receiver and record, for ever.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Intent {
     /// The escalation.
@@ -30,6 +104,20 @@ pub struct Intent {
     pub decided_at: Timestamp,
     /// Why: name of the route.
     pub route: Arc<str>,
+    /// Which record of the escalation.
+    pub notice: Notice,
+    /// The episode it is of.
+    pub episode_id: EscalationId,
+    /// Why it is not told; `None`: it is.
+    pub withheld: Option<Withheld>,
+    /// Who or what withheld it. Empty: it is told.
+    pub withheld_by: Arc<str>,
+    /// The SOC's own words for its severity. Empty: the default's.
+    pub tier: Arc<str>,
+    /// Number of its group. 0: it is of none.
+    pub group: u64,
+    /// Control revision under which it was decided.
+    pub control_revision: u64,
 }
 
 /// One attempt to deliver.
@@ -53,6 +141,23 @@ pub struct Attempt {
     pub next_attempt_at: Option<Timestamp>,
     /// How long it took, nanoseconds.
     pub took: i64,
+    /// Which record of the escalation.
+    pub notice: Notice,
+    /// What the receiver calls it, where that is needed later. Empty: it is not.
+    pub handle: Arc<str>,
+}
+
+/// A feed receiver has every event of one lane of the partition up to here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedPosition {
+    /// Name of the receiver.
+    pub receiver: Arc<str>,
+    /// The lane.
+    pub lane: Lane,
+    /// Sequence in the lane's stream.
+    pub sequence: u64,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// A dead-lettered delivery goes back to the queue.
@@ -66,4 +171,6 @@ pub struct Requeue {
     pub actor: String,
     /// When.
     pub at: Timestamp,
+    /// Which record of the escalation.
+    pub notice: Notice,
 }

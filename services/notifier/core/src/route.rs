@@ -6,6 +6,7 @@ use balefire_event::{Escalation, Severity};
 use serde::Deserialize;
 
 use crate::address::{AddressPolicy, Network};
+use crate::plan::Condition;
 use crate::receiver::Target;
 use crate::view::Classification;
 
@@ -62,6 +63,16 @@ pub struct ReceiverEntry {
     /// Deliveries at a time, default 1. More give up "at most one repeated by a kill".
     #[serde(default)]
     pub concurrency: Option<usize>,
+    /// Whether it is told what becomes of an escalation. Default: where the target keeps one open
+    /// thing.
+    #[serde(default)]
+    pub updates: Option<bool>,
+    /// Most calls in a minute. Default: as many as it takes.
+    #[serde(default)]
+    pub rate_per_minute: Option<u32>,
+    /// It gets every event, in batches, instead of escalations.
+    #[serde(default)]
+    pub feed: bool,
 }
 
 /// What is wrong with a table.
@@ -86,6 +97,10 @@ pub enum Fault {
     Severity(String),
     /// Both secret_file and secret_env.
     TwoSecrets(String),
+    /// The feed to a target that keeps no events.
+    Feed(String),
+    /// A rate of 0.
+    Zero(String),
 }
 
 impl std::fmt::Display for Fault {
@@ -107,6 +122,14 @@ impl std::fmt::Display for Fault {
             Self::Severity(name) => write!(
                 f,
                 "receiver {name:?}: severity_min is low, medium, high or critical"
+            ),
+            Self::Feed(name) => write!(
+                f,
+                "receiver {name:?}: only webhook, splunk, sentinel, elastic and syslog take the feed"
+            ),
+            Self::Zero(name) => write!(
+                f,
+                "receiver {name:?}: rate_per_minute is 1 or more; leave it out for no limit"
             ),
             Self::TwoSecrets(name) => {
                 write!(
@@ -137,6 +160,14 @@ pub struct Receiver {
     pub target: Target,
     /// What it may see.
     pub max_classification: Classification,
+    /// Whose it is; `None`: everybody's.
+    pub tenant: Option<Arc<str>>,
+    /// Whether it is told what becomes of an escalation.
+    pub updates: bool,
+    /// Most calls in a minute; `None`: as many as it takes.
+    pub rate_per_minute: Option<u32>,
+    /// It gets every event instead of escalations.
+    pub feed: bool,
 }
 
 impl Receiver {
@@ -159,6 +190,12 @@ impl Receiver {
         }
         if entry.secret_file.is_some() && entry.secret_env.is_some() {
             return Err(Fault::TwoSecrets(entry.name.clone()));
+        }
+        if entry.feed && !entry.target.feeds() {
+            return Err(Fault::Feed(entry.name.clone()));
+        }
+        if entry.rate_per_minute == Some(0) {
+            return Err(Fault::Zero(entry.name.clone()));
         }
         let severity_min = entry
             .severity_min
@@ -188,22 +225,32 @@ impl Receiver {
             },
             target: entry.target.clone(),
             max_classification: entry.max_classification,
+            tenant: None,
+            updates: entry.updates.unwrap_or(entry.target.keeps_one_thing()),
+            rate_per_minute: entry.rate_per_minute,
+            feed: entry.feed,
         })
     }
 
-    /// Whether it is told of an escalation. One that names no audience is for everyone.
+    /// Whether a tenant's escalations may go to it.
     #[must_use]
-    pub fn wants(&self, escalation: &Escalation) -> bool {
-        escalation.severity >= self.severity_min
-            && (self.audiences.is_empty()
-                || escalation.audiences.is_empty()
-                || self
-                    .audiences
-                    .iter()
-                    .any(|audience| escalation.audiences.contains(audience)))
+    pub fn is_of(&self, tenant: &str) -> bool {
+        self.tenant.as_deref().is_none_or(|own| own == tenant)
     }
 
-    fn route(&self) -> &'static str {
+    /// What keeps it from being told of an escalation, in words; `None`: nothing. One that names
+    /// no audience is for everyone.
+    #[must_use]
+    pub fn miss(&self, escalation: &Escalation) -> Option<String> {
+        let condition = Condition {
+            severity_min: self.severity_min,
+            audiences: self.audiences.clone(),
+            ..Condition::default()
+        };
+        condition.miss(escalation)
+    }
+
+    pub(crate) fn route(&self) -> &'static str {
         if self.audiences.is_empty() && self.severity_min == Severity::Low {
             "everything"
         } else {
@@ -247,22 +294,13 @@ impl Routes {
     pub fn receivers(&self) -> &[Receiver] {
         &self.receivers
     }
-
-    /// Who is told of an escalation, with the name of the route.
-    pub fn of_escalation(
-        &self,
-        escalation: &Escalation,
-    ) -> impl Iterator<Item = (Arc<str>, &'static str)> {
-        self.receivers
-            .iter()
-            .filter(|receiver| receiver.wants(escalation))
-            .map(|receiver| (Arc::clone(&receiver.name), receiver.route()))
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Plan;
+    use balefire_event::Timestamp;
 
     fn entry(name: &str) -> ReceiverEntry {
         ReceiverEntry {
@@ -274,9 +312,10 @@ mod tests {
 
     fn told(routes: &Routes, severity: Severity, audiences: &[&str]) -> Vec<String> {
         let escalation = crate::state::tests::escalation(1, severity, audiences);
-        routes
-            .of_escalation(&escalation)
-            .map(|(name, _)| name.to_string())
+        Plan::of_file(routes)
+            .decide(&escalation, Timestamp(0))
+            .iter()
+            .map(|choice| choice.receiver.to_string())
             .collect()
     }
 
@@ -322,6 +361,10 @@ mod tests {
             secret_env: Some("b".into()),
             ..entry("a")
         };
+        let rate = ReceiverEntry {
+            rate_per_minute: Some(0),
+            ..entry("a")
+        };
         for (entries, part) in [
             (vec![entry("")], "receiver name"),
             (vec![entry("A b")], "receiver name"),
@@ -330,6 +373,7 @@ mod tests {
             (vec![concurrency], "concurrency"),
             (vec![severity], "severity_min"),
             (vec![secrets], "not both"),
+            (vec![rate], "rate_per_minute"),
             (vec![entry("a"); 65], "more than 64"),
         ] {
             let fault = Routes::of(&entries).unwrap_err().to_string();

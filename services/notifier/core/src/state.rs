@@ -7,15 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use balefire_event::{Escalation, EscalationId, EscalationKind, Timestamp};
+use balefire_event::{EscalationId, Lane, Timestamp};
 
 use crate::backoff::Backoff;
-use crate::classify::Item;
-use crate::delivery::{Entry, Progress, Standing, dead, ticket};
-use crate::effect::{EXHAUSTED, Effect, REFUSED, Ticket};
-use crate::input::{Answer, Input};
+use crate::delivery::{Entry, Progress, Standing};
+use crate::effect::{Effect, Ticket};
+use crate::group::Groups;
+use crate::input::Input;
 use crate::record::{Attempt, Intent, Outcome, Requeue};
-use crate::route::Routes;
 
 /// Deliveries of so many escalations are kept in detail after they ended; of older ones only the
 /// escalation's id.
@@ -24,34 +23,42 @@ pub const FINISHED_MAX: usize = 100_000;
 /// The fold.
 #[derive(Debug, Clone)]
 pub struct State {
-    routes: Arc<Routes>,
-    backoff: Backoff,
+    pub(crate) backoff: Backoff,
     finished_max: usize,
-    position: u64,
-    entries: BTreeMap<EscalationId, Entry>,
+    pub(crate) position: u64,
+    pub(crate) entries: BTreeMap<EscalationId, Entry>,
     /// Known, but nobody is told or was told long ago.
-    silent: BTreeSet<EscalationId>,
-    /// Intents on their way into the log.
-    deciding: BTreeSet<EscalationId>,
+    pub(crate) silent: BTreeSet<EscalationId>,
+    /// Escalations of each episode, of those whose detail is kept.
+    pub(crate) episodes: BTreeMap<EscalationId, BTreeSet<EscalationId>>,
+    /// Escalations that ended.
+    pub(crate) closed: BTreeSet<EscalationId>,
+    pub(crate) groups: Groups,
+    /// How far each feed receiver has each lane.
+    fed: BTreeMap<(Arc<str>, Lane), u64>,
     finished: VecDeque<EscalationId>,
     pending: usize,
+    deciding: usize,
     dead: usize,
 }
 
 impl State {
     /// Before the first record.
     #[must_use]
-    pub fn new(routes: Arc<Routes>, backoff: Backoff) -> Self {
+    pub fn new(backoff: Backoff) -> Self {
         Self {
-            routes,
             backoff,
             finished_max: FINISHED_MAX,
             position: 0,
             entries: BTreeMap::new(),
             silent: BTreeSet::new(),
-            deciding: BTreeSet::new(),
+            episodes: BTreeMap::new(),
+            closed: BTreeSet::new(),
+            groups: Groups::default(),
+            fed: BTreeMap::new(),
             finished: VecDeque::new(),
             pending: 0,
+            deciding: 0,
             dead: 0,
         }
     }
@@ -70,10 +77,17 @@ impl State {
                 sequence,
                 escalations,
                 now,
-            } => self.escalated(sequence, escalations, now),
-            Input::IntentLogged { tenant, intent } => self.intent_logged(tenant, &intent),
+                plan,
+            } => self.escalated(sequence, escalations, plan, now),
+            Input::IntentLogged { tenant, intent } => self.intent_logged(tenant, intent),
             Input::AttemptLogged(attempt) => self.attempt_logged(attempt),
             Input::Requeued(requeue) => self.requeued(&requeue),
+            Input::Fed(position) => {
+                let place = (position.receiver, position.lane);
+                let known = self.fed.entry(place).or_default();
+                *known = position.sequence.max(*known);
+                Vec::new()
+            }
             Input::Covered { sequence } => {
                 self.position = self.position.max(sequence);
                 Vec::new()
@@ -82,91 +96,98 @@ impl State {
         }
     }
 
-    fn escalated(
-        &mut self,
-        sequence: u64,
-        escalations: &[Escalation],
-        now: Timestamp,
-    ) -> Vec<Effect> {
-        let (mut intents, mut decided) = (Vec::new(), false);
-        for escalation in escalations {
-            let id = escalation.escalation_id;
-            if !told(escalation.kind) || self.knows(&id) {
-                continue;
-            }
-            let before = intents.len();
-            if sequence > self.position {
-                decided = true;
-                if !escalation.backfill && !escalation.shadow {
-                    intents.extend(self.intents(sequence, escalation, now));
-                }
-            }
-            if intents.len() == before {
-                self.silent.insert(id);
-            } else {
-                self.deciding.insert(id);
-            }
-        }
-        match escalations.first() {
-            Some(first) if decided => vec![Effect::RecordIntents {
-                sequence,
-                tenant: first.tenant.as_str().into(),
-                intents,
-            }],
-            _ => Vec::new(),
-        }
+    pub(crate) fn knows(&self, id: &EscalationId) -> bool {
+        self.entries.contains_key(id) || self.silent.contains(id)
     }
 
-    fn intents(&self, sequence: u64, escalation: &Escalation, now: Timestamp) -> Vec<Intent> {
-        self.routes
-            .of_escalation(escalation)
-            .map(|(receiver, route)| Intent {
-                escalation_id: escalation.escalation_id,
-                receiver,
-                escalation_sequence: sequence,
-                severity: escalation.severity,
-                decided_at: now,
-                route: route.into(),
-            })
-            .collect()
+    /// Remembers what was decided until it lies in the log.
+    pub(crate) fn deciding(&mut self, tenant: &Arc<str>, intent: &Intent) {
+        self.groups.note(intent);
+        self.deciding += 1;
+        let progress = Progress::new(intent.clone(), Standing::Deciding);
+        self.entry_of(tenant, intent).deliveries.push(progress);
     }
 
-    fn knows(&self, id: &EscalationId) -> bool {
-        self.entries.contains_key(id) || self.silent.contains(id) || self.deciding.contains(id)
-    }
-
-    fn intent_logged(&mut self, tenant: &str, intent: &Intent) -> Vec<Effect> {
+    fn entry_of(&mut self, tenant: &Arc<str>, intent: &Intent) -> &mut Entry {
         let id = intent.escalation_id;
-        self.deciding.remove(&id);
+        let episode = self.episodes.entry(intent.episode_id).or_default();
+        episode.insert(id);
+        self.entries.entry(id).or_insert_with(|| Entry {
+            tenant: Arc::clone(tenant),
+            episode_id: intent.episode_id,
+            deliveries: Vec::with_capacity(1),
+        })
+    }
+
+    fn intent_logged(&mut self, tenant: &str, intent: Intent) -> Vec<Effect> {
+        let id = intent.escalation_id;
         if self.silent.contains(&id) {
             return Vec::new();
         }
-        let entry = self.entries.entry(id).or_insert_with(|| Entry {
-            tenant: tenant.into(),
+        self.groups.note(&intent);
+        let (receiver, notice) = (Arc::clone(&intent.receiver), intent.notice);
+        let entry = self.entry_of(&tenant.into(), &intent);
+        let behind = entry
+            .told(&receiver)
+            .take_while(|p| p.intent.notice != notice)
+            .any(|p| !p.is_over());
+        let standing = match intent.withheld {
+            Some(_) => Standing::Withheld,
+            None if behind => Standing::Waiting,
+            None => Standing::Pending {
+                due: intent.decided_at,
+            },
+        };
+        match entry.delivery_mut(&receiver, notice) {
+            Some(known) if known.standing != Standing::Deciding => return Vec::new(),
+            Some(known) => {
+                known.standing = standing;
+                self.deciding = self.deciding.saturating_sub(1);
+            }
+            None => entry.deliveries.push(Progress::new(intent, standing)),
+        }
+        match standing {
+            Standing::Pending { .. } => self.pending += 1,
+            Standing::Withheld => self.finish(id),
+            Standing::Deciding
+            | Standing::Waiting
+            | Standing::Delivered
+            | Standing::DeadLettered => {}
+        }
+        let progress = self
+            .entries
+            .get(&id)
+            .and_then(|e| e.delivery(&receiver, notice));
+        let ticket = progress.and_then(|progress| self.ticket(progress));
+        ticket.map(Effect::Deliver).into_iter().collect()
+    }
+
+    /// What a pending delivery is tried with.
+    pub(crate) fn ticket(&self, progress: &Progress) -> Option<Ticket> {
+        let Standing::Pending { due } = progress.standing else {
+            return None;
+        };
+        let intent = &progress.intent;
+        // What the receiver calls the first of the episode, else of this one.
+        let kept = [intent.episode_id, intent.escalation_id];
+        let mut handles = kept
+            .iter()
+            .filter_map(|id| self.entries.get(id))
+            .map(|entry| entry.handle(&intent.receiver));
+        Some(Ticket {
+            escalation_id: intent.escalation_id,
+            receiver: Arc::clone(&intent.receiver),
             sequence: intent.escalation_sequence,
             severity: intent.severity,
             decided_at: intent.decided_at,
-            deliveries: Vec::with_capacity(1),
-        });
-        if entry.delivery(&intent.receiver).is_some() {
-            return Vec::new();
-        }
-        let progress = Progress {
-            receiver: Arc::clone(&intent.receiver),
-            route: Arc::clone(&intent.route),
-            standing: Standing::Pending {
-                due: intent.decided_at,
-            },
-            attempts: 0,
-            number: 0,
-            round: 0,
-            last: None,
-            first_failure: None,
-        };
-        let ticket = ticket(id, entry, &progress);
-        entry.deliveries.push(progress);
-        self.pending += 1;
-        ticket.map(Effect::Deliver).into_iter().collect()
+            due,
+            number: progress.number.saturating_add(1),
+            notice: intent.notice,
+            tier: Arc::clone(&intent.tier),
+            handle: handles
+                .find(|handle| !handle.is_empty())
+                .unwrap_or_default(),
+        })
     }
 
     fn attempt_logged(&mut self, attempt: Attempt) -> Vec<Effect> {
@@ -178,7 +199,8 @@ impl State {
         let Some(entry) = self.entries.get_mut(&id) else {
             return effects;
         };
-        let Some(progress) = entry.delivery_mut(&attempt.receiver) else {
+        let (receiver, notice) = (Arc::clone(&attempt.receiver), attempt.notice);
+        let Some(progress) = entry.delivery_mut(&receiver, notice) else {
             return effects;
         };
         if !matches!(progress.standing, Standing::Pending { .. }) {
@@ -196,39 +218,78 @@ impl State {
         if attempt.outcome == Outcome::Retry && progress.first_failure.is_none() {
             progress.first_failure = Some((attempt.at, attempt.error.clone()));
         }
+        let at = attempt.at;
         progress.last = Some(attempt);
         match progress.standing {
-            Standing::Pending { .. } => {
-                let progress = progress.clone();
-                effects.extend(ticket(id, entry, &progress).map(Effect::Deliver));
-            }
             Standing::DeadLettered => {
                 self.pending = self.pending.saturating_sub(1);
                 self.dead += 1;
             }
             Standing::Delivered => {
                 self.pending = self.pending.saturating_sub(1);
+                self.let_next(id, &receiver, at);
                 self.finish(id);
             }
+            Standing::Pending { .. }
+            | Standing::Deciding
+            | Standing::Waiting
+            | Standing::Withheld => {}
         }
+        // The next attempt, or what waited for this one.
+        let entry = self.entries.get(&id);
+        let pending = entry.into_iter().flat_map(|entry| &entry.deliveries);
+        let tickets = pending
+            .filter(|progress| progress.intent.receiver == receiver)
+            .filter_map(|progress| self.ticket(progress));
+        effects.extend(tickets.map(Effect::Deliver));
         effects
+    }
+
+    /// What a receiver could not be told before it had what came before, may go now.
+    fn let_next(&mut self, id: EscalationId, receiver: &str, at: Timestamp) {
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return;
+        };
+        let mut waiting = entry
+            .deliveries
+            .iter_mut()
+            .filter(|p| &*p.intent.receiver == receiver && p.standing == Standing::Waiting);
+        if let Some(next) = waiting.next() {
+            next.standing = Standing::Pending { due: at };
+            self.pending += 1;
+        }
     }
 
     /// Forgets the detail of the oldest escalation that everybody has, where there are too many.
     fn finish(&mut self, id: EscalationId) {
-        let all = self.entries.get(&id).is_some_and(|entry| {
-            entry
-                .deliveries
-                .iter()
-                .all(|progress| progress.standing == Standing::Delivered)
-        });
-        if all {
+        if self.is_finished(&id) && self.finished.back() != Some(&id) {
             self.finished.push_back(id);
         }
         while self.finished.len() > self.finished_max {
-            if let Some(oldest) = self.finished.pop_front() {
-                self.entries.remove(&oldest);
-                self.silent.insert(oldest);
+            let Some(oldest) = self.finished.pop_front() else {
+                return;
+            };
+            // What was told since comes again behind the others.
+            if self.is_finished(&oldest) {
+                self.forget(&oldest);
+            }
+        }
+    }
+
+    fn is_finished(&self, id: &EscalationId) -> bool {
+        let entry = self.entries.get(id);
+        entry.is_some_and(|entry| entry.deliveries.iter().all(Progress::is_over))
+    }
+
+    fn forget(&mut self, id: &EscalationId) {
+        self.silent.insert(*id);
+        let Some(entry) = self.entries.remove(id) else {
+            return;
+        };
+        if let Some(episode) = self.episodes.get_mut(&entry.episode_id) {
+            episode.remove(id);
+            if episode.is_empty() {
+                self.episodes.remove(&entry.episode_id);
             }
         }
     }
@@ -238,7 +299,7 @@ impl State {
         let Some(entry) = self.entries.get_mut(&id) else {
             return Vec::new();
         };
-        let Some(progress) = entry.delivery_mut(&requeue.receiver) else {
+        let Some(progress) = entry.delivery_mut(&requeue.receiver, requeue.notice) else {
             return Vec::new();
         };
         if progress.standing != Standing::DeadLettered {
@@ -251,72 +312,16 @@ impl State {
         let progress = progress.clone();
         self.pending += 1;
         self.dead = self.dead.saturating_sub(1);
-        ticket(id, entry, &progress)
+        self.ticket(&progress)
             .map(Effect::Deliver)
             .into_iter()
             .collect()
     }
 
-    fn answered(&self, answer: Answer) -> Vec<Effect> {
-        let id = answer.escalation_id;
-        let mut effects = Vec::with_capacity(2);
-        let found = self
-            .entries
-            .get(&id)
-            .and_then(|entry| Some((entry, entry.delivery(&answer.receiver)?)));
-        let next = found.and_then(|(entry, progress)| ticket(id, entry, progress));
-        let (Some((entry, progress)), Some(next)) = (found, next.as_ref()) else {
-            effects.push(release(&answer));
-            return effects;
-        };
-        if answer.number != next.number {
-            // Of an attempt that the log knows already: what is due is the next one.
-            effects.extend([release(&answer), Effect::Deliver(next.clone())]);
-            return effects;
-        }
-        let (outcome, reason, next_attempt_at) = self.decide(&answer);
-        if let Some(reason) = reason {
-            effects.push(Effect::DeadLetter(dead(entry, progress, &answer, reason)));
-        }
-        effects.push(Effect::RecordAttempt {
-            tenant: Arc::clone(&entry.tenant),
-            attempt: Attempt {
-                escalation_id: id,
-                receiver: answer.receiver,
-                number: answer.number,
-                at: answer.at,
-                outcome,
-                status: answer.status,
-                error: answer.error,
-                next_attempt_at,
-                took: answer.took,
-            },
-        });
-        effects
-    }
-
-    fn decide(&self, answer: &Answer) -> (Outcome, Option<&'static str>, Option<Timestamp>) {
-        match answer.verdict.alone() {
-            Item::Delivered => (Outcome::Delivered, None, None),
-            Item::Permanent => (Outcome::DeadLettered, Some(REFUSED), None),
-            Item::Retry { .. } if answer.number >= self.backoff.attempts_max => {
-                (Outcome::DeadLettered, Some(EXHAUSTED), None)
-            }
-            Item::Retry { after } => {
-                let wait = self.backoff.wait(answer.number, answer.roll, after);
-                (Outcome::Retry, None, Some(answer.at.plus(wait)))
-            }
-        }
-    }
-
     /// A ticket for every pending delivery: what a process that starts has to do.
     pub fn tickets(&self) -> impl Iterator<Item = Ticket> {
-        self.entries.iter().flat_map(|(id, entry)| {
-            entry
-                .deliveries
-                .iter()
-                .filter_map(|progress| ticket(*id, entry, progress))
-        })
+        let all = self.entries.values().flat_map(|entry| &entry.deliveries);
+        all.filter_map(|progress| self.ticket(progress))
     }
 
     /// Every escalation with deliveries whose detail is kept, by id, behind `after`.
@@ -335,6 +340,18 @@ impl State {
         self.entries.get(id)
     }
 
+    /// When a failure is tried again.
+    #[must_use]
+    pub const fn backoff(&self) -> Backoff {
+        self.backoff
+    }
+
+    /// How far a feed receiver has a lane; `None`: it never had any of it.
+    #[must_use]
+    pub fn fed(&self, receiver: &Arc<str>, lane: Lane) -> Option<u64> {
+        self.fed.get(&(Arc::clone(receiver), lane)).copied()
+    }
+
     /// Every intent of ESCALATIONS up to here is in the log.
     #[must_use]
     pub fn position(&self) -> u64 {
@@ -344,7 +361,7 @@ impl State {
     /// Deliveries that will be tried, and those whose intents are on their way into the log.
     #[must_use]
     pub fn pending_len(&self) -> usize {
-        self.pending + self.deciding.len()
+        self.pending + self.deciding
     }
 
     /// Deliveries that dead letters hold.
@@ -360,20 +377,12 @@ impl PartialEq for State {
         self.position == other.position
             && self.entries == other.entries
             && self.silent == other.silent
-            && self.finished == other.finished
+            && self.episodes == other.episodes
+            && self.closed == other.closed
+            && self.groups == other.groups
+            && self.fed == other.fed
             && (self.pending, self.dead) == (other.pending, other.dead)
     }
-}
-
-fn release(answer: &Answer) -> Effect {
-    Effect::Release {
-        escalation_id: answer.escalation_id,
-        receiver: Arc::clone(&answer.receiver),
-    }
-}
-
-const fn told(kind: EscalationKind) -> bool {
-    matches!(kind, EscalationKind::Raised | EscalationKind::Continued)
 }
 
 #[cfg(test)]

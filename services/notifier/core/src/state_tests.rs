@@ -5,10 +5,13 @@
 
 use super::*;
 use crate::classify::Verdict;
-use crate::effect::DeadDelivery;
-use crate::route::ReceiverEntry;
+use crate::effect::{DeadDelivery, EXHAUSTED, REFUSED};
+use crate::input::Answer;
+use crate::plan::Plan;
+use crate::record::{Notice, Withheld};
+use crate::route::{ReceiverEntry, Routes};
 use balefire_event::time::SECOND;
-use balefire_event::{RuleId, Severity, Timing};
+use balefire_event::{Escalation, EscalationKind, RuleId, Severity, Timing};
 
 pub(crate) fn escalation(id: u8, severity: Severity, audiences: &[&str]) -> Escalation {
     Escalation {
@@ -44,7 +47,7 @@ pub(crate) fn escalation(id: u8, severity: Severity, audiences: &[&str]) -> Esca
     }
 }
 
-pub(crate) fn routes(names: &[&str]) -> Arc<Routes> {
+pub(crate) fn plan(names: &[&str]) -> Plan {
     let entries: Vec<_> = names
         .iter()
         .map(|name| ReceiverEntry {
@@ -52,11 +55,11 @@ pub(crate) fn routes(names: &[&str]) -> Arc<Routes> {
             ..ReceiverEntry::default()
         })
         .collect();
-    Arc::new(Routes::of(&entries).unwrap())
+    Plan::of_file(&Routes::of(&entries).unwrap())
 }
 
 fn state() -> State {
-    State::new(routes(&["soc"]), Backoff::default())
+    State::new(Backoff::default())
 }
 
 fn escalated(state: &mut State, sequence: u64, escalation: Escalation) -> Vec<Intent> {
@@ -64,6 +67,7 @@ fn escalated(state: &mut State, sequence: u64, escalation: Escalation) -> Vec<In
         sequence,
         escalations: &[escalation],
         now: Timestamp(SECOND),
+        plan: &plan(&["soc"]),
     });
     effects
         .into_iter()
@@ -101,6 +105,8 @@ fn answer(ticket: &Ticket, verdict: Verdict) -> Answer {
         status: 500,
         error: format!("failure {}", ticket.number),
         roll: u64::MAX,
+        notice: ticket.notice,
+        handle: "".into(),
     }
 }
 
@@ -141,6 +147,7 @@ fn requeue(state: &mut State) -> Vec<Effect> {
         receiver: "soc".into(),
         actor: "someone".into(),
         at: Timestamp(99),
+        notice: Notice::First,
     }))
 }
 
@@ -193,8 +200,9 @@ fn history_closes_and_amendments_are_told_to_nobody() {
 
 #[test]
 fn each_receiver_has_an_intent_of_its_own() {
-    let mut state = State::new(routes(&["soc", "ai"]), Backoff::default());
-    let intents = escalated(&mut state, 1, escalation(1, Severity::Low, &[]));
+    let mut state = state();
+    let both = plan(&["soc", "ai"]);
+    let intents = under(&mut state, &both, 1, escalation(1, Severity::Low, &[]));
     let tickets = log_intents(&mut state, intents);
     assert_eq!(tickets.len(), 2);
     attempt(&mut state, &tickets[0], Verdict::Delivered);
@@ -296,11 +304,12 @@ fn a_forgotten_escalation_is_still_known() {
 #[test]
 fn a_receiver_that_comes_later_is_not_told_of_what_was_before_it() {
     let before = escalation(1, Severity::High, &[]);
-    let mut alone = State::new(routes(&[]), Backoff::default());
+    let mut alone = State::new(Backoff::default());
     let effects = alone.apply(Input::Escalated {
         sequence: 7,
         escalations: std::slice::from_ref(&before),
         now: Timestamp(SECOND),
+        plan: &plan(&[]),
     });
     let [
         Effect::RecordIntents {
@@ -320,5 +329,219 @@ fn a_receiver_that_comes_later_is_not_told_of_what_was_before_it() {
     assert_eq!(
         escalated(&mut later, 8, escalation(2, Severity::High, &[])).len(),
         1
+    );
+}
+
+fn pager(severity_min: Severity) -> Plan {
+    let entry = ReceiverEntry {
+        name: "pager".into(),
+        severity_min: Some(severity_min.as_str().into()),
+        target: crate::receiver::Target::Pagerduty(Default::default()),
+        ..ReceiverEntry::default()
+    };
+    Plan::of_file(&Routes::of(&[entry]).unwrap())
+}
+
+fn under(state: &mut State, plan: &Plan, sequence: u64, record: Escalation) -> Vec<Intent> {
+    let effects = state.apply(Input::Escalated {
+        sequence,
+        escalations: &[record],
+        now: Timestamp(SECOND * i64::try_from(sequence).unwrap()),
+        plan,
+    });
+    let each = effects.into_iter().flat_map(|effect| match effect {
+        Effect::RecordIntents { intents, .. } => intents,
+        other => panic!("{other:?}"),
+    });
+    each.collect()
+}
+
+fn record(id: u8, episode: u8, kind: EscalationKind) -> Escalation {
+    Escalation {
+        episode_id: EscalationId([episode; 16]),
+        kind,
+        revision: u32::from(kind == EscalationKind::Closed),
+        ..escalation(id, Severity::High, &[])
+    }
+}
+
+#[test]
+fn an_end_waits_until_the_receiver_has_what_ended() {
+    let (mut state, plan) = (state(), pager(Severity::Low));
+    let raised = under(&mut state, &plan, 1, record(1, 1, EscalationKind::Raised));
+    let closed = under(&mut state, &plan, 2, record(1, 1, EscalationKind::Closed));
+    assert_eq!(closed[0].notice, Notice::Closed(1));
+    let ticket = log_intents(&mut state, raised).pop().unwrap();
+    assert_eq!(log_intents(&mut state, closed), [], "not yet");
+    let (_, again) = attempt(&mut state, &ticket, RETRY);
+    let (_, next) = attempt(&mut state, &again[0], Verdict::Delivered);
+    assert_eq!(next[0].notice, Notice::Closed(1));
+    attempt(&mut state, &next[0], Verdict::Delivered);
+    assert_eq!((state.pending_len(), state.tickets().count()), (0, 0));
+}
+
+#[test]
+fn an_end_stays_behind_a_dead_letter_until_that_is_mended() {
+    let (mut state, plan) = (state(), pager(Severity::Low));
+    let raised = under(&mut state, &plan, 1, record(1, 1, EscalationKind::Raised));
+    let ticket = log_intents(&mut state, raised).pop().unwrap();
+    attempt(&mut state, &ticket, Verdict::Permanent);
+    let closed = under(&mut state, &plan, 2, record(1, 1, EscalationKind::Closed));
+    assert_eq!(log_intents(&mut state, closed), []);
+    assert_eq!(state.pending_len(), 0, "it holds nobody up");
+    let effects = state.apply(Input::Requeued(Requeue {
+        escalation_id: EscalationId([1; 16]),
+        receiver: "pager".into(),
+        actor: "someone".into(),
+        at: Timestamp(9 * SECOND),
+        notice: Notice::First,
+    }));
+    let [Effect::Deliver(ticket)] = effects.as_slice() else {
+        panic!("{effects:?}");
+    };
+    let (_, next) = attempt(&mut state, ticket, Verdict::Delivered);
+    assert_eq!(next[0].notice, Notice::Closed(1));
+}
+
+#[test]
+fn an_episode_is_resolved_when_its_last_slot_ends() {
+    let (mut state, plan) = (state(), pager(Severity::Low));
+    let steps = [
+        record(1, 1, EscalationKind::Raised),
+        record(2, 1, EscalationKind::Continued),
+        record(1, 1, EscalationKind::Closed),
+        record(2, 1, EscalationKind::Closed),
+    ];
+    let mut told = Vec::new();
+    for (sequence, step) in (1..).zip(steps) {
+        // All are decided before any lies in the log.
+        told.extend(under(&mut state, &plan, sequence, step));
+    }
+    let why: Vec<_> = told.iter().map(|intent| intent.withheld).collect();
+    assert_eq!(why, [None, None, Some(Withheld::EpisodeOpen), None]);
+    assert_eq!(*told[2].withheld_by, *EscalationId([2; 16]).to_string());
+}
+
+#[test]
+fn who_was_not_told_of_the_first_is_not_told_of_the_end() {
+    let (mut state, plan) = (state(), pager(Severity::Critical));
+    assert_eq!(
+        under(&mut state, &plan, 1, record(1, 1, EscalationKind::Raised)),
+        []
+    );
+    assert_eq!(
+        under(&mut state, &plan, 2, record(1, 1, EscalationKind::Closed)),
+        []
+    );
+    let mut off = pager(Severity::Low);
+    off.receivers[0].updates = false;
+    under(&mut state, &off, 3, record(2, 2, EscalationKind::Raised));
+    assert_eq!(
+        under(&mut state, &off, 4, record(2, 2, EscalationKind::Closed)),
+        []
+    );
+}
+
+#[test]
+fn what_continues_an_episode_knows_what_the_receiver_calls_it() {
+    let (mut state, plan) = (state(), pager(Severity::Low));
+    let raised = under(&mut state, &plan, 1, record(1, 1, EscalationKind::Raised));
+    let ticket = log_intents(&mut state, raised).pop().unwrap();
+    let answer = Answer {
+        handle: "17.5".into(),
+        ..answer(&ticket, Verdict::Delivered)
+    };
+    for effect in state.apply(Input::Answered(answer)) {
+        if let Effect::RecordAttempt { attempt, .. } = effect {
+            state.apply(Input::AttemptLogged(attempt));
+        }
+    }
+    let again = under(
+        &mut state,
+        &plan,
+        2,
+        record(2, 1, EscalationKind::Continued),
+    );
+    let ticket = log_intents(&mut state, again).pop().unwrap();
+    assert_eq!(&*ticket.handle, "17.5");
+}
+
+fn table(routed: bool, silenced: bool, grouped: bool) -> Plan {
+    use crate::plan::{Condition, Grouping, Route, Silence, Table};
+    let route = Route {
+        name: "all".into(),
+        receivers: vec!["soc".into()],
+        when: Condition {
+            severity_min: Severity::Medium,
+            ..Condition::default()
+        },
+        continues: false,
+        grouping: grouped.then(|| Grouping {
+            by: vec!["rule".into()],
+            lasts: 5 * SECOND,
+        }),
+    };
+    let silence = Silence {
+        name: "night".into(),
+        when: Condition::default(),
+        receivers: Vec::new(),
+        from: Timestamp::MIN,
+        until: Timestamp::MAX,
+    };
+    let table = Table {
+        routes: routed.then_some(route).into_iter().collect(),
+        silences: silenced.then_some(silence).into_iter().collect(),
+        ..Table::default()
+    };
+    Plan {
+        tenants: [("default".to_owned(), table)].into(),
+        ..plan(&["soc"])
+    }
+}
+
+#[test]
+fn who_is_not_told_is_a_record_with_its_reason() {
+    let mut state = state();
+    let silenced = table(false, true, false);
+    let intents = under(
+        &mut state,
+        &silenced,
+        1,
+        record(1, 1, EscalationKind::Raised),
+    );
+    assert_eq!(intents[0].withheld, Some(Withheld::Silenced));
+    assert_eq!(&*intents[0].withheld_by, "night");
+    assert_eq!(log_intents(&mut state, intents), []);
+    let routed = table(true, false, false);
+    let low = escalation(2, Severity::Low, &[]);
+    let intents = under(&mut state, &routed, 2, low);
+    assert_eq!(intents[0].withheld, Some(Withheld::NoRoute));
+    assert_eq!(&*intents[0].receiver, "");
+    assert_eq!(log_intents(&mut state, intents), []);
+    let again = under(&mut state, &routed, 3, record(1, 1, EscalationKind::Raised));
+    assert_eq!(again, [], "it was decided");
+    assert_eq!((state.pending_len(), state.entries(None).count()), (0, 2));
+}
+
+#[test]
+fn of_a_group_the_first_is_told_and_what_is_more_severe() {
+    let (mut state, grouped) = (state(), table(true, false, true));
+    let mut told = |sequence: u64, id: u8, severity: Severity| {
+        let one = escalation(id, severity, &[]);
+        under(&mut state, &grouped, sequence, one).remove(0)
+    };
+    assert_eq!(told(1, 1, Severity::High).withheld, None);
+    let second = told(2, 2, Severity::High);
+    assert_eq!(second.withheld, Some(Withheld::Grouped));
+    assert_eq!(*second.withheld_by, *EscalationId([1; 16]).to_string());
+    assert_eq!(told(3, 3, Severity::Critical).withheld, None);
+    assert_eq!(
+        told(7, 4, Severity::Critical).withheld,
+        Some(Withheld::Grouped)
+    );
+    assert_eq!(
+        told(8, 5, Severity::High).withheld,
+        None,
+        "its time is over"
     );
 }

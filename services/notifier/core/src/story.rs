@@ -84,13 +84,12 @@ impl Story {
 
 fn facts(view: &View) -> Vec<(&'static str, String)> {
     let record = view.record();
-    let tier = policy::tier(record.severity);
     let mut facts = vec![
         ("Escalation", record.escalation_id.to_string()),
         ("Episode", record.episode_id.to_string()),
         ("Rule", record.rule_name.clone()),
         ("Tenant", record.tenant.clone()),
-        ("SOC tier", format!("{} ({})", tier.name, tier.response)),
+        ("SOC tier", view.tier()),
         ("Time", record.breach_at.to_string()),
         ("Timing", record.timing.as_str().into()),
     ];

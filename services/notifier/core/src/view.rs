@@ -1,8 +1,12 @@
 //! What a receiver may see of an escalation. Encoders get a [`View`] and never the record, so that
 //! none can tell more than its receiver was cleared for.
 
+use std::sync::Arc;
+
 use balefire_event::{Escalation, EscalationId, Event, IdentityKind};
 use serde::Deserialize;
+
+use crate::policy;
 
 /// Written in a key in place of a value that the receiver may not see.
 pub const WITHHELD: &str = "[withheld]";
@@ -22,11 +26,25 @@ pub enum Classification {
     Restricted,
 }
 
+impl Classification {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Internal => "internal",
+            Self::Confidential => "confidential",
+            Self::Restricted => "restricted",
+        }
+    }
+}
+
 /// An escalation with what a receiver may not see taken out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct View {
     record: Escalation,
     withheld: bool,
+    tier: Arc<str>,
 }
 
 impl View {
@@ -51,7 +69,25 @@ impl View {
         Self {
             withheld: record != *escalation,
             record,
+            tier: "".into(),
         }
+    }
+
+    /// With the SOC's own words for its severity. Empty: the default's.
+    #[must_use]
+    pub fn with_tier(mut self, tier: &Arc<str>) -> Self {
+        self.tier = Arc::clone(tier);
+        self
+    }
+
+    /// What its severity means to the SOC, in words.
+    #[must_use]
+    pub fn tier(&self) -> String {
+        if self.tier.is_empty() {
+            let tier = policy::tier(self.record.severity);
+            return format!("{} ({})", tier.name, tier.response);
+        }
+        self.tier.to_string()
     }
 
     /// What is left. Fields that were taken out are empty, as if they had not been said.
@@ -107,7 +143,8 @@ fn class_of(field: &str) -> Classification {
     }
 }
 
-fn filter(event: &mut Event<'static>, max: Classification) {
+/// Takes out of an event what is above `max`.
+pub(crate) fn filter(event: &mut Event<'static>, max: Classification) {
     if max < Classification::Restricted {
         event.reason = "".into();
         event.extensions.clear();

@@ -1,6 +1,7 @@
 //! What must hold whatever the order, the answers and the crashes: the fold of the log is the live
 //! state, duplicates are nothing, and every intent ends delivered or dead-lettered.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use balefire_event::time::SECOND;
@@ -10,9 +11,13 @@ use balefire_event::{
 use balefire_notifier_core::Standing;
 use balefire_notifier_core::backoff::Backoff;
 use balefire_notifier_core::classify::Verdict;
+use balefire_notifier_core::plan::Plan;
 use balefire_notifier_core::queue::{Job, Queue};
+use balefire_notifier_core::receiver::Target;
 use balefire_notifier_core::route::{ReceiverEntry, Routes};
-use balefire_notifier_core::{Answer, Attempt, Effect, Input, Intent, Outcome, Requeue, State};
+use balefire_notifier_core::{
+    Answer, Attempt, Effect, Input, Intent, Notice, Outcome, Requeue, State,
+};
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
@@ -25,13 +30,23 @@ enum Logged {
     Requeue(Requeue),
 }
 
-fn routes() -> Arc<Routes> {
-    let entry = |name: &str, severity: Option<&str>| ReceiverEntry {
-        name: name.into(),
-        severity_min: severity.map(str::to_owned),
+/// A webhook that is told of everything once, and a pager that keeps incidents.
+fn routes() -> Routes {
+    let soc = ReceiverEntry {
+        name: "soc".into(),
         ..ReceiverEntry::default()
     };
-    Arc::new(Routes::of(&[entry("soc", None), entry("pager", Some("high"))]).expect("a good table"))
+    let pager = ReceiverEntry {
+        name: "pager".into(),
+        severity_min: Some("high".into()),
+        target: Target::Pagerduty(Default::default()),
+        ..ReceiverEntry::default()
+    };
+    Routes::of(&[soc, pager]).expect("a good table")
+}
+
+fn plan() -> Plan {
+    Plan::of_file(&routes())
 }
 
 fn escalation(id: u8, kind: EscalationKind, backfill: bool) -> Escalation {
@@ -73,6 +88,9 @@ fn escalation(id: u8, kind: EscalationKind, backfill: bool) -> Escalation {
     }
 }
 
+/// What a receiver was told.
+type Told = (EscalationId, Arc<str>, Notice);
+
 fn backoff() -> Backoff {
     Backoff {
         attempts_max: 3,
@@ -100,7 +118,7 @@ struct Process<'a> {
     read: u64,
     log: Vec<Logged>,
     /// Deliveries that reached a receiver which took them.
-    taken: Vec<(EscalationId, Arc<str>)>,
+    taken: Vec<Told>,
     /// Records that may still be written before the process dies.
     writes_left: usize,
     now: Timestamp,
@@ -201,6 +219,7 @@ impl<'a> Process<'a> {
             sequence: self.read,
             escalations: batch,
             now: self.now,
+            plan: &plan(),
         });
         effects.into_iter().all(|effect| self.act(effect))
     }
@@ -208,7 +227,9 @@ impl<'a> Process<'a> {
     fn deliver(&mut self, job: Job, verdict: Verdict) -> bool {
         if verdict == Verdict::Delivered {
             let receiver = Arc::clone(&job.ticket.receiver);
-            self.taken.push((job.ticket.escalation_id, receiver));
+            let ticket = &job.ticket;
+            self.taken
+                .push((ticket.escalation_id, receiver, ticket.notice));
         }
         let effects = self.state.apply(Input::Answered(Answer {
             escalation_id: job.ticket.escalation_id,
@@ -220,6 +241,8 @@ impl<'a> Process<'a> {
             status: 0,
             error: String::new(),
             roll: 7,
+            notice: job.ticket.notice,
+            handle: "".into(),
         }));
         effects.into_iter().all(|effect| self.act(effect))
     }
@@ -266,7 +289,7 @@ fn apply_logged(state: &mut State, record: Logged) -> Vec<Effect> {
 
 /// The state after a restart: DELIVERIES, then what ESCALATIONS holds up to the position.
 fn fold(escalations: &[Vec<Escalation>], log: &[Logged]) -> State {
-    let mut state = State::new(routes(), backoff());
+    let mut state = State::new(backoff());
     for record in log {
         apply_logged(&mut state, record.clone());
     }
@@ -275,6 +298,7 @@ fn fold(escalations: &[Vec<Escalation>], log: &[Logged]) -> State {
             sequence,
             escalations: batch,
             now: Timestamp(0),
+            plan: &plan(),
         });
         assert_eq!(effects, []);
     }
@@ -289,6 +313,7 @@ fn settled(escalations: &[Vec<Escalation>], log: &[Logged]) -> State {
             sequence,
             escalations: batch,
             now: Timestamp(0),
+            plan: &plan(),
         });
         assert_eq!(effects, []);
     }
@@ -303,7 +328,21 @@ fn batches() -> impl Strategy<Value = Vec<Vec<Escalation>>> {
     ];
     let one = (0..12_u8, kind, prop::bool::weighted(0.1))
         .prop_map(|(id, kind, backfill)| escalation(id, kind, backfill));
-    prop::collection::vec(prop::collection::vec(one, 1..4), 1..10)
+    prop::collection::vec(prop::collection::vec(one, 1..4), 1..10).prop_map(|mut batches| {
+        // Nothing ends in the log before it began there.
+        let mut begun = BTreeSet::new();
+        for batch in &mut batches {
+            batch.retain(|one| {
+                let closed = one.kind == EscalationKind::Closed;
+                if !closed {
+                    begun.insert(one.escalation_id);
+                }
+                begun.contains(&one.escalation_id)
+            });
+        }
+        batches.retain(|batch| !batch.is_empty());
+        batches
+    })
 }
 
 fn verdict() -> impl Strategy<Value = Verdict> {
@@ -315,31 +354,48 @@ fn verdict() -> impl Strategy<Value = Verdict> {
 }
 
 /// First tellings decide: an id is told iff its first RAISED or CONTINUED record is no history.
-fn expected(escalations: &[Vec<Escalation>]) -> Vec<(EscalationId, Arc<str>)> {
-    let mut seen = std::collections::BTreeMap::new();
+/// And a CLOSED behind it is told to whoever was told of the first and keeps something open.
+fn expected(escalations: &[Vec<Escalation>]) -> BTreeSet<Told> {
+    let mut seen = BTreeMap::new();
     for one in escalations.iter().flatten() {
         if one.kind != EscalationKind::Closed {
             seen.entry(one.escalation_id).or_insert(one);
         }
     }
-    let routes = routes();
-    seen.values()
-        .filter(|one| !one.backfill)
-        .flat_map(|one| {
-            let told = routes.of_escalation(one);
-            told.map(|(receiver, _)| (one.escalation_id, receiver))
-        })
-        .collect()
+    let plan = plan();
+    let mut told = BTreeSet::new();
+    for one in seen.values().filter(|one| !one.backfill) {
+        for choice in plan.decide(one, Timestamp(0)) {
+            told.insert((one.escalation_id, choice.receiver, Notice::First));
+        }
+    }
+    let mut raised = BTreeSet::new();
+    for one in escalations.iter().flatten() {
+        let id = one.escalation_id;
+        let pager: Arc<str> = "pager".into();
+        if one.kind != EscalationKind::Closed {
+            raised.insert(id);
+        } else if raised.contains(&id)
+            && !one.backfill
+            && told.contains(&(id, Arc::clone(&pager), Notice::First))
+        {
+            told.insert((id, pager, Notice::Closed(0)));
+        }
+    }
+    told
 }
 
-fn pairs(state: &State) -> Vec<(EscalationId, Arc<str>)> {
-    state
-        .entries(None)
-        .flat_map(|(id, entry)| {
-            let receivers = entry.deliveries.iter();
-            receivers.map(|delivery| (*id, Arc::clone(&delivery.receiver)))
-        })
-        .collect()
+fn deliveries(state: &State) -> impl Iterator<Item = (Told, Standing)> {
+    let entries = state.entries(None);
+    let all = entries.flat_map(|(_, entry)| &entry.deliveries);
+    all.map(|delivery| {
+        let intent = &delivery.intent;
+        let receiver = Arc::clone(&intent.receiver);
+        (
+            (intent.escalation_id, receiver, intent.notice),
+            delivery.standing,
+        )
+    })
 }
 
 /// Every intent ends, nobody else is told, and the fold of the log is the state that lived.
@@ -362,24 +418,20 @@ fn whatever_crashes(
     let mut last = Process::start(escalations, log, now, usize::MAX);
     last.fault = fault;
     prop_assert!(last.run(&mut verdicts));
-    let mut told = pairs(&last.state);
-    told.sort();
-    let mut wanted = expected(escalations);
-    wanted.sort();
-    prop_assert_eq!(&told, &wanted);
+    let told: BTreeMap<Told, Standing> = deliveries(&last.state).collect();
+    let wanted = expected(escalations);
+    prop_assert_eq!(&told.keys().cloned().collect::<BTreeSet<_>>(), &wanted);
     prop_assert_eq!(last.state.pending_len(), 0);
-    for (id, entry) in last.state.entries(None) {
-        for delivery in &entry.deliveries {
-            let pair = (*id, Arc::clone(&delivery.receiver));
-            let count = taken
-                .iter()
-                .chain(&last.taken)
-                .filter(|one| **one == pair)
-                .count();
-            match delivery.standing {
-                Standing::Delivered => prop_assert!(count >= 1),
-                Standing::DeadLettered => prop_assert!(count <= crashed),
-                Standing::Pending { .. } => prop_assert!(false, "pending at the end"),
+    for (one, standing) in &told {
+        let all = taken.iter().chain(&last.taken);
+        let count = all.filter(|taken| *taken == one).count();
+        let first = told[&(one.0, Arc::clone(&one.1), Notice::First)];
+        match standing {
+            Standing::Delivered => prop_assert!(count >= 1 && first == Standing::Delivered),
+            Standing::DeadLettered => prop_assert!(count <= crashed),
+            Standing::Waiting => prop_assert_eq!(first, Standing::DeadLettered),
+            Standing::Pending { .. } | Standing::Deciding | Standing::Withheld => {
+                prop_assert!(false, "{:?} at the end", standing);
             }
         }
     }
@@ -454,6 +506,7 @@ proptest! {
             receiver: "soc".into(),
             actor: "someone".into(),
             at,
+            notice: Notice::First,
         });
         for _ in 0..requeues {
             process.write(requeue(process.now));

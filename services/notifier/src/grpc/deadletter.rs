@@ -8,26 +8,29 @@ use balefire_event::{EscalationId, Timestamp};
 use balefire_kit::caller::DEFAULT_TENANT;
 use balefire_kit::violation::invalid;
 use balefire_kit::{Caller, Scope, clock};
-use balefire_notifier_core::Standing;
 use balefire_notifier_core::letters::{Decision, Letter};
+use balefire_notifier_core::{Notice, Standing};
 use balefire_wire::deadletter::v1::dead_letter_service_server::DeadLetterService;
 use balefire_wire::deadletter::v1::{
     DeadLetter, DeadLetterEntry, DeadLetterState, DiscardDeadLetterRequest,
-    DiscardDeadLetterResponse, GetDeadLetterRequest, GetDeadLetterResponse, ListDeadLettersRequest,
-    ListDeadLettersResponse, ReplayDeadLettersRequest, ReplayDeadLettersResponse, Resolution,
+    DiscardDeadLetterResponse, Edit, EditDeadLetterRequest, EditDeadLetterResponse,
+    GetDeadLetterRequest, GetDeadLetterResponse, ListDeadLettersRequest, ListDeadLettersResponse,
+    ReplayDeadLettersRequest, ReplayDeadLettersResponse, Resolution,
 };
 use balefire_wire::delivery::v1::Requeue;
 use balefire_wire::{BatchWriter, RecordRef};
 use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
 
+use super::mend::{check_reason, is_wanted, unfit};
 use super::{page_size, unavailable};
+use crate::codec;
 use crate::letter::{DELIVERY_PREFIX, frame};
 use crate::letters::{Kept, Letters};
 use crate::view::View;
 
-/// Longest reason, bytes.
-pub const REASON_BYTES_MAX: usize = 1024;
+/// Most edits of one letter.
+const EDITS_MAX: usize = 32;
 /// Most ids of one request.
 pub const IDS_MAX: usize = 5000;
 /// A letter can be read moments before the attempt that it belongs to; that is awaited so long.
@@ -137,12 +140,15 @@ impl DeadLetters {
             .ok_or_else(|| {
                 Status::failed_precondition(format!("{} is no stream of this log", letter.stream))
             })?;
-        self.settle(partition, &id, &letter.receiver).await;
+        let notice = codec::notice(letter.kind, letter.revision);
+        self.settle(partition, &id, &letter.receiver, notice).await;
         let requeue = Requeue {
             escalation_id: letter.escalation_id.clone(),
             receiver: letter.receiver.clone(),
             actor: caller.subject.to_string(),
             at_ns: at.0,
+            kind: letter.kind,
+            revision: letter.revision,
         };
         let mut batch = BatchWriter::default();
         batch.push(RecordRef::Requeue(&requeue));
@@ -158,13 +164,14 @@ impl DeadLetters {
 
     /// The attempt that ended a delivery is written just behind its letter: a requeue between the
     /// two would have no effect.
-    async fn settle(&self, partition: u32, id: &EscalationId, receiver: &str) {
+    async fn settle(&self, partition: u32, id: &EscalationId, receiver: &str, notice: Notice) {
         let Some(view) = self.views.iter().find(|view| view.partition == partition) else {
             return;
         };
         let pending = || {
             let state = view.state();
-            let delivery = state.entry(id).and_then(|entry| entry.delivery(receiver));
+            let entry = state.entry(id);
+            let delivery = entry.and_then(|entry| entry.delivery(receiver, notice));
             delivery.is_some_and(|one| matches!(one.standing, Standing::Pending { .. }))
         };
         let give_up = tokio::time::Instant::now() + SETTLE_MAX;
@@ -183,7 +190,10 @@ impl DeadLetters {
             return Err(Status::failed_precondition(message));
         }
         // The same until the letter fails again, so that a repeated call is dropped by the log.
-        let msg_id = format!("rp:{}:{}", whole.id, whole.last_failed_at_ns);
+        let msg_id = match whole.edits.last() {
+            None => format!("rp:{}:{}", whole.id, whole.last_failed_at_ns),
+            Some(edit) => format!("rp:{}:{}:{}", whole.id, whole.last_failed_at_ns, edit.at_ns),
+        };
         tracing::info!(id = whole.id, subject = whole.replay_subject, at = %at, "payload put back");
         self.log
             .append(&whole.replay_subject, whole.payload, Some(&msg_id))
@@ -202,16 +212,10 @@ impl DeadLetters {
             .iter(0)
             .filter(|(_, known)| known.standing().is_none())
             .filter(|(_, known)| sees(caller, &known.letter.letter.tenant))
+            .filter(|(_, known)| is_wanted(&known.letter.letter, request.filter.as_ref()))
             .map(|(id, _)| id.to_owned())
             .collect()
     }
-}
-
-fn check_reason(reason: &str) -> Result<(), Status> {
-    if reason.len() > REASON_BYTES_MAX {
-        return Err(invalid("reason", "at most 1,024 bytes"));
-    }
-    Ok(())
 }
 
 #[tonic::async_trait]
@@ -235,7 +239,8 @@ impl DeadLetterService for DeadLetters {
             .map(|(_, known)| known)
             .filter(|known| sees(&caller, &known.letter.letter.tenant))
             .filter(|known| request.include_resolved || known.standing().is_none())
-            .filter(|known| request.stage.is_empty() || known.letter.letter.stage == request.stage);
+            .filter(|known| request.stage.is_empty() || known.letter.letter.stage == request.stage)
+            .filter(|known| is_wanted(&known.letter.letter, request.filter.as_ref()));
         let page: Vec<&Known> = found.by_ref().take(size).collect();
         let more = found.next().is_some();
         let next_page_token = match page.last() {
@@ -274,6 +279,9 @@ impl DeadLetterService for DeadLetters {
         if request.ids.is_empty() && !request.all {
             return Err(invalid("ids", "name some, or say all"));
         }
+        if request.filter.is_some() && !request.all {
+            return Err(invalid("filter", "goes with all, not with ids"));
+        }
         let _one_at_a_time = self.deciding.lock().await;
         let wanted = self.wanted(&caller, &request);
         // All are looked up first: an unknown id leaves everything as it is.
@@ -301,6 +309,56 @@ impl DeadLetterService for DeadLetters {
             }
         }
         Ok(Response::new(response))
+    }
+
+    async fn edit_dead_letter(
+        &self,
+        request: Request<EditDeadLetterRequest>,
+    ) -> Result<Response<EditDeadLetterResponse>, Status> {
+        let caller = Caller::of(&request, Scope::Operate)?;
+        let EditDeadLetterRequest {
+            id,
+            payload,
+            reason,
+        } = request.into_inner();
+        check_reason(&reason)?;
+        if reason.trim().is_empty() {
+            return Err(invalid("reason", "say why"));
+        }
+        let _one_at_a_time = self.deciding.lock().await;
+        let known = self.find(&caller, &id)?;
+        if known.standing().is_some() {
+            let message = format!("{id} does not wait any more");
+            return Err(Status::failed_precondition(message));
+        }
+        let letter = &known.letter.letter;
+        if letter.replay_subject.is_empty() {
+            let message = format!("{id} has no way back: a delivery's body is made of its record");
+            return Err(Status::failed_precondition(message));
+        }
+        if letter.edits.len() >= EDITS_MAX {
+            let message = format!("{id} was edited {EDITS_MAX} times");
+            return Err(Status::failed_precondition(message));
+        }
+        if let Some(fault) = unfit(letter, &payload) {
+            return Err(invalid("payload", &fault));
+        }
+        let mut next = letter.clone();
+        next.payload = payload;
+        next.edits.push(Edit {
+            actor: caller.subject.to_string(),
+            reason,
+            at_ns: clock::now().0,
+            sequence_before: known.letter.sequence,
+        });
+        self.letters
+            .amend(&next)
+            .await
+            .map_err(|error| unavailable(&error))?;
+        let known = self.find(&caller, &id)?;
+        Ok(Response::new(EditDeadLetterResponse {
+            dead_letter: Some(entry(&known, None)),
+        }))
     }
 
     async fn discard_dead_letter(

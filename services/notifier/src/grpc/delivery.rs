@@ -5,8 +5,11 @@ use std::sync::Arc;
 use balefire_event::EscalationId;
 use balefire_kit::violation::invalid;
 use balefire_kit::{Caller, Scope};
+use balefire_notifier_core::{Intent, Notice, Standing};
 use balefire_wire::delivery::v1::delivery_service_server::DeliveryService;
-use balefire_wire::delivery::v1::{Delivery, ListDeliveriesRequest, ListDeliveriesResponse};
+use balefire_wire::delivery::v1::{
+    Delivery, ListDeliveriesRequest, ListDeliveriesResponse, Withheld,
+};
 use tonic::{Request, Response, Status};
 
 use super::page_size;
@@ -20,7 +23,7 @@ pub struct Deliveries {
     pub views: Arc<[Arc<View>]>,
 }
 
-type Place = (EscalationId, String);
+type Place = (EscalationId, String, Notice);
 
 #[tonic::async_trait]
 impl DeliveryService for Deliveries {
@@ -39,15 +42,26 @@ impl DeliveryService for Deliveries {
                     .map_err(|error| invalid("escalation_id", &error.to_string()))?,
             ),
         };
+        let withheld = Some(request.withheld()).filter(|why| *why != Withheld::Unspecified);
+        let wanted = |intent: &Intent| {
+            (request.receiver.is_empty() || request.receiver == *intent.receiver)
+                && withheld.is_none_or(|why| intent.withheld.map(codec::withheld) == Some(why))
+        };
         let mut found = Vec::new();
         for view in self.views.iter() {
-            collect(view, &caller.tenant, only, after.as_ref(), size, &mut found);
+            let ask = Ask {
+                tenant: &caller.tenant,
+                only,
+                after: after.as_ref(),
+                size,
+            };
+            collect(view, ask, wanted, &mut found);
         }
         found.sort_by(|(a, _), (b, _)| a.cmp(b));
         let next_page_token = match found.get(size) {
             Some(_) => found
                 .get(size.saturating_sub(1))
-                .map(|((id, receiver), _)| format!("{id}:{receiver}"))
+                .map(|(place, _)| token(place))
                 .unwrap_or_default(),
             None => String::new(),
         };
@@ -59,28 +73,51 @@ impl DeliveryService for Deliveries {
     }
 }
 
+fn token((id, receiver, notice): &Place) -> String {
+    let (kind, revision) = notice.parts();
+    format!("{id}:{receiver}:{}.{revision}", kind.number())
+}
+
 fn read_token(token: &str) -> Result<Option<Place>, Status> {
     if token.is_empty() {
         return Ok(None);
     }
     token
         .split_once(':')
-        .and_then(|(id, receiver)| Some((id.parse().ok()?, receiver.to_owned())))
+        .and_then(|(id, rest)| {
+            let (receiver, notice) = rest.rsplit_once(':')?;
+            let (kind, revision) = notice.split_once('.')?;
+            let notice = codec::notice(kind.parse().ok()?, revision.parse().ok()?);
+            Some((id.parse().ok()?, receiver.to_owned(), notice))
+        })
         .map(Some)
         .ok_or_else(|| invalid("page_token", "not one that was answered"))
+}
+
+/// What is asked of a partition.
+#[derive(Clone, Copy)]
+struct Ask<'a> {
+    tenant: &'a str,
+    only: Option<EscalationId>,
+    after: Option<&'a Place>,
+    size: usize,
 }
 
 /// Adds at least `size` + 1 deliveries of a partition behind `after`, where there are so many.
 fn collect(
     view: &View,
-    tenant: &str,
-    only: Option<EscalationId>,
-    after: Option<&Place>,
-    size: usize,
+    ask: Ask<'_>,
+    wanted: impl Fn(&Intent) -> bool,
     found: &mut Vec<(Place, Delivery)>,
 ) {
+    let Ask {
+        tenant,
+        only,
+        after,
+        size,
+    } = ask;
     let state = view.state();
-    let first = only.or(after.map(|(id, _)| *id));
+    let first = only.or(after.map(|(id, ..)| *id));
     let started = first.and_then(|id| state.entry(&id).map(|entry| (id, entry)));
     let rest = state
         .entries(first)
@@ -95,9 +132,13 @@ fn collect(
             continue;
         }
         for progress in &entry.deliveries {
-            let place = (id, progress.receiver.to_string());
+            if progress.standing == Standing::Deciding || !wanted(&progress.intent) {
+                continue;
+            }
+            let intent = &progress.intent;
+            let place = (id, intent.receiver.to_string(), intent.notice);
             if after.is_none_or(|after| place > *after) {
-                found.push((place, codec::delivery(&id, entry, progress)));
+                found.push((place, codec::delivery(progress)));
                 added += 1;
             }
         }

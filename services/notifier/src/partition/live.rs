@@ -8,13 +8,13 @@ use std::time::Duration;
 use balefire_bus::{Fence, Log, Message, Tail};
 use balefire_event::{Escalation, EscalationId, Timestamp};
 use balefire_kit::clock;
-use balefire_notifier_core::body::message_type;
 use balefire_notifier_core::order::Order;
-use balefire_notifier_core::{Effect, Input, Intent, Outcome};
+use balefire_notifier_core::{Effect, FeedPosition, Input, Intent, Notice, Outcome};
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::Parts;
+use super::feeding::Feeding;
 use crate::bodies::whole;
 use crate::codec::{self, DeliveryBatch, EscalationBatch, Logged};
 use crate::dispatch::{Answered, Slot};
@@ -35,6 +35,8 @@ struct Live<'a> {
     escalations: Tail,
     /// Sequence of our claim in DELIVERIES.
     claimed: u64,
+    /// What goes on beside it.
+    feeding: Feeding,
     /// False while the state is being rebuilt: nothing is sent.
     sending: bool,
 }
@@ -64,6 +66,7 @@ pub(crate) async fn live(
         deliveries: log.tail(&stream, 1),
         escalations: log.tail(&topology.escalations_stream(partition), 1),
         claimed,
+        feeding: Feeding::new(),
         sending: false,
         parts,
     };
@@ -83,6 +86,8 @@ enum Came {
     Delivery(Message),
     Answer(Answered),
     Escalations(Message),
+    Fed(FeedPosition),
+    Plan,
 }
 
 impl Live<'_> {
@@ -98,13 +103,15 @@ impl Live<'_> {
         for ticket in tickets {
             self.parts.board.push(self.parts.writer.partition, ticket);
         }
+        self.feeding.keep(self.parts);
         self.parts.view.stand("running");
     }
 
     async fn go_on(&mut self, stop: &CancellationToken) -> Result<(), balefire_bus::Error> {
+        let mut moved = self.parts.desk.moved();
         loop {
-            let open = self.journal.waiting_len() < WRITING_MAX
-                && self.parts.view.state().pending_len() < PENDING_MAX;
+            let room = self.journal.waiting_len() < WRITING_MAX;
+            let open = room && self.parts.view.state().pending_len() < PENDING_MAX;
             let came = tokio::select! {
                 biased;
                 published = self.journal.published() => {
@@ -117,6 +124,8 @@ impl Live<'_> {
                     None => continue,
                 },
                 () = stop.cancelled() => Came::Stop,
+                Ok(()) = moved.changed() => Came::Plan,
+                position = self.feeding.next(), if room => Came::Fed(position),
                 message = self.escalations.next(), if open => match message? {
                     Some(message) => Came::Escalations(message),
                     None => continue,
@@ -130,12 +139,17 @@ impl Live<'_> {
                 Came::Delivery(message) => self.read(message).await?,
                 Came::Answer(answered) => self.answered(answered).await,
                 Came::Escalations(message) => self.escalated(&message).await,
+                Came::Fed(position) => self.journal.fed(position),
+                Came::Plan => self.feeding.keep(self.parts),
             }
         }
     }
 
     /// Takes the answers of what is under way and writes them. Ends when no place is held.
     async fn drain(&mut self) -> Result<(), balefire_bus::Error> {
+        for position in self.feeding.stop().await {
+            self.journal.fed(position);
+        }
         self.parts.view.stand("draining");
         let partition = self.parts.writer.partition;
         loop {
@@ -233,6 +247,7 @@ impl Live<'_> {
                 Input::AttemptLogged(attempt)
             }
             Logged::Requeue(requeue) => Input::Requeued(requeue),
+            Logged::Fed(position) => Input::Fed(position),
         };
         let effects = self.parts.view.state().apply(input);
         for effect in effects {
@@ -270,10 +285,12 @@ impl Live<'_> {
             }
         }
         let escalations = batch.escalations;
+        let plan = self.parts.desk.plan();
         let effects = self.parts.view.state().apply(Input::Escalated {
             sequence,
             escalations: &escalations,
             now: clock::now(),
+            plan: &plan,
         });
         self.parts.view.read.store(sequence, Ordering::Relaxed);
         for effect in effects {
@@ -311,16 +328,24 @@ impl Live<'_> {
     ) {
         let told = intents.chunk_by(|a, b| a.escalation_id == b.escalation_id);
         for intent in told.filter_map(<[Intent]>::first) {
-            let id = intent.escalation_id;
+            let (id, notice) = (intent.escalation_id, intent.notice);
             let one = escalations
                 .iter()
-                .find(|one| one.escalation_id == id && message_type(one.kind).is_some());
+                .find(|one| one.escalation_id == id && Notice::about(one) == notice);
             if let Some(one) = one {
                 self.parts.bodies.keep(one);
             }
         }
-        metrics::counter!("balefire_delivery_intents_total")
-            .increment(u64::try_from(intents.len()).unwrap_or(0));
+        for intent in intents {
+            match intent.withheld {
+                None => metrics::counter!("balefire_delivery_intents_total").increment(1),
+                Some(why) => {
+                    let why = why.as_str();
+                    metrics::counter!("balefire_delivery_withheld_total", "reason" => why)
+                        .increment(1);
+                }
+            }
+        }
         self.journal.intents(tenant, sequence, intents);
     }
 
@@ -335,7 +360,7 @@ impl Live<'_> {
                     let body = self
                         .parts
                         .bodies
-                        .get(&dead.escalation_id, dead.sequence)
+                        .get(&dead.escalation_id, dead.notice, dead.sequence)
                         .await;
                     let partition = self.parts.writer.partition;
                     let stream = self.parts.topology.escalations_stream(partition);

@@ -12,6 +12,7 @@ fn replay(id: &str) -> ReplayDeadLettersRequest {
         ids: vec![id.to_owned(), id.to_owned()],
         all: false,
         reason: "mended".into(),
+        filter: None,
     }
 }
 

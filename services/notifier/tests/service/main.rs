@@ -1,9 +1,12 @@
 //! The notifier against a real nats-server and real HTTP receivers.
 
 #[cfg(test)]
+mod control;
 mod deadletters;
 #[cfg(test)]
 mod delivery;
+#[cfg(test)]
+mod feed;
 #[cfg(test)]
 mod receiver;
 #[cfg(test)]

@@ -91,6 +91,11 @@ impl Receiver {
         *self.shared.otherwise.lock().unwrap() = act;
     }
 
+    /// From now on does this first.
+    pub fn script(&self, acts: &[Act]) {
+        self.shared.script.lock().unwrap().extend(acts);
+    }
+
     pub fn requests(&self) -> Vec<Request> {
         self.shared.requests.lock().unwrap().clone()
     }

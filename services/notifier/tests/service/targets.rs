@@ -22,7 +22,7 @@ const BACKOFF: Backoff = Backoff {
     retry_after_max: 2 * SECOND,
 };
 
-fn config(receivers: Vec<(Target, &str, &str)>) -> Config {
+pub fn config(receivers: Vec<(Target, &str, &str)>) -> Config {
     let mut entries = Vec::new();
     let mut secrets = Vec::new();
     for (target, url, secret) in receivers {

@@ -319,6 +319,10 @@ impl Notifier {
         DeadLetterServiceClient::new(self.channel.clone())
     }
 
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     pub fn deliveries(&self) -> DeliveryServiceClient<Channel> {
         DeliveryServiceClient::new(self.channel.clone())
     }

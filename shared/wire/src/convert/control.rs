@@ -111,11 +111,11 @@ macro_rules! specs {
 
 specs! {
     Rule RuleSpec { yaml, disabled_until, disabled_reason }
-    Route RouteSpec { receivers, severity_min, audiences, rules, priority }
-    Receiver ReceiverSpec { url, secret_env, secret_file, allow_loopback, allow_networks, severity_min, audiences, concurrency }
-    Silence SilenceSpec { rules, severity_max, starts_at, ends_at, reason }
+    Route RouteSpec { receivers, severity_min, audiences, rules, priority, matchers, continues, group_by, group_for }
+    Receiver ReceiverSpec { url, secret_env, secret_file, allow_loopback, allow_networks, severity_min, audiences, concurrency, target, settings, max_classification, updates, rate_per_minute, feed }
+    Silence SilenceSpec { rules, severity_max, starts_at, ends_at, reason, matchers, receivers }
     Source SourceSpec { lateness, clock_untrusted, authority, join_horizon, hold }
-    SeverityMap SeverityMapSpec { source, words }
+    SeverityMap SeverityMapSpec { source, words, tiers }
     IdentityAlias IdentityAliasSpec { identity_kind, alias, canonical }
     ApiKey ApiKeySpec { subject, scopes, token_blake3, expires_at }
     Tenant TenantSpec { title, deletion_allowed }

@@ -13,8 +13,9 @@ pub struct RuleSpec {
     #[prost(string, tag = "3")]
     pub disabled_reason: ::prost::alloc::string::String,
 }
-/// Which receivers are told of what. Stored and checked; the notifier does not act on it yet.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+/// Which receivers are told of what. A tenant without routes has the default: each of its receivers is
+/// told what its own severity_min and audiences let through.
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RouteSpec {
     /// Names of receivers. Required.
     #[prost(string, repeated, tag = "1")]
@@ -31,23 +32,42 @@ pub struct RouteSpec {
     /// Lower comes first; ties are in order of name. 0 where absent.
     #[prost(int64, tag = "5")]
     pub priority: i64,
+    /// Only escalations that have this, field by field: rule, category, severity, timing, kind, audience,
+    /// label.NAME or a field of the key. "a|b" is one of both, "a\*" what begins so, "!a" anything else.
+    /// Empty: any.
+    #[prost(map = "string, string", tag = "6")]
+    pub matchers: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Routes behind it are asked too. False: the first that matches has decided.
+    #[prost(bool, tag = "7")]
+    pub continues: bool,
+    /// What makes escalations one group: rule, category, severity or fields of the key. Of a group each
+    /// receiver is told the first, and what is more severe. Empty: no grouping.
+    #[prost(string, repeated, tag = "8")]
+    pub group_by: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How long after its first escalation a group lasts, such as 10m. Empty: 10m.
+    #[prost(string, tag = "9")]
+    pub group_for: ::prost::alloc::string::String,
 }
-/// Who is told. Stored and checked; the notifier does not act on it yet.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+/// Who is told. Of the tenant's own escalations only.
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReceiverSpec {
-    /// Where to post, http or https. Required.
+    /// Where to post: the whole URL of a webhook, the base URL of any other kind. Required.
     #[prost(string, tag = "1")]
     pub url: ::prost::alloc::string::String,
-    /// Environment variable of the notifier with the signing secret. The secret itself is never here.
+    /// Environment variable of the notifier with the secret; its name begins with BALEFIRE_SECRET\_. The
+    /// secret itself is never here.
     #[prost(string, tag = "2")]
     pub secret_env: ::prost::alloc::string::String,
-    /// File of the notifier's machine with the signing secret.
+    /// Name of a file in the notifier's folder of secrets.
     #[prost(string, tag = "3")]
     pub secret_file: ::prost::alloc::string::String,
-    /// This host may be called, without TLS too.
+    /// This host may be called, without TLS too. Only of the tenant "default".
     #[prost(bool, tag = "4")]
     pub allow_loopback: bool,
-    /// Private networks that may be called, CIDR.
+    /// Private networks that may be called, CIDR. Only of the tenant "default".
     #[prost(string, repeated, tag = "5")]
     pub allow_networks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Less severe escalations are not told: low, medium, high, critical. Empty: all are.
@@ -59,9 +79,34 @@ pub struct ReceiverSpec {
     /// Deliveries at a time, 1 to 64. 0: 1.
     #[prost(int64, tag = "8")]
     pub concurrency: i64,
+    /// What kind it is: webhook, splunk, sentinel, elastic, ocsf, pagerduty, servicenow_incident,
+    /// servicenow_event, jira, slack_webhook, slack_bot, syslog. Empty: webhook.
+    #[prost(string, tag = "9")]
+    pub target: ::prost::alloc::string::String,
+    /// What the kind has of its own, such as index of splunk.
+    #[prost(map = "string, string", tag = "10")]
+    pub settings: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// It is shown facts of at most this class: public, internal, confidential, restricted. Empty:
+    /// restricted, which is everything.
+    #[prost(string, tag = "11")]
+    pub max_classification: ::prost::alloc::string::String,
+    /// Whether it is told what becomes of an escalation: on, off. Empty: on where the kind keeps one
+    /// open thing (pagerduty, servicenow, jira, slack_bot, ocsf), else off.
+    #[prost(string, tag = "12")]
+    pub updates: ::prost::alloc::string::String,
+    /// Most calls in a minute. 0: as many as it takes.
+    #[prost(int64, tag = "13")]
+    pub rate_per_minute: i64,
+    /// It gets every event, in batches, instead of escalations. For webhook, splunk, sentinel, elastic
+    /// and syslog.
+    #[prost(bool, tag = "14")]
+    pub feed: bool,
 }
-/// Nobody is told for a while. Stored and checked; the notifier does not act on it yet.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+/// Nobody is told for a while. Who was not told is a record, with the silence's name.
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SilenceSpec {
     /// Only escalations of these rules. Empty: any.
     #[prost(string, repeated, tag = "1")]
@@ -78,6 +123,15 @@ pub struct SilenceSpec {
     /// Why. Required.
     #[prost(string, tag = "5")]
     pub reason: ::prost::alloc::string::String,
+    /// Only escalations that have this; as in RouteSpec. Empty: any.
+    #[prost(map = "string, string", tag = "6")]
+    pub matchers: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Only these receivers are not told. Empty: none is.
+    #[prost(string, repeated, tag = "7")]
+    pub receivers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// What is known of a producer. Stored and checked; ingest does not act on it yet.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -98,15 +152,24 @@ pub struct SourceSpec {
     #[prost(string, tag = "5")]
     pub hold: ::prost::alloc::string::String,
 }
-/// Severities of a source in the words of Balefire. Stored and checked; ingest does not act on it yet.
+/// Severities of a source in the words of Balefire (stored and checked; ingest does not act on it yet),
+/// or the severities of Balefire in the SOC's own words. One of both must be there.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SeverityMapSpec {
-    /// The source. Required.
+    /// The source whose words these are. Required beside words.
     #[prost(string, tag = "1")]
     pub source: ::prost::alloc::string::String,
-    /// From the source's word to low, medium, high or critical. Required.
+    /// From the source's word to low, medium, high or critical.
     #[prost(map = "string, string", tag = "2")]
     pub words: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// From low, medium, high or critical to the SOC's own tier and what is expected of it, as people
+    /// are told it: "P1 (answer within 15 minutes)". Of several maps the first by name that has the
+    /// severity.
+    #[prost(map = "string, string", tag = "3")]
+    pub tiers: ::std::collections::HashMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,

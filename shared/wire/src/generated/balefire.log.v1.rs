@@ -243,7 +243,7 @@ pub struct Record {
     /// Which kind.
     #[prost(
         oneof = "record::Kind",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16"
     )]
     pub kind: ::core::option::Option<record::Kind>,
 }
@@ -297,6 +297,9 @@ pub mod record {
         /// REKEYED.
         #[prost(message, tag = "15")]
         Match(super::Match),
+        /// DELIVERIES.
+        #[prost(message, tag = "16")]
+        FeedPosition(super::super::super::delivery::v1::FeedPosition),
     }
 }
 /// One message of one stream: records of one tenant. At most 512 records or 256 KiB at the door,

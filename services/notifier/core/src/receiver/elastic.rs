@@ -4,13 +4,14 @@
 
 use std::net::IpAddr;
 
-use balefire_event::{IdentityKind, KeyKind};
+use balefire_event::{Event, IdentityKind, KeyKind};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::Call;
+use super::{Call, Method};
 use crate::body::data;
 use crate::classify::{Item, Response, Verdict};
+use crate::feed;
 use crate::story::{Story, rank};
 use crate::view::View;
 
@@ -21,6 +22,35 @@ pub struct Config {
     /// Data stream. Default: logs-balefire.escalations-default.
     #[serde(default)]
     pub data_stream: Option<String>,
+}
+
+/// Where bulks go, and what of the answer is asked for.
+pub(crate) const PATH: &str = "/_bulk?filter_path=errors,items.*.status,items.*.error.type";
+
+/// One event of the feed: an action line and a document.
+#[must_use]
+pub fn event(config: &Config, event: &Event<'_>, tenant: &str) -> Vec<u8> {
+    let index = config.data_stream.as_deref();
+    let index = index.unwrap_or("logs-balefire.events-default");
+    let action = json!({ "create": { "_index": index, "_id": feed::id(event) } });
+    let mut document = json!({
+        "@timestamp": event.occurred_at.to_string(),
+        "ecs": { "version": "8.11.0" },
+        "event": {
+            "kind": "event",
+            "id": feed::id(event),
+            "severity": u64::from(rank(event.severity)) * 25 - 4,
+            "action": event.category.as_str(),
+            "dataset": "balefire.events",
+            "module": "balefire",
+        },
+        "organization": { "id": tenant },
+        "balefire": feed::document(event, tenant),
+    });
+    if let Some(map) = document.as_object_mut() {
+        of_event(event, map);
+    }
+    format!("{action}\n{document}\n").into_bytes()
 }
 
 /// An action line and a document.
@@ -36,8 +66,8 @@ pub fn encode(config: &Config, view: &View) -> Call {
     let action = json!({ "create": { "_index": index, "_id": id } });
     let document = document(view);
     Call {
-        get: false,
-        path: "/_bulk?filter_path=errors,items.*.status,items.*.error.type".into(),
+        method: Method::Post,
+        path: PATH.into(),
         content_type: "application/x-ndjson",
         body: format!("{action}\n{document}\n").into_bytes(),
     }
@@ -80,12 +110,16 @@ fn optional(view: &View, map: &mut Map<String, Value>) {
         let threat = json!({ "framework": "MITRE ATLAS", "technique": technique });
         map.insert("threat".into(), threat);
     }
-    if let Some(user) = view.identity(IdentityKind::User) {
+    if let Some(event) = view.event() {
+        of_event(event, map);
+    }
+}
+
+fn of_event(event: &Event<'_>, map: &mut Map<String, Value>) {
+    let user = event.identity(IdentityKind::User);
+    if let Some(user) = user.and_then(|user| user.readable()) {
         map.insert("user".into(), json!({ "name": user }));
     }
-    let Some(event) = view.event() else {
-        return;
-    };
     if let Ok(ip) = event.src_ip.parse::<IpAddr>() {
         map.insert("source".into(), json!({ "ip": ip.to_string() }));
     }

@@ -1,6 +1,7 @@
-//! Jira Cloud, REST v3. Dedup: none by Jira; a label holds the escalation's id and is searched
+//! Jira Cloud, REST v3. Dedup: none by Jira; a label holds the episode's id and is searched
 //! before an issue is made. Jira's index lags by seconds: an attempt whose answer was lost can
-//! make a second issue if it is repeated within them. Resolve: not done.
+//! make a second issue if it is repeated within them. What continues or amends it is a comment.
+//! Resolve: the transition that the configuration names, else a comment.
 
 use balefire_event::{EscalationKind, Severity};
 use serde::Deserialize;
@@ -31,10 +32,14 @@ pub struct Config {
     /// Sets the priority by severity (Low … Highest); off where the project has other names.
     #[serde(default)]
     pub set_priority: bool,
+    /// Id of the transition that ends an issue, of the project's own workflow, such as 31. Absent:
+    /// the end is a comment.
+    #[serde(default)]
+    pub resolve_transition: Option<String>,
 }
 
 fn label(view: &View) -> String {
-    format!("balefire-{}", view.id())
+    format!("balefire-{}", view.record().episode_id)
 }
 
 /// Is there an issue of this escalation?
@@ -46,7 +51,30 @@ pub fn search(view: &View) -> Call {
     ))
 }
 
-/// A new issue. What was already told is not made again: only RAISED and CONTINUED.
+/// A comment on an issue that is there, or its end. Nothing for what raised it: it is there.
+#[must_use]
+pub fn update(config: &Config, view: &View, key: &str) -> Option<Call> {
+    let (record, story) = (view.record(), Story::of(view));
+    let transition = config.resolve_transition.as_deref();
+    match (record.kind, transition) {
+        (EscalationKind::Raised, _) => None,
+        (EscalationKind::Closed, Some(id)) => {
+            let path = format!("/rest/api/3/issue/{key}/transitions");
+            Some(Call::post(path, &json!({ "transition": { "id": id } })))
+        }
+        (EscalationKind::Continued | EscalationKind::Amended | EscalationKind::Closed, _) => {
+            let headline = paragraph("Balefire", &story.headline, TEXT_CHARS_MAX);
+            let mut whole = description(&story);
+            if let Some(content) = whole.get_mut("content").and_then(Value::as_array_mut) {
+                content.insert(0, headline);
+            }
+            let path = format!("/rest/api/3/issue/{key}/comment");
+            Some(Call::post(path, &json!({ "body": whole })))
+        }
+    }
+}
+
+/// A new issue, where none was found: only for RAISED and CONTINUED.
 #[must_use]
 pub fn encode(config: &Config, view: &View) -> Option<Call> {
     let (record, story) = (view.record(), Story::of(view));

@@ -1,5 +1,5 @@
 //! OCSF 1.8.0 Detection Finding (class 2004) over HTTP. Dedup: `finding_info.uid` is the
-//! escalation's id in every record about it, `metadata.uid` names the record. Update and resolve:
+//! episode's id in every record about it, `metadata.uid` names the record. Update and resolve:
 //! activity 2 (Update) and 3 (Close) under the same `finding_info.uid`.
 
 use std::net::IpAddr;
@@ -90,7 +90,7 @@ fn info(view: &View) -> Value {
         .map(|id| json!({ "technique": { "uid": id } }))
         .collect();
     let mut info = json!({
-        "uid": record.escalation_id.to_string(),
+        "uid": record.episode_id.to_string(),
         "title": record.title,
         "desc": story.seen,
         "created_time": millis(record.breach_at.0),

@@ -1,5 +1,6 @@
-//! PagerDuty Events API v2. Dedup: `dedup_key` is the escalation's id. Resolve: the same key with
-//! `resolve`.
+//! PagerDuty Events API v2. Dedup: `dedup_key` is the episode's id, which is that of the escalation
+//! that raised it: what continues it is triggered under the same key and joins the incident.
+//! Resolve: the same key with `resolve`, when the last open slot of the episode ended.
 
 use balefire_event::{EscalationKind, Severity};
 use serde::Deserialize;
@@ -28,7 +29,7 @@ pub struct Config {
 #[must_use]
 pub fn encode(config: &Config, view: &View) -> Call {
     let (record, story) = (view.record(), Story::of(view));
-    let key = record.escalation_id.to_string();
+    let key = record.episode_id.to_string();
     if record.kind == EscalationKind::Closed {
         let body = json!({ "event_action": "resolve", "dedup_key": key });
         return Call::post("/v2/enqueue", &body);

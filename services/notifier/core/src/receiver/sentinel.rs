@@ -1,11 +1,13 @@
 //! Microsoft Sentinel through the Logs Ingestion API. Dedup: none by Azure; `EscalationId` is a
 //! column. Resolve: none; rows are appended. Azure drops columns that the table lacks.
 
+use balefire_event::Event;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{Auth, Call};
 use crate::classify::{Response, Verdict};
+use crate::feed;
 use crate::story::{Story, clip};
 use crate::view::View;
 
@@ -30,6 +32,13 @@ pub struct Config {
 }
 
 impl Config {
+    pub(crate) fn path(&self) -> String {
+        format!(
+            "/dataCollectionRules/{}/streams/{}?api-version=2023-01-01",
+            self.dcr, self.stream
+        )
+    }
+
     pub(super) fn auth(&self) -> Auth {
         let login = self.login_url.as_deref();
         let login = login.unwrap_or("https://login.microsoftonline.com");
@@ -63,11 +72,18 @@ pub fn encode(config: &Config, view: &View) -> Call {
         "WhatToDoFirst": story.first,
         "Query": clip(&story.kql, FIELD_CHARS_MAX),
     }]);
-    let path = format!(
-        "/dataCollectionRules/{}/streams/{}?api-version=2023-01-01",
-        config.dcr, config.stream
-    );
-    Call::post(path, &body)
+    Call::post(config.path(), &body)
+}
+
+/// One row of the feed: the source document's fields as columns, and `Balefire` (dynamic).
+#[must_use]
+pub fn event(event: &Event<'_>, tenant: &str) -> Vec<u8> {
+    let mut row = feed::document(event, tenant);
+    let ours = row.remove("balefire").unwrap_or_default();
+    row.insert("TimeGenerated".into(), event.occurred_at.to_string().into());
+    row.insert("EventId".into(), feed::id(event).into());
+    row.insert("Balefire".into(), ours);
+    serde_json::Value::Object(row).to_string().into_bytes()
 }
 
 /// 204 is success; 401 is a token that ran out.

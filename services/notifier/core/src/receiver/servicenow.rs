@@ -1,6 +1,7 @@
 //! ServiceNow. Incident: no dedup by the table, so it is searched by `correlation_id` (the
-//! escalation's id) before it is made. Event Management: dedup by `message_key`; resolve by the
-//! same key with severity 0.
+//! episode's id) before it is made; what continues or amends it is a work note, its end sets the
+//! state to resolved. Event Management: dedup by `message_key`, the episode's id too; resolve by
+//! the same key with severity 0.
 
 use balefire_event::{EscalationKind, Severity};
 use serde::Deserialize;
@@ -25,6 +26,9 @@ pub struct IncidentConfig {
     /// Its category. Default: security.
     #[serde(default)]
     pub category: Option<String>,
+    /// Close code of a resolved incident, one of the instance's own. Default: Resolved by caller.
+    #[serde(default)]
+    pub close_code: Option<String>,
 }
 
 /// Configuration of Event Management.
@@ -39,13 +43,13 @@ pub struct EventConfig {
 /// Is there an incident of this escalation?
 #[must_use]
 pub fn search(view: &View) -> Call {
-    let id = view.id();
+    let id = view.record().episode_id;
     Call::get(format!(
         "/api/now/table/incident?sysparm_query=correlation_id={id}&sysparm_fields=sys_id&sysparm_limit=1"
     ))
 }
 
-/// A new incident. What was already told is not made again: only RAISED and CONTINUED.
+/// A new incident, where none was found: only for RAISED and CONTINUED.
 #[must_use]
 pub fn encode_incident(config: &IncidentConfig, view: &View) -> Option<Call> {
     let (record, story) = (view.record(), Story::of(view));
@@ -67,13 +71,34 @@ pub fn encode_incident(config: &IncidentConfig, view: &View) -> Option<Call> {
         "category": config.category.as_deref().unwrap_or("security"),
         "impact": impact,
         "urgency": urgency,
-        "correlation_id": record.escalation_id.to_string(),
+        "correlation_id": record.episode_id.to_string(),
         "correlation_display": "Balefire",
     });
     if let (Some(group), Some(map)) = (&config.assignment_group, body.as_object_mut()) {
         map.insert("assignment_group".into(), group.as_str().into());
     }
     Some(Call::post("/api/now/table/incident", &body))
+}
+
+/// State "Resolved" of an incident.
+const RESOLVED: &str = "6";
+
+/// A work note on an incident that is there, or its end. Nothing for what raised it: it is there.
+#[must_use]
+pub fn update_incident(config: &IncidentConfig, view: &View, sys_id: &str) -> Option<Call> {
+    let (record, story) = (view.record(), Story::of(view));
+    let path = format!("/api/now/table/incident/{sys_id}");
+    let text = story.text(TEXT_CHARS_MAX);
+    let body = match record.kind {
+        EscalationKind::Raised => return None,
+        EscalationKind::Continued | EscalationKind::Amended => json!({ "work_notes": text }),
+        EscalationKind::Closed => json!({
+            "state": RESOLVED,
+            "close_code": config.close_code.as_deref().unwrap_or("Resolved by caller"),
+            "close_notes": text,
+        }),
+    };
+    Some(Call::patch(path, &body))
 }
 
 /// One event.
@@ -103,7 +128,7 @@ pub fn encode_event(config: &EventConfig, view: &View) -> Call {
         "resource": clip(view.whom().unwrap_or(""), SHORT_CHARS_MAX),
         "type": record.rule_name,
         "metric_name": view.event().map_or("", |event| event.category.as_str()),
-        "message_key": record.escalation_id.to_string(),
+        "message_key": record.episode_id.to_string(),
         "severity": severity,
         "resolution_state": if closed { "Closing" } else { "New" },
         "time_of_event": time,

@@ -1,6 +1,7 @@
-//! Slack. An incoming webhook posts and can never edit; a bot posts to a channel. Dedup: none by
-//! Slack: a repeated attempt is a second message with the same id in it. Resolve: a message of its
-//! own.
+//! Slack. An incoming webhook posts and can never edit; a bot posts to a channel and edits what it
+//! posted. Dedup: none by Slack: a repeated attempt is a second message with the same id in it.
+//! Resolve: the bot's message of the episode becomes what is so now; a webhook's is a message of
+//! its own, where `updates` is on.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -38,10 +39,15 @@ pub fn encode_webhook(view: &View) -> Call {
     Call::post("", &message(view))
 }
 
-/// For chat.postMessage.
+/// For chat.postMessage; for chat.update where the message of the episode is known.
 #[must_use]
-pub fn encode_bot(config: &BotConfig, view: &View) -> Call {
+pub fn encode_bot(config: &BotConfig, view: &View, handle: &str) -> Call {
     let mut message = message(view);
+    if let (false, Some(map)) = (handle.is_empty(), message.as_object_mut()) {
+        map.insert("channel".into(), config.channel.as_str().into());
+        map.insert("ts".into(), handle.into());
+        return Call::post("/api/chat.update", &message);
+    }
     if let Some(map) = message.as_object_mut() {
         map.insert("channel".into(), config.channel.as_str().into());
         map.insert("unfurl_links".into(), false.into());
@@ -87,6 +93,20 @@ fn escaped(text: &str) -> String {
 #[must_use]
 pub fn classify_webhook(response: &Response<'_>) -> Verdict {
     response.by_status()
+}
+
+/// The time stamp that names a message of a bot. Slack's answers repeat the message and may be cut;
+/// `ts` stands before it.
+#[must_use]
+pub fn handle(response: &Response<'_>) -> String {
+    let text = String::from_utf8_lossy(response.body);
+    let Some((_, rest)) = text.split_once("\"ts\":\"") else {
+        return String::new();
+    };
+    let ts = rest.split('"').next().unwrap_or("");
+    let plain = (1..=32).contains(&ts.len())
+        && ts.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    if plain { ts.to_owned() } else { String::new() }
 }
 
 /// A bot's failures come under status 200 with ok: false.

@@ -1,13 +1,18 @@
 //! Splunk HTTP Event Collector, event endpoint. Dedup: none by Splunk; `escalation_id` is in every
 //! event for `| dedup escalation_id`. Resolve: none; Splunk appends.
 
+use balefire_event::Event;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Call;
 use crate::body::data;
 use crate::classify::{Item, Response, Verdict};
+use crate::feed;
 use crate::view::View;
+
+/// Where events go.
+pub(crate) const PATH: &str = "/services/collector/event";
 
 /// Configuration of its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -38,7 +43,26 @@ pub fn encode(config: &Config, view: &View) -> Call {
     if let (Some(index), Some(map)) = (&config.index, event.as_object_mut()) {
         map.insert("index".into(), index.as_str().into());
     }
-    Call::post("/services/collector/event", &event)
+    Call::post(PATH, &event)
+}
+
+/// One event of the feed. Objects stand one behind the other.
+#[must_use]
+pub fn event(config: &Config, event: &Event<'_>, tenant: &str) -> Vec<u8> {
+    let millis = event.occurred_at.0.div_euclid(1_000_000);
+    let time = format!("{}.{:03}", millis.div_euclid(1000), millis.rem_euclid(1000));
+    let mut object = json!({
+        "time": time.parse::<f64>().unwrap_or_default(),
+        "host": "balefire",
+        "source": "balefire",
+        "sourcetype": config.sourcetype.as_deref().unwrap_or("balefire:event"),
+        "event": feed::document(event, tenant),
+        "fields": { "tenant": tenant },
+    });
+    if let (Some(index), Some(map)) = (&config.index, object.as_object_mut()) {
+        map.insert("index".into(), index.as_str().into());
+    }
+    object.to_string().into_bytes()
 }
 
 /// By HEC's own code where there is one.

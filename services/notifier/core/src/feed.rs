@@ -1,0 +1,275 @@
+//! The event feed: every event behind joining, to receivers that keep events, in batches. Each item
+//! has the event's own id, by which a target or a search drops what comes twice. Pure: bytes of
+//! items and batches, and what an answer leaves to be done.
+
+use balefire_event::Event;
+use serde_json::{Map, Value, json};
+
+use crate::body;
+use crate::classify::{Item as Fate, Response, Verdict};
+use crate::receiver::{Call, Method, Target, elastic, sentinel, splunk, syslog};
+use crate::view::{Classification, filter};
+
+/// Most of one batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Events.
+    pub items_max: usize,
+    /// Bytes of their items; one that is larger goes alone.
+    pub bytes_max: usize,
+}
+
+/// One event on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// The event's id, as its target gets it.
+    pub id: String,
+    /// Whose it is.
+    pub tenant: String,
+    /// Sequence of its message.
+    pub sequence: u64,
+    /// Its place in the message.
+    pub index: u32,
+    /// What the target gets.
+    pub bytes: Vec<u8>,
+}
+
+/// What an answer left of a batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Left {
+    /// What goes again, in this order, batch by batch.
+    pub again: Vec<Vec<Item>>,
+    /// What is refused for good.
+    pub refused: Vec<Item>,
+    /// How many the target has.
+    pub delivered: usize,
+    /// `Some`: not before so many nanoseconds, where the target said; 0 where it did not.
+    pub wait: Option<i64>,
+}
+
+/// The id of an event: an amendment has one of its own, so that a target that keeps the first
+/// keeps both.
+#[must_use]
+pub fn id(event: &Event<'_>) -> String {
+    let id = event.dedup_id;
+    match event.join.as_ref().is_some_and(|join| join.amendment) {
+        true => format!("{id}-amended"),
+        false => id.to_string(),
+    }
+}
+
+/// The source document's record of an event, and what Balefire made of it.
+pub(crate) fn document(event: &Event<'_>, tenant: &str) -> Map<String, Value> {
+    let mut map = match serde_json::to_value(body::record(event)) {
+        Ok(Value::Object(map)) => map,
+        Ok(_) | Err(_) => Map::new(),
+    };
+    let join = event.join.clone().unwrap_or_default();
+    let ours = json!({
+        "id": id(event),
+        "tenant": tenant,
+        "source": event.source,
+        "received_at": event.received_at.to_string(),
+        "timing": event.timing.as_str(),
+        "severity_derived": event.severity_derived,
+        "partial": join.partial,
+        "amendment": join.amendment,
+        "filled": join.filled,
+        "history": event.backfill,
+    });
+    map.insert("balefire".into(), ours);
+    map
+}
+
+/// How a target wants events.
+enum Form<'a> {
+    /// Objects one behind the other.
+    Objects(&'a splunk::Config),
+    /// An array of rows.
+    Rows(&'a sentinel::Config),
+    /// Pairs of lines.
+    Bulk(&'a elastic::Config),
+    /// Counted messages.
+    Messages(&'a syslog::Config),
+    /// An array in an envelope.
+    Envelope,
+}
+
+impl Target {
+    fn form(&self) -> Option<Form<'_>> {
+        match self {
+            Self::Splunk(config) => Some(Form::Objects(config)),
+            Self::Sentinel(config) => Some(Form::Rows(config)),
+            Self::Elastic(config) => Some(Form::Bulk(config)),
+            Self::Syslog(config) => Some(Form::Messages(config)),
+            Self::Webhook => Some(Form::Envelope),
+            Self::Ocsf(_)
+            | Self::Pagerduty(_)
+            | Self::ServicenowIncident(_)
+            | Self::ServicenowEvent(_)
+            | Self::Jira(_)
+            | Self::SlackWebhook(_)
+            | Self::SlackBot(_) => None,
+        }
+    }
+
+    /// Whether it takes the event feed.
+    #[must_use]
+    pub fn feeds(&self) -> bool {
+        self.form().is_some()
+    }
+
+    /// What fits into one batch.
+    #[must_use]
+    pub fn feed_limits(&self) -> Limits {
+        let (items_max, bytes_max) = match self.form() {
+            // The service's 1 MiB a call.
+            Some(Form::Rows(_)) => (500, 900 * 1024),
+            Some(Form::Bulk(_)) => (1000, 4 * 1024 * 1024),
+            Some(Form::Messages(_)) => (200, 512 * 1024),
+            Some(Form::Objects(_) | Form::Envelope) | None => (500, 800 * 1024),
+        };
+        Limits {
+            items_max,
+            bytes_max,
+        }
+    }
+
+    /// One event in the target's form, with what is above `max` taken out.
+    #[must_use]
+    pub fn feed_item(
+        &self,
+        mut event: Event<'static>,
+        tenant: &str,
+        max: Classification,
+    ) -> Vec<u8> {
+        filter(&mut event, max);
+        match self.form() {
+            Some(Form::Objects(config)) => splunk::event(config, &event, tenant),
+            Some(Form::Rows(_)) => sentinel::event(&event, tenant),
+            Some(Form::Bulk(config)) => elastic::event(config, &event, tenant),
+            Some(Form::Messages(config)) => syslog::event(config, &event, tenant),
+            Some(Form::Envelope) | None => {
+                let document = Value::Object(document(&event, tenant));
+                document.to_string().into_bytes()
+            }
+        }
+    }
+
+    /// The call with a batch.
+    #[must_use]
+    pub fn feed_call(&self, items: &[Item]) -> Call {
+        let joined = |before: &str, between: &[u8], after: &str| {
+            let each: Vec<&[u8]> = items.iter().map(|item| &*item.bytes).collect();
+            [before.as_bytes(), &each.join(between), after.as_bytes()].concat()
+        };
+        let (path, content_type, body) = match self.form() {
+            Some(Form::Objects(_)) => (
+                splunk::PATH.to_owned(),
+                "application/json",
+                joined("", b"", ""),
+            ),
+            Some(Form::Rows(config)) => (config.path(), "application/json", joined("[", b",", "]")),
+            Some(Form::Bulk(_)) => (
+                elastic::PATH.to_owned(),
+                "application/x-ndjson",
+                joined("", b"", ""),
+            ),
+            Some(Form::Messages(_)) => (String::new(), "text/plain", joined("", b"", "")),
+            Some(Form::Envelope) | None => (
+                String::new(),
+                "application/json",
+                joined("{\"type\":\"events\",\"data\":{\"events\":[", b",", "]}}"),
+            ),
+        };
+        Call {
+            method: Method::Post,
+            path,
+            content_type,
+            body,
+        }
+    }
+
+    /// Reads the answer to a batch.
+    #[must_use]
+    pub fn feed_classify(&self, response: &Response<'_>, sent: usize) -> Verdict {
+        if matches!(self, Self::Splunk(_)) {
+            return splunk::classify_batch(response, sent);
+        }
+        self.classify(response)
+    }
+}
+
+/// Cuts what was gathered into batches within the limits; an item that is larger goes alone.
+#[must_use]
+pub fn cut(items: Vec<Item>, limits: Limits) -> Vec<Vec<Item>> {
+    let (mut batches, mut batch, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for item in items {
+        let full = batch.len() >= limits.items_max || bytes + item.bytes.len() > limits.bytes_max;
+        if full && !batch.is_empty() {
+            batches.push(std::mem::take(&mut batch));
+            bytes = 0;
+        }
+        bytes += item.bytes.len();
+        batch.push(item);
+    }
+    if !batch.is_empty() {
+        batches.push(batch);
+    }
+    batches
+}
+
+/// What is left to do about a batch. One that is refused as a whole is sent in halves until it is
+/// known which event is refused; so is one that is too large. Credentials that are refused are no
+/// fault of an event: that waits.
+#[must_use]
+pub fn sort(verdict: &Verdict, status: u16, mut items: Vec<Item>) -> Left {
+    let mut left = Left::default();
+    match verdict {
+        Verdict::Delivered => left.delivered = items.len(),
+        Verdict::AuthExpired => {
+            left.wait = Some(0);
+            left.again.push(items);
+        }
+        Verdict::Retry { after } => {
+            left.wait = Some(after.unwrap_or(0));
+            left.again.push(items);
+        }
+        Verdict::Permanent if matches!(status, 0 | 401 | 403 | 404 | 407) => {
+            left.wait = Some(0);
+            left.again.push(items);
+        }
+        Verdict::Permanent if items.len() > 1 => {
+            let rest = items.split_off(items.len() / 2);
+            left.again = vec![items, rest];
+        }
+        Verdict::Permanent => left.refused = items,
+        Verdict::Partial(fates) => {
+            let mut again = Vec::new();
+            let missing = std::iter::repeat(&Fate::Retry { after: None });
+            for (item, fate) in items.into_iter().zip(fates.iter().chain(missing)) {
+                match fate {
+                    Fate::Delivered => left.delivered += 1,
+                    Fate::Permanent => left.refused.push(item),
+                    Fate::Retry { after } => {
+                        let asked = after.unwrap_or(0);
+                        left.wait = Some(left.wait.unwrap_or(0).max(asked));
+                        again.push(item);
+                    }
+                }
+            }
+            // Something went in: what was behind it need not wait.
+            if left.delivered + left.refused.len() > 0 {
+                left.wait = left.wait.filter(|asked| *asked > 0);
+            }
+            if !again.is_empty() {
+                left.again.push(again);
+            }
+        }
+    }
+    left
+}
+
+#[cfg(test)]
+#[path = "feed_tests.rs"]
+mod tests;

@@ -1,0 +1,211 @@
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test names the forms that differ"
+)]
+
+use super::*;
+use crate::samples::{hostile, nasty};
+use balefire_event::{DedupId, Join};
+use proptest::prelude::*;
+
+fn event(user: &str, words: &str) -> Event<'static> {
+    let trigger = hostile(user, words).trigger.unwrap();
+    Event {
+        dedup_id: DedupId([7; 16]),
+        ..*trigger
+    }
+}
+
+fn targets() -> Vec<Target> {
+    let sentinel = sentinel::Config {
+        dcr: "dcr-1".into(),
+        stream: "Custom-AISecurity_CL".into(),
+        ..Default::default()
+    };
+    vec![
+        Target::Webhook,
+        Target::Splunk(Default::default()),
+        Target::Sentinel(sentinel),
+        Target::Elastic(Default::default()),
+        Target::Syslog(Default::default()),
+    ]
+}
+
+fn item(target: &Target, event: Event<'static>, index: u32) -> Item {
+    Item {
+        id: id(&event),
+        tenant: "default".into(),
+        sequence: 1,
+        index,
+        bytes: target.feed_item(event, "default", Classification::Restricted),
+    }
+}
+
+fn body(target: &Target, items: &[Item]) -> String {
+    String::from_utf8(target.feed_call(items).body).unwrap()
+}
+
+/// The JSON values of a batch, one an event.
+fn values(target: &Target, text: &str) -> Vec<Value> {
+    let all = serde_json::Deserializer::from_str(text).into_iter::<Value>();
+    let mut all: Vec<Value> = all.map(Result::unwrap).collect();
+    match target {
+        Target::Webhook => all.remove(0)["data"]["events"].as_array().unwrap().clone(),
+        Target::Sentinel(_) => all.remove(0).as_array().unwrap().clone(),
+        Target::Elastic(_) => all.into_iter().skip(1).step_by(2).collect(),
+        _ => all,
+    }
+}
+
+/// Where each form keeps the user.
+fn user(target: &Target, value: &Value) -> Value {
+    match target {
+        Target::Splunk(_) => value["event"]["user_id"].clone(),
+        Target::Elastic(_) => value["balefire"]["user_id"].clone(),
+        _ => value["user_id"].clone(),
+    }
+}
+
+proptest! {
+    #[test]
+    fn of_every_event_in_a_batch_comes_back_what_was_said(users in prop::collection::vec(nasty(), 1..5)) {
+        for target in targets() {
+            let items: Vec<_> = users
+                .iter()
+                .zip(0..)
+                .map(|(user, index)| item(&target, event(&format!("u{user}"), "w"), index))
+                .collect();
+            let text = body(&target, &items);
+            if matches!(target, Target::Syslog(_)) {
+                let (mut rest, mut count) = (text.as_str(), 0);
+                while let Some((length, behind)) = rest.split_once(' ') {
+                    let (message, next) = behind.split_at(length.parse().unwrap());
+                    prop_assert!(message.starts_with('<') && !message.chars().any(char::is_control));
+                    (rest, count) = (next, count + 1);
+                }
+                prop_assert_eq!((rest, count), ("", users.len()));
+                continue;
+            }
+            let seen = values(&target, &text);
+            prop_assert_eq!(seen.len(), users.len(), "{}", target.name());
+            for (value, said) in seen.iter().zip(&users) {
+                prop_assert_eq!(user(&target, value), format!("u{said}"), "{}", target.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn an_item_holds_the_events_id_and_an_amendment_has_its_own() {
+    let amended = Event {
+        join: Some(Join {
+            amendment: true,
+            ..Join::default()
+        }),
+        ..event("ann", "w")
+    };
+    let first = "07".repeat(16);
+    assert_eq!(id(&event("ann", "w")), first);
+    assert_eq!(id(&amended), format!("{first}-amended"));
+    for target in targets() {
+        let one = item(&target, amended.clone(), 0);
+        assert!(String::from_utf8(one.bytes).unwrap().contains(&one.id));
+    }
+}
+
+#[test]
+fn what_a_feed_may_not_see_is_in_no_item() {
+    for target in targets() {
+        let bytes = target.feed_item(
+            event("ann@x.example", "words"),
+            "default",
+            Classification::Public,
+        );
+        let text = String::from_utf8(bytes).unwrap();
+        for hidden in ["ann@x", "words", "192.0.2.10", "claude"] {
+            assert!(!text.contains(hidden), "{}: {hidden}", target.name());
+        }
+        assert!(text.contains("judge_flag"));
+    }
+}
+
+fn items(count: u32) -> Vec<Item> {
+    let each = 0..count;
+    each.map(|index| Item {
+        id: index.to_string(),
+        tenant: String::new(),
+        sequence: 1,
+        index,
+        bytes: vec![b'x'; 10],
+    })
+    .collect()
+}
+
+fn indexes(items: &[Item]) -> Vec<u32> {
+    items.iter().map(|item| item.index).collect()
+}
+
+#[test]
+fn a_batch_stays_within_its_limits() {
+    let limits = Limits {
+        items_max: 4,
+        bytes_max: 25,
+    };
+    let cut = cut(items(5), limits);
+    let sizes: Vec<_> = cut.iter().map(Vec::len).collect();
+    assert_eq!(sizes, [2, 2, 1]);
+    let tiny = Limits {
+        items_max: 4,
+        bytes_max: 1,
+    };
+    assert_eq!(super::cut(items(2), tiny).len(), 2);
+    assert!(super::cut(Vec::new(), limits).is_empty());
+}
+
+#[test]
+fn what_is_refused_together_is_found_by_halves() {
+    let (mut open, mut refused, mut calls) = (vec![items(64)], Vec::new(), 0);
+    while let Some(batch) = open.pop() {
+        calls += 1;
+        let poisoned = batch.iter().any(|item| item.index == 41);
+        let verdict = match poisoned {
+            true => Verdict::Permanent,
+            false => Verdict::Delivered,
+        };
+        let left = sort(&verdict, 400, batch);
+        refused.extend(left.refused);
+        open.extend(left.again.into_iter().rev());
+    }
+    assert_eq!(indexes(&refused), [41]);
+    assert!(calls <= 13, "{calls}");
+}
+
+#[test]
+fn refused_credentials_are_no_fault_of_the_events() {
+    for status in [0, 401, 403, 404] {
+        let left = sort(&Verdict::Permanent, status, items(2));
+        assert_eq!(
+            (left.refused.len(), left.again.len(), left.wait),
+            (0, 1, Some(0))
+        );
+    }
+}
+
+#[test]
+fn of_a_batch_that_went_in_parts_only_what_did_not_goes_again() {
+    let fates = vec![
+        Fate::Delivered,
+        Fate::Permanent,
+        Fate::Retry { after: Some(5) },
+        Fate::Delivered,
+    ];
+    let left = sort(&Verdict::Partial(fates), 200, items(5));
+    assert_eq!(left.delivered, 2);
+    assert_eq!(indexes(&left.refused), [1]);
+    assert_eq!(
+        indexes(&left.again[0]),
+        [2, 4],
+        "and what was not spoken of"
+    );
+    assert_eq!(left.wait, Some(5));
+}

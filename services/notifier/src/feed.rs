@@ -1,0 +1,363 @@
+//! The event feed: reads EVENTS of a partition for each feed receiver, lane by lane, and gives it
+//! what it does not have. How far it is lies in DELIVERIES; after a kill what was not recorded yet
+//! goes again. A receiver that is down holds up nobody but itself, and loses nothing.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use balefire_bus::{Bus, Log, Message, Tail, Topology};
+use balefire_event::Lane;
+use balefire_kit::clock;
+use balefire_notifier_core::FeedPosition;
+use balefire_notifier_core::backoff::Backoff;
+use balefire_notifier_core::breaker::Rate;
+use balefire_notifier_core::feed::{self, Item};
+use balefire_notifier_core::route::Receiver;
+use balefire_wire::{BatchView, RecordView};
+use tokio::sync::mpsc;
+
+use crate::caller::Caller;
+use crate::desk::Desk;
+use crate::letter::Letterbox;
+use crate::reply::Reply;
+
+/// Positions of one partition that wait to be written.
+pub const POSITIONS_MAX: usize = 64;
+/// Behind the first event of a batch others are awaited for so long.
+const LINGER: Duration = Duration::from_millis(100);
+/// How often it is looked how far behind an idle feed is.
+const LAG_EVERY: Duration = Duration::from_secs(2);
+/// A receiver that is not there is looked for again.
+const ABSENT: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_millis(500);
+
+/// Receiver, partition, lane.
+type Place = (Arc<str>, u32, Lane);
+
+/// How each feed of this process is.
+#[derive(Debug, Default)]
+pub struct Feeds {
+    states: Mutex<BTreeMap<Place, FeedState>>,
+}
+
+/// How a feed is.
+#[derive(Debug, Clone, Default)]
+pub struct FeedState {
+    /// Messages that the receiver does not have yet.
+    pub lag: u64,
+    /// What the last call that failed said; empty: the last one did not fail.
+    pub error: String,
+}
+
+impl Feeds {
+    fn states(&self) -> MutexGuard<'_, BTreeMap<Place, FeedState>> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Of all partitions and lanes of a receiver: what lags, together, and one error.
+    #[must_use]
+    pub fn of(&self, receiver: &str) -> FeedState {
+        let states = self.states();
+        let own = states.iter().filter(|((name, ..), _)| **name == *receiver);
+        own.fold(FeedState::default(), |mut sum, (_, state)| {
+            sum.lag = sum.lag.saturating_add(state.lag);
+            if sum.error.is_empty() {
+                sum.error.clone_from(&state.error);
+            }
+            sum
+        })
+    }
+}
+
+/// What a feed works with.
+#[derive(Clone)]
+pub struct Feeder {
+    /// The log.
+    pub bus: Bus,
+    /// Its shape.
+    pub topology: Topology,
+    /// The partition.
+    pub partition: u32,
+    /// What is in force.
+    pub desk: Arc<Desk>,
+    /// When a failed call is repeated.
+    pub backoff: Backoff,
+    /// Where what is refused goes.
+    pub letterbox: Letterbox,
+    /// Where positions go.
+    pub positions: mpsc::Sender<FeedPosition>,
+    /// How it is, for others to read.
+    pub feeds: Arc<Feeds>,
+}
+
+impl Feeder {
+    /// Feeds one receiver one lane, from behind `had` on; a receiver that never had any, from what
+    /// comes from now on. Ends only by being dropped.
+    pub async fn run(self, receiver: Receiver, lane: Lane, had: Option<u64>) {
+        let place = (Arc::clone(&receiver.name), self.partition, lane);
+        let _gone = Gone {
+            feeds: Arc::clone(&self.feeds),
+            place: place.clone(),
+        };
+        let mut line = Line {
+            stream: self.topology.events_stream(lane, self.partition),
+            rate: receiver.rate_per_minute.map(Rate::of),
+            receiver,
+            lane,
+            place,
+            feeder: self,
+        };
+        let mut had = had;
+        loop {
+            let from = match had {
+                Some(had) => had,
+                None => line.begin().await,
+            };
+            let (reached, error) = line.follow(from).await;
+            tracing::warn!(stream = line.stream, %error, "the feed reads again");
+            had = Some(reached);
+            tokio::time::sleep(RETRY_DELAY).await;
+        }
+    }
+}
+
+/// Forgets how a feed was when it ends.
+struct Gone {
+    feeds: Arc<Feeds>,
+    place: Place,
+}
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.feeds.states().remove(&self.place);
+    }
+}
+
+/// One receiver and lane.
+struct Line {
+    feeder: Feeder,
+    receiver: Receiver,
+    lane: Lane,
+    stream: String,
+    place: Place,
+    rate: Option<Rate>,
+}
+
+/// What was read and not given yet.
+#[derive(Default)]
+struct Batch {
+    items: Vec<Item>,
+    bytes: usize,
+    /// Last message that it holds all of.
+    sequence: u64,
+}
+
+impl Line {
+    /// The end of the lane as it is now, recorded as where the feed begins.
+    async fn begin(&self) -> u64 {
+        loop {
+            match self.feeder.bus.stream_info(&self.stream).await {
+                Ok(info) => {
+                    self.record(info.last_sequence).await;
+                    return info.last_sequence;
+                }
+                Err(error) => {
+                    tracing::debug!(stream = self.stream, %error, "the feed looks again");
+                    tokio::time::sleep(RETRY_DELAY).await;
+                }
+            }
+        }
+    }
+
+    /// Gives what comes until the log does not read on; how far it came.
+    async fn follow(&mut self, had: u64) -> (u64, balefire_bus::Error) {
+        let mut tail = Log::new(&self.feeder.bus).tail(&self.stream, had + 1);
+        let mut reached = had;
+        loop {
+            let first = tokio::select! {
+                first = tail.next() => first,
+                () = tokio::time::sleep(LAG_EVERY) => {
+                    self.look(reached).await;
+                    continue;
+                }
+            };
+            let message = match first {
+                Ok(Some(message)) => message,
+                Ok(None) => continue,
+                Err(error) => return (reached, error),
+            };
+            let caller = self.caller().await;
+            let mut batch = Batch::default();
+            self.add(&caller, &message, &mut batch);
+            let ended = self.gather(&caller, &mut tail, &mut batch).await;
+            let sequence = batch.sequence;
+            if !batch.items.is_empty() {
+                self.give(batch.items).await;
+            }
+            self.record(sequence).await;
+            reached = sequence;
+            self.look(reached).await;
+            if let Err(error) = ended {
+                return (reached, error);
+            }
+        }
+    }
+
+    /// The receiver's caller, as soon as there is one.
+    async fn caller(&self) -> Caller {
+        loop {
+            if let Some(caller) = self.feeder.desk.caller(&self.receiver.name) {
+                return caller;
+            }
+            tokio::time::sleep(ABSENT).await;
+        }
+    }
+
+    /// Adds what comes soon, as far as it fits.
+    async fn gather(
+        &self,
+        caller: &Caller,
+        tail: &mut Tail,
+        batch: &mut Batch,
+    ) -> Result<(), balefire_bus::Error> {
+        let limits = caller.feed_limits();
+        let until = tokio::time::Instant::now() + LINGER;
+        while batch.items.len() < limits.items_max && batch.bytes < limits.bytes_max {
+            match tokio::time::timeout_at(until, tail.next()).await {
+                Ok(Ok(Some(message))) => self.add(caller, &message, batch),
+                Ok(Ok(None)) | Err(_) => return Ok(()),
+                Ok(Err(error)) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the events of a message. What cannot be read is a dead letter of the rule engine's.
+    fn add(&self, caller: &Caller, message: &Message, batch: &mut Batch) {
+        batch.sequence = message.sequence;
+        let Ok(view) = BatchView::parse(&message.payload) else {
+            return;
+        };
+        let tenant = &view.header.tenant;
+        if !self.receiver.is_of(tenant) {
+            return;
+        }
+        for (index, record) in (0_u32..).zip(view.records()) {
+            let Ok(RecordView::Event(event)) = record else {
+                continue;
+            };
+            if event.severity < self.receiver.severity_min {
+                continue;
+            }
+            let event = event.into_owned();
+            let id = feed::id(&event);
+            let bytes = caller.feed_item(event, tenant);
+            batch.bytes += bytes.len();
+            batch.items.push(Item {
+                id,
+                tenant: tenant.clone(),
+                sequence: message.sequence,
+                index,
+                bytes,
+            });
+        }
+    }
+
+    /// Gives a batch until the receiver has each item or refused it for good.
+    async fn give(&mut self, items: Vec<Item>) {
+        let limits = self.caller().await.feed_limits();
+        let mut open: Vec<Vec<Item>> = feed::cut(items, limits);
+        open.reverse();
+        let mut failures = 0;
+        while let Some(items) = open.pop() {
+            self.wait_for_rate().await;
+            // Looked up each time: a receiver may be mended while it fails.
+            let caller = self.caller().await;
+            let reply = caller.feed(&batch_id(&self.stream, &items), &items).await;
+            let left = feed::sort(&reply.verdict, reply.status, items);
+            self.told(&reply, left.delivered, left.refused.len());
+            for item in &left.refused {
+                let letterbox = &self.feeder.letterbox;
+                letterbox
+                    .refused(&self.stream, &self.receiver.name, item, &reply.error)
+                    .await;
+            }
+            open.extend(left.again.into_iter().rev());
+            match left.wait {
+                None => failures = 0,
+                Some(asked) => {
+                    failures += 1;
+                    let asked = Some(asked).filter(|asked| *asked > 0);
+                    let wait = self.feeder.backoff.wait(failures, rand::random(), asked);
+                    tokio::time::sleep(nanos(wait)).await;
+                }
+            }
+        }
+    }
+
+    async fn wait_for_rate(&mut self) {
+        let Some(rate) = &mut self.rate else {
+            return;
+        };
+        let now = clock::now();
+        let free_at = rate.free_at().max(now);
+        tokio::time::sleep(nanos(free_at.since(now))).await;
+        rate.taken(free_at);
+    }
+
+    fn told(&self, reply: &Reply, delivered: usize, refused: usize) {
+        let mut states = self.feeder.feeds.states();
+        let state = states.entry(self.place.clone()).or_default();
+        state.error.clone_from(&reply.error);
+        drop(states);
+        let receiver = self.receiver.name.to_string();
+        for (outcome, count) in [("delivered", delivered), ("refused", refused)] {
+            let count = u64::try_from(count).unwrap_or(0);
+            metrics::counter!("balefire_feed_events_total", "receiver" => receiver.clone(), "outcome" => outcome)
+                .increment(count);
+        }
+        if !reply.error.is_empty() {
+            metrics::counter!("balefire_feed_failures_total", "receiver" => receiver).increment(1);
+        }
+    }
+
+    /// Looks how far behind it is.
+    async fn look(&self, reached: u64) {
+        let Ok(info) = self.feeder.bus.stream_info(&self.stream).await else {
+            return;
+        };
+        let lag = info.last_sequence.saturating_sub(reached);
+        self.feeder
+            .feeds
+            .states()
+            .entry(self.place.clone())
+            .or_default()
+            .lag = lag;
+    }
+
+    async fn record(&self, sequence: u64) {
+        let position = FeedPosition {
+            receiver: Arc::clone(&self.receiver.name),
+            lane: self.lane,
+            sequence,
+            at: clock::now(),
+        };
+        // A closed channel: the partition ended, and this with it.
+        let _ended = self.feeder.positions.send(position).await;
+    }
+}
+
+/// The same for the same events, so that a repeat has the same id.
+fn batch_id(stream: &str, items: &[Item]) -> String {
+    let place = |item: Option<&Item>| {
+        item.map(|item| (item.sequence, item.index))
+            .unwrap_or_default()
+    };
+    let (first, last) = (place(items.first()), place(items.last()));
+    format!("{stream}:{}.{}-{}.{}", first.0, first.1, last.0, last.1)
+}
+
+fn nanos(nanos: i64) -> Duration {
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
+}
