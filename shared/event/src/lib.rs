@@ -11,6 +11,7 @@ pub mod identity;
 pub mod ids;
 pub mod intake;
 pub mod limits;
+pub mod naming;
 pub mod partition;
 mod sealed;
 pub mod stamp;
@@ -24,4 +25,5 @@ pub use event::{CorrelationKey, Event, EvidenceRef, Extension, Identity, Join, S
 pub use field::{Field, Value};
 pub use ids::{BarrierId, DedupId, Digest, EscalationId, RuleId, SubjectRef};
 pub use intake::{Hint, Stub};
+pub use naming::{Group, Groups, Naming, Shares};
 pub use time::Timestamp;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use balefire_event::{
-    BarrierId, DedupId, Event, Hint, IdentityKind, Join, Lane, Stub, Timestamp, partition,
+    BarrierId, DedupId, Event, Hint, IdentityKind, Join, Lane, Naming, Stub, Timestamp, partition,
 };
 
 use crate::barrier::Barriers;
@@ -229,6 +229,7 @@ impl Correlator {
         let mut event = event.clone().into_owned();
         let counts = self.coverage.of(tenant, &event.source);
         counts.events += 1;
+        let naming = Naming::of(&event);
         let partitions = self.config.partitions;
         let partition = match &event.user {
             Some(user) => partition::of_subject(tenant, &user.subject_ref, partitions),
@@ -241,6 +242,7 @@ impl Correlator {
                 partition::of_event(tenant, &event.dedup_id, partitions)
             }
         };
+        self.coverage.groups.named(tenant, &event, None, naming);
         effects.push(Effect::Emit {
             tenant: tenant.to_owned(),
             lane,

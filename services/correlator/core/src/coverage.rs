@@ -1,6 +1,9 @@
-//! [`Coverage`]: how well joining works, by tenant and source.
+//! [`Coverage`]: how well joining works, by tenant and source, and whose the events are, by
+//! application and category too.
 
 use std::collections::BTreeMap;
+
+use balefire_event::Groups;
 
 use crate::limits::{SOURCE_OTHER, SOURCES_MAX};
 
@@ -34,6 +37,8 @@ impl Counts {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Coverage {
     sources: BTreeMap<(Box<str>, Box<str>), Counts>,
+    /// Whose the events are, by application and category too.
+    pub groups: Groups,
 }
 
 impl Coverage {
@@ -51,6 +56,7 @@ impl Coverage {
         for ((tenant, source), counts) in &other.sources {
             self.of(tenant, source).add(counts);
         }
+        self.groups.add(&other.groups);
     }
 
     pub(crate) fn of(&mut self, tenant: &str, source: &str) -> &mut Counts {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use balefire_event::{Assurance, DedupId, Event, Lane, SubjectRef, Timestamp, Timing};
+use balefire_event::{Assurance, DedupId, Event, Lane, Naming, SubjectRef, Timestamp, Timing};
 
 use crate::claim::{FILLABLE, FactId};
 use crate::key::{KeyHash, TypedKey, typed_keys};
@@ -77,6 +77,9 @@ pub(crate) struct Entry {
     /// Which of [`FILLABLE`] it lacks.
     pub(crate) lacks: [bool; 3],
     pub(crate) packed: Packed,
+    /// What it is counted as since the start; a restored one is counted no more.
+    #[serde(skip)]
+    pub(crate) counted: Option<Naming>,
 }
 
 impl Entry {
@@ -91,6 +94,7 @@ impl Entry {
             held_until: None,
             lacks: said.map(|text| text.is_empty()),
             packed: Packed::of(tenant, event),
+            counted: None,
         }
     }
 

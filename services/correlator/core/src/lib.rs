@@ -15,6 +15,7 @@
 //! No clock, no IO, no encoding of the log. Time is what received_at of records and ticks say.
 
 mod barrier;
+mod chain;
 mod claim;
 mod config;
 mod correlator;
@@ -30,6 +31,7 @@ mod settle;
 mod stretch;
 mod stub;
 
+pub use chain::{Chain, Link, Missing};
 pub use config::{Config, Usage};
 pub use correlator::{Correlator, Damaged, State};
 pub use coverage::{Counts, Coverage};

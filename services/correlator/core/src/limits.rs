@@ -27,3 +27,7 @@ pub const STRAGGLERS_MAX: usize = 4096;
 pub const SOURCES_MAX: usize = 1024;
 /// Where sources beyond [`SOURCES_MAX`] are counted.
 pub const SOURCE_OTHER: &str = "(other)";
+/// Most events shown of one request.
+pub const CHAIN_EVENTS_MAX: usize = 1000;
+/// Most ids followed from one request.
+pub const CHAIN_KEYS_MAX: usize = 1000;

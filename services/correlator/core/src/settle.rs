@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use balefire_event::digest::FieldHasher;
-use balefire_event::{Assurance, Event, Join, SubjectRef, partition};
+use balefire_event::{Assurance, Event, Join, Naming, SubjectRef, partition};
 
 use crate::claim::{Claims, FILLABLE, Fact, FactId};
 use crate::coverage::Coverage;
@@ -160,6 +160,7 @@ pub(crate) fn settle(entry: &mut Entry, claims: &mut Claims, desk: &mut Desk<'_>
     meet(entry, claims, desk.alarms);
     let matches = matches(entry, claims);
     let users = named(entry, &matches);
+    count(entry, &users, desk);
     for copy in 0..entry.copies.len() {
         for (user, named) in &users {
             for (fill, fact) in &named.fills {
@@ -178,6 +179,27 @@ pub(crate) fn settle(entry: &mut Entry, claims: &mut Claims, desk: &mut Desk<'_>
     !users.is_empty()
 }
 
+/// Counts an event that claims name as whose it is now; one that was passed on before this
+/// process began is not counted.
+fn count(entry: &mut Entry, users: &BTreeMap<SubjectRef, Named<'_, '_>>, desk: &mut Desk<'_>) {
+    let certain = |named: &Named<'_, '_>| named.assurance != Assurance::Conflicting;
+    let naming = match users.len() {
+        0 => return,
+        _ if users.values().any(certain) => Naming::Human,
+        _ => Naming::Conflicting,
+    };
+    let passed = entry.copies.iter().any(|copy| copy.passed);
+    if entry.counted == Some(naming) || (entry.counted.is_none() && passed) {
+        return;
+    }
+    if let Some((tenant, event)) = entry.packed.open() {
+        desk.coverage
+            .groups
+            .named(tenant, &event, entry.counted, naming);
+        entry.counted = Some(naming);
+    }
+}
+
 fn is_new(entry: &Entry, told: &Told, desk: &mut Desk<'_>) -> bool {
     if entry
         .copies
@@ -191,7 +213,10 @@ fn is_new(entry: &Entry, told: &Told, desk: &mut Desk<'_>) -> bool {
         of_user.filter(|t| t.user == told.user)
     };
     let content = before().any(|t| covers(&t.fill, &told.fill));
-    let assurance = before().any(|t| t.assurance == told.assurance);
+    // The last word on a user is the one that holds.
+    let assurance = before()
+        .next_back()
+        .is_some_and(|t| t.assurance == told.assurance);
     if content && assurance {
         return false;
     }
@@ -276,6 +301,13 @@ pub(crate) fn pass_partial(entry: &mut Entry, desk: &mut Desk<'_>) {
             filled: Vec::new(),
         });
         desk.coverage.of(tenant, &event.source).partial += 1;
+        let naming = Naming::of(&event);
+        if entry.counted != Some(naming) {
+            desk.coverage
+                .groups
+                .named(tenant, &event, entry.counted, naming);
+            entry.counted = Some(naming);
+        }
         desk.effects.push(Effect::Emit {
             lane: entry.lane,
             partition: partition::of_event(tenant, &event.dedup_id, desk.partitions),

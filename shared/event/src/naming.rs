@@ -1,0 +1,296 @@
+//! [`Naming`]: whose an event is, as a word; [`Groups`]: how often each, by source, application and
+//! category.
+
+use std::collections::BTreeMap;
+
+use crate::category::{Assurance, Category, IdentityKind, KeyKind};
+use crate::event::Event;
+
+/// Whose an event is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Naming {
+    /// A human's.
+    Human,
+    /// Of a service principal, an agent or an API key, and of no known human.
+    PrincipalOnly,
+    /// Of nobody, though it carries ids that a record naming somebody could share.
+    Nobody,
+    /// Of several, whom records of equal authority name.
+    Conflicting,
+    /// Of nobody, and without any id: nothing can ever join it, no window of a user counts it.
+    Ungrouped,
+}
+
+impl Naming {
+    /// Every value, in order.
+    pub const ALL: [Self; 5] = [
+        Self::Human,
+        Self::PrincipalOnly,
+        Self::Nobody,
+        Self::Conflicting,
+        Self::Ungrouped,
+    ];
+
+    /// The word for people and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Human => "human",
+            Self::PrincipalOnly => "principal_only",
+            Self::Nobody => "nobody",
+            Self::Conflicting => "conflicting",
+            Self::Ungrouped => "ungrouped",
+        }
+    }
+
+    /// Of an event as it stands.
+    #[must_use]
+    pub fn of(event: &Event<'_>) -> Self {
+        match &event.user {
+            Some(user) if user.assurance == Assurance::Conflicting => return Self::Conflicting,
+            Some(_) => return Self::Human,
+            None => {}
+        }
+        let machine = |kind| match kind {
+            IdentityKind::Agent | IdentityKind::ServicePrincipal | IdentityKind::ApiKey => true,
+            IdentityKind::User | IdentityKind::Session => false,
+        };
+        if event.actors.iter().any(|actor| machine(actor.kind)) {
+            Self::PrincipalOnly
+        } else if event.keys.is_empty() {
+            Self::Ungrouped
+        } else {
+            Self::Nobody
+        }
+    }
+}
+
+/// Events by whose they are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Shares {
+    /// In the order of [`Naming::ALL`].
+    counts: [u64; 5],
+    /// Of those that no human is known for, how many carry no request id.
+    pub without_request_id: u64,
+}
+
+impl Shares {
+    const fn slot(naming: Naming) -> usize {
+        match naming {
+            Naming::Human => 0,
+            Naming::PrincipalOnly => 1,
+            Naming::Nobody => 2,
+            Naming::Conflicting => 3,
+            Naming::Ungrouped => 4,
+        }
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn of(&self, naming: Naming) -> u64 {
+        self.counts
+            .get(Self::slot(naming))
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn all(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// Counts one more.
+    pub fn count(&mut self, naming: Naming, event: &Event<'_>) {
+        self.set(naming, self.of(naming) + 1);
+        self.without_request_id += u64::from(lacks_request_id(naming, event));
+    }
+
+    /// An event counted as one thing is another.
+    pub fn recount(&mut self, from: Naming, to: Naming, event: &Event<'_>) {
+        self.set(from, self.of(from).saturating_sub(1));
+        let counted = u64::from(lacks_request_id(from, event));
+        self.without_request_id = self.without_request_id.saturating_sub(counted);
+        self.count(to, event);
+    }
+
+    /// Sets a count, as another counted it.
+    pub fn set(&mut self, naming: Naming, count: u64) {
+        if let Some(slot) = self.counts.get_mut(Self::slot(naming)) {
+            *slot = count;
+        }
+    }
+
+    /// Adds another's.
+    pub fn add(&mut self, other: &Self) {
+        for (slot, more) in self.counts.iter_mut().zip(other.counts) {
+            *slot += more;
+        }
+        self.without_request_id += other.without_request_id;
+    }
+}
+
+/// The label that says which application an event is of.
+pub const APPLICATION: &str = "application";
+/// Most groups, of all tenants, counted apart; the rest of a tenant's is under [`OTHER`].
+pub const GROUPS_MAX: usize = 4096;
+/// Source of groups beyond [`GROUPS_MAX`].
+pub const OTHER: &str = "(other)";
+
+/// Events that are counted together.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Group {
+    /// Source.
+    pub source: Box<str>,
+    /// What the label [`APPLICATION`] says; empty: nothing.
+    pub application: Box<str>,
+    /// Category.
+    pub category: Category,
+}
+
+impl Group {
+    /// Of an event.
+    #[must_use]
+    pub fn of(event: &Event<'_>) -> Self {
+        let label = event.labels.iter().find(|(name, _)| name == APPLICATION);
+        Self {
+            source: event.source.as_ref().into(),
+            application: label.map_or("", |(_, value)| value.as_ref()).into(),
+            category: event.category,
+        }
+    }
+}
+
+/// Whose the events of each group are, by tenant.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Groups(BTreeMap<(Box<str>, Group), Shares>);
+
+impl Groups {
+    /// Counts an event as `to`, which was counted as `from` before.
+    pub fn named(&mut self, tenant: &str, event: &Event<'_>, from: Option<Naming>, to: Naming) {
+        let shares = self.shares(tenant, Group::of(event));
+        match from {
+            Some(from) => shares.recount(from, to, event),
+            None => shares.count(to, event),
+        }
+    }
+
+    /// Those of a tenant.
+    pub fn of(&self, tenant: &str) -> impl Iterator<Item = (&Group, &Shares)> {
+        let of_tenant = self
+            .0
+            .iter()
+            .filter(move |((owner, _), _)| &**owner == tenant);
+        of_tenant.map(|((_, group), shares)| (group, shares))
+    }
+
+    /// By source and category alone, all tenants together: few enough words for metrics.
+    #[must_use]
+    pub fn totals(&self) -> BTreeMap<(&str, Category), Shares> {
+        let mut totals: BTreeMap<(&str, Category), Shares> = BTreeMap::new();
+        for ((_, group), shares) in &self.0 {
+            let of_source = totals.entry((&group.source, group.category)).or_default();
+            of_source.add(shares);
+        }
+        totals
+    }
+
+    /// Adds another's.
+    pub fn add(&mut self, other: &Self) {
+        for ((tenant, group), shares) in &other.0 {
+            self.shares(tenant, group.clone()).add(shares);
+        }
+    }
+
+    fn shares(&mut self, tenant: &str, group: Group) -> &mut Shares {
+        let key = (Box::from(tenant), group);
+        let known = self.0.len() < GROUPS_MAX || self.0.contains_key(&key);
+        let key = if known {
+            key
+        } else {
+            let (tenant, group) = key;
+            let other = Group {
+                source: OTHER.into(),
+                application: "".into(),
+                ..group
+            };
+            (tenant, other)
+        };
+        self.0.entry(key).or_default()
+    }
+}
+
+fn lacks_request_id(naming: Naming, event: &Event<'_>) -> bool {
+    !matches!(naming, Naming::Human | Naming::Conflicting) && event.key(KeyKind::Request).is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{CorrelationKey, Identity};
+    use crate::ids::SubjectRef;
+
+    fn identity(kind: IdentityKind, assurance: Assurance) -> Identity<'static> {
+        Identity {
+            subject_ref: SubjectRef([1; 16]),
+            kind,
+            assurance,
+            via: "user_id".into(),
+            label: None,
+        }
+    }
+
+    #[test]
+    fn groups_are_bounded_and_the_rest_is_counted_together() {
+        let mut groups = Groups::default();
+        for number in 0..GROUPS_MAX + 10 {
+            let event = Event {
+                source: format!("s{number}").into(),
+                labels: vec![(APPLICATION.into(), "chat".into())],
+                ..Event::default()
+            };
+            groups.named("acme", &event, None, Naming::Ungrouped);
+        }
+        assert_eq!(groups.of("acme").count(), GROUPS_MAX + 1);
+        assert_eq!(groups.of("other").count(), 0);
+        let totals = groups.totals();
+        let rest = totals.get(&(OTHER, Category::Telemetry)).unwrap();
+        assert_eq!(rest.of(Naming::Ungrouped), 10);
+        let mut twice = groups.clone();
+        twice.add(&groups);
+        assert_eq!(
+            twice
+                .of("acme")
+                .map(|(_, shares)| shares.all())
+                .sum::<u64>(),
+            2 * 4106
+        );
+    }
+
+    #[test]
+    fn every_event_is_counted_once_and_moves() {
+        let mut event = Event::default();
+        assert_eq!(Naming::of(&event), Naming::Ungrouped);
+        event.keys.push(CorrelationKey {
+            kind: KeyKind::Trace,
+            value: "t".into(),
+        });
+        assert_eq!(Naming::of(&event), Naming::Nobody);
+        let session = identity(IdentityKind::Session, Assurance::Claimed);
+        event.actors.push(session);
+        assert_eq!(Naming::of(&event), Naming::Nobody, "a session is nobody");
+        let key = identity(IdentityKind::ApiKey, Assurance::Claimed);
+        event.actors.push(key);
+        assert_eq!(Naming::of(&event), Naming::PrincipalOnly);
+        let mut shares = Shares::default();
+        shares.count(Naming::PrincipalOnly, &event);
+        assert_eq!((shares.all(), shares.without_request_id), (1, 1));
+        event.user = Some(identity(IdentityKind::User, Assurance::Joined));
+        assert_eq!(Naming::of(&event), Naming::Human);
+        shares.recount(Naming::PrincipalOnly, Naming::Human, &event);
+        assert_eq!((shares.all(), shares.without_request_id), (1, 0));
+        assert_eq!(shares.of(Naming::Human), 1);
+        event.user = Some(identity(IdentityKind::User, Assurance::Conflicting));
+        assert_eq!(Naming::of(&event), Naming::Conflicting);
+    }
+}
