@@ -35,6 +35,11 @@ e2e: bins ## the whole way, as users run it
 	deploy/tools/with-nats.sh "$$(deploy/tools/venv.sh e2e deploy/e2e/requirements.txt)/python" deploy/e2e/run.py --binary $(TESTED)
 	deploy/tools/with-nats.sh "$$(deploy/tools/venv.sh e2e deploy/e2e/requirements.txt)/python" deploy/e2e/faults.py --binary $(TESTED)
 	"$$(deploy/tools/venv.sh e2e deploy/e2e/requirements.txt)/python" deploy/e2e/sql_oracle.py --binary $(TESTED)
+	deploy/tools/with-nats.sh "$$(deploy/tools/venv.sh integrations deploy/e2e/requirements-integrations.txt)/python" deploy/e2e/integrations.py --binary $(TESTED)
+
+.PHONY: test-integrations
+test-integrations: bins ## OpenTelemetry's exporter, CloudWatch by moto, a LiteLLM proxy, into a running Balefire
+	deploy/tools/with-nats.sh "$$(deploy/tools/venv.sh integrations deploy/e2e/requirements-integrations.txt)/python" deploy/e2e/integrations.py --binary $(TESTED) --litellm "$$(deploy/tools/venv.sh litellm deploy/e2e/requirements-litellm.txt)/litellm"
 
 test-terraform: bins ## the provider under the real terraform; skipped where there is none, unless REQUIRED=1
 	deploy/tools/with-nats.sh python3 deploy/e2e/terraform.py --binary $(TESTED) $(if $(REQUIRED),--required)
