@@ -18,7 +18,8 @@ use balefire_wire::ingest::v1::ingest_service_client::IngestServiceClient;
 use balefire_wire::ingest::v1::ingest_service_server::{IngestService, IngestServiceServer};
 use balefire_wire::ingest::v1::{
     AppendRawRequest, AppendRawResponse, AppendRequest, AppendResponse, AppendResult, AppendStatus,
-    AppendStreamRequest, AppendStreamResponse, PlaceBarrierRequest, PlaceBarrierResponse,
+    AppendStreamRequest, AppendStreamResponse, GetNamingCoverageRequest, GetNamingCoverageResponse,
+    PlaceBarrierRequest, PlaceBarrierResponse,
 };
 use futures::{Stream, StreamExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -221,6 +222,15 @@ impl IngestService for Door {
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
+    }
+
+    async fn get_naming_coverage(
+        &self,
+        _: Request<GetNamingCoverageRequest>,
+    ) -> Result<Response<GetNamingCoverageResponse>, Status> {
+        Err(Status::unimplemented(
+            "coverage is asked of the product itself",
+        ))
     }
 
     async fn place_barrier(

@@ -10,7 +10,8 @@ use balefire_wire::ingest::v1::append_stream_request::Batch;
 use balefire_wire::ingest::v1::ingest_service_server::{IngestService, IngestServiceServer};
 use balefire_wire::ingest::v1::{
     AppendRawRequest, AppendRawResponse, AppendRequest, AppendResponse, AppendResult, AppendStatus,
-    AppendStreamRequest, AppendStreamResponse, PlaceBarrierRequest, PlaceBarrierResponse,
+    AppendStreamRequest, AppendStreamResponse, GetNamingCoverageRequest, GetNamingCoverageResponse,
+    PlaceBarrierRequest, PlaceBarrierResponse,
 };
 use futures::Stream;
 use serde_json::{Value, json};
@@ -243,6 +244,13 @@ impl IngestService for Null {
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
+    }
+
+    async fn get_naming_coverage(
+        &self,
+        _: Request<GetNamingCoverageRequest>,
+    ) -> Result<Response<GetNamingCoverageResponse>, Status> {
+        Err(Status::unimplemented("the null receiver names nobody"))
     }
 
     async fn place_barrier(

@@ -1,6 +1,6 @@
 //! `balefire escalations`: what was decided must be acted on.
 
-use balefire_event::{Escalation, Severity, Timestamp};
+use balefire_event::{Escalation, Severity};
 use balefire_wire::escalation::v1::escalation_service_client::EscalationServiceClient;
 use balefire_wire::escalation::v1::{
     EscalationEntry, EscalationFilter, ListEscalationsRequest, WatchEscalationsRequest,
@@ -51,15 +51,7 @@ impl Args {
     fn filter(&self) -> Result<EscalationFilter, Failure> {
         let since_ns = match &self.since {
             None => 0,
-            Some(text) => match (span::parse(text), Timestamp::parse(text)) {
-                (Ok(span), _) => balefire_kit::clock::now().minus(span::nanos(span)).0,
-                (_, Ok(time)) => time.0,
-                (Err(_), Err(_)) => {
-                    let message =
-                        "--since takes a span such as 2h or a time such as 2026-02-11T14:30:00Z";
-                    return Err(Failure::Usage(message.into()));
-                }
-            },
+            Some(text) => span::since(text)?,
         };
         Ok(EscalationFilter {
             since_ns,

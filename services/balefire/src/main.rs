@@ -3,6 +3,7 @@
 mod apply;
 mod broker;
 mod connect;
+mod coverage;
 mod deadletters;
 mod deliveries;
 mod difference;
@@ -19,8 +20,10 @@ mod send;
 mod settings;
 mod silences;
 mod source;
+mod sources;
 mod span;
 mod status;
+mod trace;
 mod up;
 mod verify;
 mod whatif;
@@ -77,6 +80,10 @@ enum Command {
     Silences(silences::Args),
     /// Check rule files, try them out on the log, list the rules in force, switch one off for a while
     Rules(rules::Args),
+    /// List the sources that are read; try a field map of your own JSON
+    Sources(sources::Args),
+    /// Show everything that one request left, and what is missing
+    Trace(trace::Args),
     /// Show how the platform is
     Status(status::Args),
     /// Read the log again and compare it with what was stored and escalated
@@ -176,6 +183,7 @@ fn run(command: Command) -> Result<(), Failure> {
             Ok(())
         }
         Command::Config(args) => settings::run(&args),
+        Command::Sources(args) => sources::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::NatsConfig(args) => broker::config(&args),
         Command::Up(args) => on_runtime(up::run(*args)),
@@ -192,6 +200,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Changes(args) => on_runtime(silences::changes(args)),
         Command::Silences(args) => on_runtime(silences::run(args)),
         Command::Rules(args) => on_runtime(rules::run(args)),
+        Command::Trace(args) => on_runtime(trace::run(args)),
         Command::Status(args) => on_runtime(status::run(args)),
         Command::Verify(args) => on_runtime(verify::run(args)),
         Command::Provision(args) => on_runtime(async move { broker::make(&args).await }),

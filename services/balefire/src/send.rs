@@ -1,14 +1,17 @@
 //! `balefire send`: events from a file or standard input.
 
 mod feed;
+mod follow;
 mod lanes;
+mod tail;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use balefire_client::{AppendOptions, Client, Options, Outcome};
 use balefire_event::{Timestamp, Timing};
+use balefire_ingest_core::adapt::Context;
 use balefire_wire::escalation::v1::AwaitBarrierRequest;
 use balefire_wire::escalation::v1::escalation_service_client::EscalationServiceClient;
 use balefire_wire::ingest::v1::AppendStatus;
@@ -19,10 +22,11 @@ use tokio::time::Instant;
 use crate::connect::Target;
 use crate::print::{Out, note};
 use crate::source::Records;
-use crate::{Failure, span};
+use crate::{Failure, sources, span};
 
 use feed::{Fed, Reading};
 use lanes::Lanes;
+use tail::Tail;
 
 /// Records read ahead of the sender.
 const READ_AHEAD: usize = 1024;
@@ -37,13 +41,16 @@ const BACKFILL_SLACK: i64 = balefire_event::time::HOUR;
 /// on standard error as `line N: field: reason: what to do`; the exit code is then 1.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// File, or - for standard input
+    /// File, or - for standard input; with --follow a folder too
     file: PathBuf,
     #[command(flatten)]
     target: Target,
     /// Whose records these are: a source of docs/sources, `auto` to recognise each, or `native`, the JSON event
     #[arg(long, default_value = "native")]
     source: String,
+    /// A field map (TOML) of your own JSON instead; `balefire sources check` shows what it makes
+    #[arg(long, conflicts_with = "source", value_name = "FILE")]
+    map: Option<PathBuf>,
     /// Wait until everything accepted is evaluated
     #[arg(long)]
     wait: bool,
@@ -53,6 +60,13 @@ pub struct Args {
     /// History: counts in windows by its own time; nobody is told, nothing is recommended
     #[arg(long)]
     backfill: bool,
+    /// Go on sending what is written to the file or the folder, until Ctrl-C; a renamed file (log rotation) is read
+    /// to its end first, packed files are read whole. Nothing is sent twice after a restart, nothing is left out
+    #[arg(long, conflicts_with_all = ["wait", "backfill"])]
+    follow: bool,
+    /// Where --follow keeps how far it has come [default: a hidden file beside FILE, or in the folder]
+    #[arg(long, requires = "follow", value_name = "FILE")]
+    cursor: Option<PathBuf>,
 }
 
 #[derive(Debug, Default)]
@@ -106,29 +120,25 @@ impl Tally {
 /// # Errors
 /// See [`Failure`].
 pub async fn run(args: Args) -> Result<(), Failure> {
-    let reading = Reading::of(&args.source, written(&args))?;
+    let reading = match &args.map {
+        Some(map) => Reading::Mapped(Arc::new(sources::map_of(map)?), Context::at(written(&args))),
+        None => Reading::of(&args.source, written(&args))?,
+    };
     let begun = Instant::now();
     let options = AppendOptions {
         source: String::new(),
         backfill: args.backfill,
-        backfill_span_ns: if args.backfill { file_span(&args)? } else { 0 },
+        backfill_span_ns: if args.backfill {
+            file_span(&args, &reading)?
+        } else {
+            0
+        },
     };
+    if args.follow {
+        return following(&args, &reading, options, begun).await;
+    }
     let opened = Records::open(&args.file).map_err(|e| unreadable(&args, &e))?;
-    let client_options = Options {
-        token: args.target.token.clone(),
-        ..Options::default()
-    };
-    let client = Client::connect(&args.target.addr, client_options)
-        .await
-        .map_err(|error| {
-            if matches!(error, balefire_client::Error::Connect { .. }) {
-                return Failure::Failed(format!(
-                    "no Balefire answers at {}; is `balefire up` running, or is --addr another?",
-                    args.target.addr
-                ));
-            }
-            Failure::chain(&error)
-        })?;
+    let client = connect(&args).await?;
     let (records_out, records) = mpsc::channel(READ_AHEAD);
     let feeding = tokio::task::spawn_blocking(move || read(opened, reading, &records_out));
     let tally = send(Lanes::new(&client, options), records).await?;
@@ -142,12 +152,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     } else {
         Ok(())
     };
-    let seconds = begun.elapsed().as_secs_f64();
-    let summary = json!({
-        "accepted": tally.accepted, "duplicate": tally.duplicate, "rejected": tally.rejected,
-        "late": tally.late, "seconds": (seconds * 1000.0).round() / 1000.0,
-    });
-    Out::new().line(&summary.to_string());
+    summarise(&tally, begun);
     warn_of_late(&tally, args.backfill);
     // What was accepted is said in any case.
     waited?;
@@ -156,6 +161,54 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     } else {
         Ok(())
     }
+}
+
+/// Follows until it is told to stop.
+async fn following(
+    args: &Args,
+    reading: &Reading,
+    options: AppendOptions,
+    begun: Instant,
+) -> Result<(), Failure> {
+    if args.file == std::path::Path::new("-") {
+        let message =
+            "--follow needs a file or a folder; standard input is read to its end without it";
+        return Err(Failure::Usage(message.into()));
+    }
+    let cursor = args.cursor.clone();
+    let cursor = cursor.unwrap_or_else(|| follow::cursor_of(&args.file));
+    let tail = Tail::open(&args.file, &cursor).map_err(|e| unreadable(args, &e))?;
+    let client = connect(args).await?;
+    let tally = follow::follow(&client, &options, reading, tail).await?;
+    summarise(&tally, begun);
+    Ok(())
+}
+
+fn summarise(tally: &Tally, begun: Instant) {
+    let seconds = begun.elapsed().as_secs_f64();
+    let summary = json!({
+        "accepted": tally.accepted, "duplicate": tally.duplicate, "rejected": tally.rejected,
+        "late": tally.late, "seconds": (seconds * 1000.0).round() / 1000.0,
+    });
+    Out::new().line(&summary.to_string());
+}
+
+async fn connect(args: &Args) -> Result<Client, Failure> {
+    let client_options = Options {
+        token: args.target.token.clone(),
+        ..Options::default()
+    };
+    Client::connect(&args.target.addr, client_options)
+        .await
+        .map_err(|error| {
+            if matches!(error, balefire_client::Error::Connect { .. }) {
+                return Failure::Failed(format!(
+                    "no Balefire answers at {}; is `balefire up` running, or is --addr another?",
+                    args.target.addr
+                ));
+            }
+            Failure::chain(&error)
+        })
 }
 
 fn unreadable(args: &Args, error: &std::io::Error) -> Failure {
@@ -202,23 +255,30 @@ fn read(mut records: Records, reading: Reading, out: &mpsc::Sender<Fed>) -> std:
 
 async fn send(mut lanes: Lanes<'_>, mut records: mpsc::Receiver<Fed>) -> Result<Tally, Failure> {
     let mut refused = 0;
-    while let Some(Fed { line, record }) = records.recv().await {
-        match record {
-            Ok((source, json)) => {
-                if !lanes.send(source, line, json).await? {
-                    break;
-                }
-            }
-            Err(why) => {
-                refused += 1;
-                let said = format!("line {line}: record: unknown_value: {why}");
-                lanes.bar().suspend(|| note(&said));
-            }
+    while let Some(fed) = records.recv().await {
+        match offered(&mut lanes, fed).await? {
+            Some(true) => {}
+            Some(false) => break,
+            None => refused += 1,
         }
     }
     let mut tally = lanes.finish().await?;
     tally.rejected += refused;
     Ok(tally)
+}
+
+/// Sends a record. `Some(false)`: its lane has ended, and [`Lanes::finish`] says why; `None`: it is
+/// refused here, and told.
+async fn offered(lanes: &mut Lanes<'_>, fed: Fed) -> Result<Option<bool>, Failure> {
+    let Fed { line, record } = fed;
+    match record {
+        Ok((source, json)) => lanes.send(&source, line, json).await.map(Some),
+        Err(why) => {
+            let said = format!("line {line}: record: unknown_value: {why}");
+            lanes.bar().suspend(|| note(&said));
+            Ok(None)
+        }
+    }
 }
 
 async fn wait(args: &Args, client: &Client) -> Result<(), Failure> {
@@ -244,7 +304,7 @@ async fn wait(args: &Args, client: &Client) -> Result<(), Failure> {
 }
 
 /// The span of a file's times up to now: L of its events.
-fn file_span(args: &Args) -> Result<i64, Failure> {
+fn file_span(args: &Args, reading: &Reading) -> Result<i64, Failure> {
     if args.file == std::path::Path::new("-") {
         return Err(Failure::Usage(
             "--backfill needs a file: its span is read first".into(),
@@ -254,15 +314,11 @@ fn file_span(args: &Args) -> Result<i64, Failure> {
     let mut oldest: Option<Timestamp> = None;
     while let Some(record) = records.next().map_err(|e| unreadable(args, &e))? {
         // A bad line is named when it is sent.
-        let fields: Option<BTreeMap<String, serde_json::Value>> =
-            serde_json::from_slice(&record.bytes).ok();
-        let time = fields
-            .as_ref()
-            .and_then(|fields| fields.get("timestamp"))
-            .and_then(|t| t.as_str());
-        if let Some(time) = time.and_then(|time| Timestamp::parse(time).ok()) {
-            oldest = Some(oldest.map_or(time, |known| known.min(time)));
-        }
+        let times = reading
+            .feed(record)
+            .into_iter()
+            .filter_map(|fed| fed.time());
+        oldest = times.chain(oldest).min();
     }
     let now = balefire_kit::clock::now();
     Ok(oldest

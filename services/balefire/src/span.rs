@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use balefire_event::Timestamp;
+
+use crate::Failure;
+
 /// Reads a span.
 ///
 /// # Errors
@@ -31,6 +35,21 @@ pub fn parse(text: &str) -> Result<Duration, String> {
 #[must_use]
 pub fn nanos(span: Duration) -> i64 {
     i64::try_from(span.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// A moment of the past, nanoseconds since 1970: a time, or a span up to now.
+///
+/// # Errors
+/// A text that is neither.
+pub fn since(text: &str) -> Result<i64, Failure> {
+    match (parse(text), Timestamp::parse(text)) {
+        (Ok(span), _) => Ok(balefire_kit::clock::now().minus(nanos(span)).0),
+        (_, Ok(time)) => Ok(time.0),
+        (Err(_), Err(_)) => {
+            let message = "--since takes a span such as 2h or a time such as 2026-02-11T14:30:00Z";
+            Err(Failure::Usage(message.into()))
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::Failure;
 use crate::connect::Target;
+use crate::coverage::{self, Coverage};
 use crate::print::{Out, table};
 
 /// How it is printed.
@@ -64,19 +65,25 @@ fn as_json(service: &ServiceStatus) -> Value {
 /// # Errors
 /// See [`Failure`]; also where a service is not ready.
 pub async fn run(args: Args) -> Result<(), Failure> {
-    let mut client = StatusServiceClient::new(args.target.connect().await?);
+    let channel = args.target.connect().await?;
+    let mut client = StatusServiceClient::new(channel.clone());
     let services = client
         .get_status(GetStatusRequest {})
         .await?
         .into_inner()
         .services;
+    let coverage = coverage::read(channel).await?;
     let mut out = Out::new();
     match args.output {
         Form::Json => {
             let all: Vec<Value> = services.iter().map(as_json).collect();
-            out.line(&json!({ "services": all }).to_string());
+            let coverage = coverage::as_json(&coverage);
+            out.line(&json!({ "services": all, "coverage": coverage }).to_string());
         }
-        Form::Table => people(&services, &mut out),
+        Form::Table => {
+            people(&services, &mut out);
+            whose(&coverage, &mut out);
+        }
     }
     out.flush();
     match services.iter().find(|service| !service.ready) {
@@ -85,6 +92,20 @@ pub async fn run(args: Args) -> Result<(), Failure> {
             service.service, service.reason
         ))),
         None => Ok(()),
+    }
+}
+
+/// Whose the events are, and why users are not known.
+fn whose(coverage: &Coverage, out: &mut Out) {
+    if coverage.is_empty() {
+        return;
+    }
+    out.line("");
+    out.line(&table(&coverage::HEAD, &coverage::rows(coverage)));
+    for ((source, application, category), group) in coverage {
+        for reason in coverage::reasons(source, application, group) {
+            out.line(&format!("{category}: {reason}"));
+        }
     }
 }
 

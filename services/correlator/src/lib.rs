@@ -4,6 +4,7 @@
 //! service; never sees an event that names its user.
 
 mod board;
+mod chain;
 mod grpc;
 mod stage;
 mod target;
@@ -22,6 +23,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use board::Board;
+use chain::Chains;
 use grpc::Joins;
 use stage::CorrelatorStage;
 
@@ -103,6 +105,7 @@ pub async fn start(config: Config, deps: Deps) -> Result<Service, Error> {
         keeper.await;
         Ok(())
     });
+    let chains = Chains::new(&bus, topology);
     let mut fleet = Fleet::new(NAME, &bus);
     let (hold, hold_urgent) = (config.hold, config.hold_urgent);
     for partition in 0..topology.partitions {
@@ -123,7 +126,7 @@ pub async fn start(config: Config, deps: Deps) -> Result<Service, Error> {
     Ok(Service {
         name: NAME,
         grpc: Box::new(move |routes| {
-            routes.add_service(JoinServiceServer::new(Joins(board)));
+            routes.add_service(JoinServiceServer::new(Joins { board, chains }));
         }),
         http: balefire_kit::server::no_http(),
         status: Arc::new(Status(fleet)),

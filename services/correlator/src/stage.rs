@@ -7,7 +7,7 @@ use balefire_driver::{
     BadState, Counter, DeadLetter, Effects, Input, MALFORMED_RECORD, Output, PastOutput, Readiness,
     Stage, StageStatus,
 };
-use balefire_event::{Event, Hint, Lane, Timestamp};
+use balefire_event::{Event, Groups, Hint, Lane, Naming, Timestamp};
 use balefire_wire::{RecordRef, RecordView, encode_record};
 
 use crate::board::{Board, Notice};
@@ -96,6 +96,26 @@ impl CorrelatorStage {
             at,
         };
         self.everywhere(record, None, effects);
+    }
+}
+
+/// Shows whose the events that came for joining are.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a gauge is a float; counts of one process stay below 2^52"
+)]
+fn measure(partition: u32, groups: &Groups) {
+    for ((source, category), shares) in groups.totals() {
+        for naming in Naming::ALL {
+            metrics::gauge!(
+                "balefire_join_events",
+                "partition" => partition.to_string(),
+                "source" => source.to_owned(),
+                "category" => category.as_str(),
+                "naming" => naming.as_str()
+            )
+            .set(shares.of(naming) as f64);
+        }
     }
 }
 
@@ -246,6 +266,7 @@ impl Stage for CorrelatorStage {
 
     fn status(&self) -> StageStatus {
         let usage = self.core.usage();
+        measure(self.config.partition, &self.core.coverage().groups);
         self.board.post(
             self.config.partition,
             Notice {

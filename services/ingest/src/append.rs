@@ -1,14 +1,14 @@
 //! The way of a request: admitted, its evidence stored, its records committed, answered.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use balefire_bus::{Bus, GroupCommit, Place, Ticket, Weight};
 use balefire_event::limits::{
     BATCH_EVENTS_MAX, EVENT_BYTES_MAX, NAME_BYTES_MAX, REQUEST_BYTES_MAX,
 };
-use balefire_event::{BarrierId, Timestamp, Timing};
+use balefire_event::{BarrierId, Groups, Timestamp, Timing};
 use balefire_ingest_core::{self as core, Provenance, Reason, Violation};
 use balefire_kit::clock;
 use balefire_wire::encoded_len;
@@ -24,7 +24,7 @@ use crate::evidence;
 use crate::item::{InFlight, Item};
 use crate::lag::Lags;
 use crate::memory::Memory;
-use crate::metrics::Counters;
+use crate::metrics::{self, Counters};
 use crate::outcome::{Outcome, Refusal};
 use crate::plan::{Plan, Planner, Slot};
 use crate::target::Targets;
@@ -75,6 +75,7 @@ pub struct Door {
     pub control: Arc<Applied>,
     /// What was counted.
     pub counters: Counters,
+    naming: Mutex<Groups>,
 }
 
 impl Records<'_> {
@@ -147,6 +148,7 @@ impl Door {
             evidence: evidence::Writer::new(bus),
             memory: Memory::default(),
             counters: Counters::default(),
+            naming: Mutex::default(),
             shutdown: shutdown.clone(),
             config: config.clone(),
             targets,
@@ -215,12 +217,14 @@ impl Door {
             "" => SOURCE_DEFAULT,
             name => name,
         };
+        // Read first: what is stamped with this revision or a later one knows at least so much.
+        let revision = self.control.revision();
         let source = self.config.source(name);
+        let source = self.control.declared().source(request.tenant, source);
         let mut door = core::Door::new(request.tenant, source, self.targets.partitions());
         if let Some(span) = request.backfill {
             door = door.backfilling(span);
         }
-        let revision = self.control.revision();
         let mut planner = Planner::new(&door, &self.targets, &self.memory, now, revision, bytes);
         for index in 0..request.records.len() {
             let fallback_id = match request.idempotency_key {
@@ -315,7 +319,14 @@ impl Door {
         plan.slots.iter().enumerate().map(outcome).collect()
     }
 
+    /// Whose the events are that went straight to EVENTS.
+    pub fn naming(&self) -> MutexGuard<'_, Groups> {
+        self.naming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn remember(&self, plan: &Plan) {
+        self.naming().add(&plan.groups);
+        metrics::named(&plan.groups);
         let records = plan.slots.iter().enumerate();
         let stored = records.filter_map(|(record, slot)| match slot {
             Slot::Done(_) => None,

@@ -23,7 +23,7 @@ pub const BULK_LAG_MAX: u64 = 20_000;
 /// How long a request may take to arrive.
 pub const UPLOAD_TIME_MAX: Duration = Duration::from_secs(30);
 /// Longest lateness bound, nanoseconds.
-const LATENESS_MAX: i64 = 31 * 24 * HOUR;
+pub(crate) const LATENESS_MAX: i64 = 31 * 24 * HOUR;
 
 /// Settings of an ingest.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,16 +3,22 @@
 //! An ingest that has not seen the end of the control log for S could stamp an old revision, and
 //! is not ready until it has again. Neither is one whose clock is more than S/2 from the server's.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use balefire_bus::topology::CONTROL;
 use balefire_bus::{Bus, Log};
+use balefire_control::Change;
 use balefire_event::Timestamp;
 use balefire_event::stamp::SKEW;
 use balefire_kit::clock;
+use balefire_wire::log::v1::control;
+use balefire_wire::log::v1::record::Kind;
+use balefire_wire::{BatchView, RecordView};
 use tokio::task::JoinHandle;
+
+use crate::declared::Declared;
 use tokio_util::sync::CancellationToken;
 
 /// How often the end of the control log is looked up.
@@ -28,6 +34,10 @@ pub struct Applied {
     confirmed_at: AtomicI64,
     /// This machine's clock less the server's, nanoseconds.
     skew: AtomicI64,
+    /// Sources as of `revision`, or newer ones.
+    declared: RwLock<Arc<Declared>>,
+    /// A record could not be read: what it says of sources is not known.
+    unread: AtomicBool,
 }
 
 impl Default for Applied {
@@ -36,6 +46,8 @@ impl Default for Applied {
             revision: AtomicU64::new(0),
             confirmed_at: AtomicI64::new(i64::MIN),
             skew: AtomicI64::new(0),
+            declared: RwLock::default(),
+            unread: AtomicBool::new(false),
         }
     }
 }
@@ -46,8 +58,47 @@ impl Applied {
         self.revision.load(Ordering::Acquire)
     }
 
+    /// What is declared of sources, at least as of the revision that is applied.
+    pub fn declared(&self) -> Arc<Declared> {
+        Arc::clone(&self.declared.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes in one message of the control log.
+    ///
+    /// # Errors
+    /// Where it is none: what comes behind it must not be stamped as if it were known.
+    fn take(&self, revision: u64, payload: &[u8]) -> Result<(), balefire_wire::Error> {
+        let mut changes = Vec::new();
+        for record in BatchView::parse(payload)?.records() {
+            let RecordView::Other(Kind::Control(control)) = record? else {
+                continue;
+            };
+            if let Some(control::Change::ObjectChange(change)) = control.change {
+                changes.push(Change::try_from(change)?);
+            }
+        }
+        if changes
+            .iter()
+            .any(|change| change.key.kind == balefire_control::Kind::Source)
+        {
+            let mut declared = self
+                .declared
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            let declared = Arc::make_mut(&mut declared);
+            changes
+                .into_iter()
+                .for_each(|change| declared.apply(change));
+        }
+        self.revision.store(revision, Ordering::Release);
+        Ok(())
+    }
+
     /// Why nothing may be stamped now.
     pub fn unready(&self, now: Timestamp) -> Option<&'static str> {
+        if self.unread.load(Ordering::Acquire) {
+            return Some("the control log holds a record that this version cannot read");
+        }
         let confirmed_at = Timestamp(self.confirmed_at.load(Ordering::Acquire));
         if confirmed_at == Timestamp::MIN {
             return Some("catching up with the control log");
@@ -94,9 +145,12 @@ async fn follow(bus: Bus, applied: Arc<Applied>) -> Result<(), balefire_bus::Err
             () = &mut confirm => {}
             message = tail.next() => {
                 let Some(message) = message? else { continue };
-                // Aliases and sources come with later control records; a rule set changes
-                // nothing here but the revision.
-                applied.revision.store(message.sequence, Ordering::Release);
+                if let Err(error) = applied.take(message.sequence, &message.payload) {
+                    let sequence = message.sequence;
+                    applied.unread.store(true, Ordering::Release);
+                    tracing::error!(sequence, %error, "a record of the control log cannot be read; is this version older than the log?");
+                    continue;
+                }
                 ::metrics::gauge!("balefire_ingest_control_revision").set(gauge(message.sequence));
             }
         }

@@ -9,8 +9,8 @@ use balefire_wire::ingest::v1::append_stream_request::Batch;
 use balefire_wire::ingest::v1::ingest_service_server::IngestService;
 use balefire_wire::ingest::v1::{
     AppendOptions, AppendRawRequest, AppendRawResponse, AppendRequest, AppendResponse,
-    AppendResult, AppendStreamRequest, AppendStreamResponse, PlaceBarrierRequest,
-    PlaceBarrierResponse,
+    AppendResult, AppendStreamRequest, AppendStreamResponse, GetNamingCoverageRequest,
+    GetNamingCoverageResponse, PlaceBarrierRequest, PlaceBarrierResponse,
 };
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -174,6 +174,17 @@ impl IngestService for Grpc {
         let door = Arc::clone(&self.door);
         let answers = answers(door, Arc::new(caller), request.into_inner(), permit);
         Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn get_naming_coverage(
+        &self,
+        request: Request<GetNamingCoverageRequest>,
+    ) -> Result<Response<GetNamingCoverageResponse>, Status> {
+        let caller = Caller::of(&request, Scope::Read)?;
+        let naming = self.door.naming();
+        let groups = naming.of(&caller.tenant).map(Into::into).collect();
+        drop(naming);
+        Ok(Response::new(GetNamingCoverageResponse { groups }))
     }
 
     async fn place_barrier(

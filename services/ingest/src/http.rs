@@ -18,9 +18,8 @@ use crate::append::{Door, Records, Request};
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::http_body::{self as body, Arrived, Format, UNPACKED_BYTES_MAX, Unreadable};
-use crate::letters::Letters;
 use crate::outcome::{OVERLOAD_RETRY, Outcome, Refusal};
-use crate::sources;
+use crate::sources::{self, Sources};
 
 /// HTTP requests at once that are read, under way or answered; one that arrives does not count.
 const REQUESTS_MAX: usize = 128;
@@ -41,20 +40,24 @@ pub struct Http {
 }
 
 /// The routes.
-pub fn routes(door: Arc<Door>, config: &Config, letters: Letters) -> Router {
-    let http = Http {
-        door,
-        requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
-        bodies: Budget::new(BODIES_BYTES_MAX),
-        upload_time_max: config.upload_time_max,
-    };
+pub fn routes(http: Http, sources: Sources) -> Router {
     Router::new()
         .route("/v1/events", post(events))
-        .with_state(http.clone())
-        .merge(sources::routes(http, Arc::new(letters)))
+        .with_state(http)
+        .merge(sources::routes(sources))
 }
 
 impl Http {
+    /// Before a door.
+    pub fn new(door: Arc<Door>, config: &Config) -> Self {
+        Self {
+            door,
+            requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            bodies: Budget::new(BODIES_BYTES_MAX),
+            upload_time_max: config.upload_time_max,
+        }
+    }
+
     /// Who may not send is told before the body is sent, where it can be.
     pub fn admit(&self, caller: &Caller, headers: &HeaderMap) -> Result<(), Box<Response>> {
         if let Err(status) = caller.require(Scope::Ingest) {

@@ -8,6 +8,7 @@ mod budget;
 pub mod config;
 mod control;
 mod convert;
+mod declared;
 mod error;
 mod evidence;
 mod former;
@@ -20,6 +21,7 @@ mod letters;
 mod memory;
 mod metrics;
 mod otlp;
+mod otlp_grpc;
 mod outcome;
 mod plan;
 mod sources;
@@ -100,12 +102,20 @@ pub async fn start(config: Config, deps: Deps) -> Result<Service, Error> {
         .accept_compressed(tonic::codec::CompressionEncoding::Gzip);
     let time_max = config.upload_time_max + append::DEADLINE;
     let server = budget::Calls::new(server, config.calls_max, time_max);
-    let http = http::routes(Arc::clone(&door), &config, letters::Letters::new(&bus));
+    let ways = http::Http::new(Arc::clone(&door), &config);
+    let sources = sources::Sources::new(&ways, letters::Letters::new(&bus));
+    let traces = otlp_grpc::Export::new(&sources, otlp_grpc::Traces);
+    let logs = otlp_grpc::Export::new(&sources, otlp_grpc::Logs);
+    let traces = budget::Calls::new(traces, config.calls_max, time_max);
+    let logs = budget::Calls::new(logs, config.calls_max, time_max);
+    let http = http::routes(ways, sources);
     let task = tokio::spawn(drain(Arc::clone(&door), control.task, shutdown));
     Ok(Service {
         name: SERVICE,
         grpc: Box::new(move |routes| {
             routes.add_service(server);
+            routes.add_service(traces);
+            routes.add_service(logs);
         }),
         http,
         status: door,

@@ -7,8 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use balefire_event::digest::FieldHasher;
 use balefire_event::stamp::JOIN_HORIZON;
 use balefire_event::time::{MINUTE, SECOND};
-use balefire_event::{CorrelationKey, DedupId, SubjectRef, Timestamp, Timing};
-use balefire_ingest_core::Recent;
+use balefire_event::{CorrelationKey, DedupId, Event, Identity, Timestamp, Timing};
+use balefire_ingest_core::{Recent, Source};
 
 /// Records remembered, twice as many at most.
 const SEEN_MAX: usize = 65_536;
@@ -17,7 +17,9 @@ const SEEN_FOR: i64 = 2 * MINUTE;
 /// Hints remembered, twice as many at most.
 const HINTS_MAX: usize = 65_536;
 /// A hint is repeated at least every J/2: early enough to be stored by then.
-const HINT_FOR: i64 = JOIN_HORIZON / 2 - 30 * SECOND;
+const HINT_FOR: i64 = JOIN_HORIZON / 2 - STORED_WITHIN;
+/// How long a hint may take to be stored, nanoseconds.
+const STORED_WITHIN: i64 = 30 * SECOND;
 
 /// A durable record. A copy with the same stamps adds nothing to the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +63,8 @@ pub enum Known {
 #[derive(Debug)]
 pub struct Memory {
     seen: Mutex<Recent<[u8; 16], Seen>>,
-    hints: Mutex<Recent<[u8; 16], ()>>,
+    /// When each was stored.
+    hints: Mutex<Recent<[u8; 16], Timestamp>>,
 }
 
 impl Default for Memory {
@@ -86,13 +89,32 @@ pub fn id_key(tenant: &str, source: &str, event_id: &str) -> [u8; 16] {
         .id()
 }
 
-/// Key of a hint.
-pub fn hint_key(tenant: &str, key: &CorrelationKey<'_>, user: &SubjectRef) -> [u8; 16] {
-    FieldHasher::new("hint")
-        .field(tenant.as_bytes())
-        .field(key.kind.as_str().as_bytes())
-        .field(key.value.as_bytes())
-        .field(&user.0)
+/// Key of a hint: everything it says but when. What another source says of the same user, or
+/// the same with another model or address, is another hint: an event joined by it can differ.
+pub fn hint_key(
+    tenant: &str,
+    key: &CorrelationKey<'_>,
+    user: &Identity<'_>,
+    event: &Event<'_>,
+    source: &Source,
+) -> [u8; 16] {
+    let mut hasher = FieldHasher::new("hint");
+    for text in [
+        tenant,
+        key.kind.as_str(),
+        &key.value,
+        &event.source,
+        &event.model,
+        &event.endpoint,
+        &event.src_ip,
+    ] {
+        hasher.field(text.as_bytes());
+    }
+    hasher
+        .field(&user.subject_ref.0)
+        .field(user.assurance.as_str().as_bytes())
+        .number(source.join_horizon)
+        .number(i64::from(source.authority))
         .id()
 }
 
@@ -106,9 +128,13 @@ impl Memory {
         }
     }
 
-    /// Whether a hint was stored a while ago.
-    pub fn hinted(&self, key: &[u8; 16], now: Timestamp) -> bool {
-        lock(&self.hints).get(key, now).is_some()
+    /// Whether a hint that reaches `horizon` nanoseconds was stored less than half of it ago.
+    pub fn hinted(&self, key: &[u8; 16], horizon: i64, now: Timestamp) -> bool {
+        let soon = (horizon / 4).min(STORED_WITHIN);
+        let hints = lock(&self.hints);
+        hints
+            .get(key, now)
+            .is_some_and(|at| now.since(*at) < horizon / 2 - soon)
     }
 
     /// Records and hints became durable.
@@ -122,6 +148,6 @@ impl Memory {
         records.for_each(|(id, record)| seen.insert(id, record, now));
         drop(seen);
         let mut known = lock(&self.hints);
-        hints.for_each(|key| known.insert(key, (), now));
+        hints.for_each(|key| known.insert(key, now, now));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use balefire_event::Timing;
+use balefire_event::{Groups, Naming, Timing};
 use balefire_ingest_core::Reason;
 use balefire_wire::status::v1::Counter;
 
@@ -81,6 +81,23 @@ impl Counters {
             value: value.load(Ordering::Relaxed),
         })
         .collect()
+    }
+}
+
+/// Counts whose the events are that went straight to EVENTS.
+pub fn named(groups: &Groups) {
+    for ((source, category), shares) in groups.totals() {
+        for naming in Naming::ALL {
+            if shares.of(naming) > 0 {
+                metrics::counter!(
+                    "balefire_ingest_events_total",
+                    "source" => source.to_owned(),
+                    "category" => category.as_str(),
+                    "naming" => naming.as_str()
+                )
+                .increment(shares.of(naming));
+            }
+        }
     }
 }
 

@@ -15,10 +15,19 @@ use crate::sources::{Sources, Summary};
 
 const PROTOBUF: &str = "application/x-protobuf";
 
+/// The source's name.
+pub const SOURCE: &str = otlp::ADAPTER.name;
+/// Why a body is refused.
+pub const NO_REQUEST: &str = "the body is no OTLP export request";
+/// What a partial success says.
+const NOT_KNOWN: &str = "records of no known shape are dead letters";
+
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Signal {
+pub enum Signal {
+    /// Spans.
     Traces,
+    /// Log records.
     Logs,
 }
 
@@ -73,7 +82,7 @@ async fn take(
         Ok(read) => read,
         Err(refused) => return http::unreadable(&refused),
     };
-    match state.append(&caller.tenant, otlp::ADAPTER.name, read).await {
+    match state.append(&caller.tenant, SOURCE, read).await {
         Ok(summary) => answer(signal, protobuf, &summary),
         Err(refusal) => http::refused(&refusal),
     }
@@ -90,28 +99,58 @@ fn read(
     } else {
         bytes.clone()
     };
-    let context = Context { at: clock::now() };
-    let choice = Choice::One(&adapt::OTLP);
     if !protobuf {
-        return Ok(adapt::read(choice, &bytes, &context));
+        let context = Context::at(clock::now());
+        return Ok(adapt::read(Choice::One(&adapt::OTLP), &bytes, &context));
     }
+    let refused = || Unreadable::new(StatusCode::BAD_REQUEST, NO_REQUEST);
+    read_protobuf(&bytes, signal).ok_or_else(refused)
+}
+
+/// The records of an export request; `None` where it is none.
+pub fn read_protobuf(bytes: &[u8], signal: Signal) -> Option<Vec<Result<Adapted, Refused>>> {
     let request = match signal {
-        Signal::Traces => otlp_wire::traces(&bytes),
-        Signal::Logs => otlp_wire::logs(&bytes),
-    };
-    let wanted = "the body is no OTLP export request";
-    let request = request.ok_or_else(|| Unreadable::new(StatusCode::BAD_REQUEST, wanted))?;
+        Signal::Traces => otlp_wire::traces(bytes),
+        Signal::Logs => otlp_wire::logs(bytes),
+    }?;
     // An empty export is a legal one.
     if request.as_object().is_none_or(serde_json::Map::is_empty) {
-        return Ok(Vec::new());
+        return Some(Vec::new());
     }
-    Ok(adapt::read_value(choice, &request, &context))
+    let context = Context::at(clock::now());
+    let choice = Choice::One(&adapt::OTLP);
+    Some(adapt::read_value(choice, &request, &context))
+}
+
+/// The answer in protobuf: success, or partial success with a count.
+pub fn partial_success(rejected: usize) -> Vec<u8> {
+    if rejected == 0 {
+        return Vec::new();
+    }
+    // partial_success = 1 {rejected = 1; error_message = 2}.
+    let mut inner = vec![0x08];
+    varint(rejected, &mut inner);
+    inner.push(0x12);
+    varint(NOT_KNOWN.len(), &mut inner);
+    inner.extend(NOT_KNOWN.as_bytes());
+    let mut answer = vec![0x0a];
+    varint(inner.len(), &mut answer);
+    answer.extend(inner);
+    answer
+}
+
+fn varint(mut number: usize, out: &mut Vec<u8>) {
+    while number >= 0x80 {
+        out.push(u8::try_from(number & 0x7f).unwrap_or_default() | 0x80);
+        number >>= 7;
+    }
+    out.push(u8::try_from(number).unwrap_or_default());
 }
 
 /// Success, or partial success with a count.
 fn answer(signal: Signal, protobuf: bool, summary: &Summary) -> Response {
     let rejected = summary.dead_letters;
-    let message = "records of no known shape are dead letters";
+    let message = NOT_KNOWN;
     if !protobuf {
         let name = match signal {
             Signal::Traces => "rejectedSpans",
@@ -125,18 +164,22 @@ fn answer(signal: Signal, protobuf: bool, summary: &Summary) -> Response {
         };
         return axum::Json(answer).into_response();
     }
-    let mut partial = Vec::new();
-    if rejected > 0 {
-        // partial_success = 1 {rejected = 1 (varint, at most 512 here); error_message = 2}.
-        let (low, high) = (rejected & 0x7f, rejected >> 7);
-        let count = [
-            u8::try_from(low).unwrap_or_default() | 0x80,
-            u8::try_from(high).unwrap_or_default(),
-        ];
-        let len = u8::try_from(message.len()).unwrap_or_default();
-        let inner = [&[0x08], count.as_slice(), &[0x12, len], message.as_bytes()].concat();
-        partial.extend([0x0a, u8::try_from(inner.len()).unwrap_or_default()]);
-        partial.extend(inner);
+    let answer = partial_success(rejected);
+    ([(header::CONTENT_TYPE, PROTOBUF)], answer).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partial_success_is_protobuf_of_any_count() {
+        assert!(partial_success(0).is_empty());
+        let small = partial_success(3);
+        assert_eq!(small.get(..4), Some([0x0a, 46, 0x08, 3].as_slice()));
+        assert_eq!(small.len(), 48);
+        let large = partial_success(300);
+        assert_eq!(large.get(..5), Some([0x0a, 47, 0x08, 0xac, 2].as_slice()));
+        assert!(large.ends_with(NOT_KNOWN.as_bytes()));
     }
-    ([(header::CONTENT_TYPE, PROTOBUF)], partial).into_response()
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use balefire_event::stamp::ClockPolicy;
-use balefire_event::{Hint, Lane, Stub, Timestamp};
+use balefire_event::{Groups, Hint, Lane, Naming, Stub, Timestamp};
 use balefire_ingest_core::{self as core, Admitted, Path, Violation};
 use balefire_wire::event_codec;
 use bytes::Bytes;
@@ -45,6 +45,8 @@ pub struct Plan {
     pub evidence: Vec<Placed>,
     /// Keys of the hints among the items.
     pub hints: Vec<[u8; 16]>,
+    /// Whose those are that go straight to EVENTS.
+    pub groups: Groups,
     /// Holds the budget, collects timings.
     pub request: Arc<InFlight>,
 }
@@ -73,6 +75,7 @@ pub struct Planner<'p> {
     hint_items: Vec<(usize, Hint)>,
     stubs: Vec<(usize, Stub)>,
     evidence: Vec<Placed>,
+    groups: Groups,
 }
 
 impl<'p> Planner<'p> {
@@ -99,6 +102,7 @@ impl<'p> Planner<'p> {
             hint_items: Vec::new(),
             stubs: Vec::new(),
             evidence: Vec::new(),
+            groups: Groups::default(),
         }
     }
 
@@ -135,7 +139,12 @@ impl<'p> Planner<'p> {
                 .push((partition, evidence::record(sealed, &seen.dedup_id)));
         }
         let log = match &admitted.path {
-            Path::Straight { .. } => LogKind::Events,
+            Path::Straight { .. } => {
+                let naming = Naming::of(&admitted.event);
+                self.groups
+                    .named(&self.door.tenant, &admitted.event, None, naming);
+                LogKind::Events
+            }
             Path::Detour { .. } => LogKind::Intake,
         };
         let target = self.targets.index(log, admitted.lane, partition);
@@ -188,8 +197,11 @@ impl<'p> Planner<'p> {
             let Some(value) = admitted.event.keys.get(key) else {
                 continue;
             };
-            let hint = hint_key(&self.door.tenant, value, &user.subject_ref);
-            if !self.memory.hinted(&hint, self.now) && self.hints.insert(hint) {
+            let event = &admitted.event;
+            let source = &self.door.source;
+            let hint = hint_key(&self.door.tenant, value, user, event, source);
+            let horizon = source.join_horizon;
+            if !self.memory.hinted(&hint, horizon, self.now) && self.hints.insert(hint) {
                 due.entry(partition).or_default().push(key);
             }
         }
@@ -231,6 +243,7 @@ impl<'p> Planner<'p> {
             items,
             evidence: self.evidence,
             hints: self.hints.into_iter().collect(),
+            groups: self.groups,
             request,
         }
     }

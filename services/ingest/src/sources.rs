@@ -27,7 +27,7 @@ use crate::otlp;
 use crate::outcome::{Outcome, Refusal};
 
 /// The routes.
-pub fn routes(http: Http, letters: Arc<Letters>) -> Router {
+pub fn routes(state: Sources) -> Router {
     Router::new()
         .route("/v1/sources/{source}", post(sources).options(handshake))
         // Where OPA sends its decision logs to unless told otherwise.
@@ -35,7 +35,7 @@ pub fn routes(http: Http, letters: Arc<Letters>) -> Router {
         .route("/v1/cloudevents", post(events).options(handshake))
         .route("/v1/traces", post(otlp::traces))
         .route("/v1/logs", post(otlp::logs))
-        .with_state(Sources { http, letters })
+        .with_state(state)
 }
 
 /// What these ways in share.
@@ -119,7 +119,7 @@ async fn take(
         Ok(room) => room,
         Err(refused) => return http::unreadable(&refused),
     };
-    let context = Context { at: clock::now() };
+    let context = delivered(headers);
     let reading = tokio::task::spawn_blocking(move || adapt::read(choice, &bytes, &context));
     let Ok(read) = reading.await else {
         let refused = Unreadable::new(StatusCode::BAD_REQUEST, "the body could not be read");
@@ -128,6 +128,19 @@ async fn take(
     match state.append(&caller.tenant, source, read).await {
         Ok(summary) => answer(headers, &arrived.packed, &summary),
         Err(refusal) => http::refused(&refusal),
+    }
+}
+
+/// What the headers of a CloudEvent's binary form say of the body.
+fn delivered(headers: &HeaderMap) -> Context {
+    let context = Context::at(clock::now());
+    let said = |name| {
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default()
+    };
+    match said("ce-id") {
+        "" => context,
+        id => context.of_cloud_event(said("ce-source"), id, said("ce-time")),
     }
 }
 
@@ -159,6 +172,14 @@ fn answer(headers: &HeaderMap, body: &Bytes, summary: &Summary) -> Response {
 }
 
 impl Sources {
+    /// Beside the way in for events.
+    pub fn new(http: &Http, letters: Letters) -> Self {
+        Self {
+            http: http.clone(),
+            letters: Arc::new(letters),
+        }
+    }
+
     /// Appends source by source, in requests of what one may hold.
     pub async fn append(
         &self,

@@ -266,6 +266,12 @@ pub(crate) const SOURCE: &[Field] = &[
         Check::Span,
         "How long an event waits for a hint, such as 2s.",
     ),
+    field(
+        "users_verified",
+        Form::Flag,
+        Check::Any,
+        "It authenticated the users it names.",
+    ),
 ];
 pub(crate) const SEVERITY_MAP: &[Field] = &[
     field(

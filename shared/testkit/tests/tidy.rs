@@ -69,7 +69,7 @@ const EDGES: [Row; 25] = [
             "rule-engine-core",
             "stream",
         ],
-        &[],
+        &["ingest-core"],
     ),
     // It judges the engine, so it shares nothing with it, not even the vocabulary.
     pure("balefire-loadtest-core", &[]),
@@ -83,7 +83,7 @@ const EDGES: [Row; 25] = [
     shell("balefire-golden", &["bus", "driver", "event", "wire"], &[]),
     shell(
         "balefire-ingest",
-        &["bus", "event", "ingest-core", "kit", "wire"],
+        &["bus", "control", "event", "ingest-core", "kit", "wire"],
         &[],
     ),
     shell(

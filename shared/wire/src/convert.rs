@@ -5,4 +5,5 @@ mod control;
 mod escalation;
 mod event;
 mod intake;
+mod naming;
 mod word;

@@ -6,7 +6,9 @@ use balefire_event::time::{HOUR, SECOND};
 use balefire_event::{BarrierId, Lane};
 use balefire_kit::{Authenticator, Listeners, serve};
 use balefire_wire::join::v1::join_service_client::JoinServiceClient;
-use balefire_wire::join::v1::{GetJoinCoverageRequest, SourceCoverage};
+use balefire_wire::join::v1::{
+    GetChainRequest, GetJoinCoverageRequest, GroupCoverage, SourceCoverage,
+};
 
 use tonic::transport::Channel;
 
@@ -143,6 +145,29 @@ async fn coverage_counts_what_was_joined_and_what_was_not() {
         covered(&client).await == (wanted.clone(), 0, 2)
     })
     .await;
+    // e1 is in doubt; e2 nobody's, and carries a request id.
+    let request = GetJoinCoverageRequest {};
+    let told = client.clone().get_join_coverage(request).await.unwrap();
+    let groups = told.into_inner().groups;
+    let of = |group: &GroupCoverage| (group.human, group.conflicting, group.nobody);
+    assert_eq!(groups.iter().map(of).collect::<Vec<_>>(), [(0, 1, 1)]);
+    let ask = |id: &str, since_ns| GetChainRequest {
+        id: id.to_owned(),
+        since_ns,
+    };
+    let chain = client.clone().get_chain(ask("r1", 0)).await.unwrap();
+    let chain = chain.into_inner();
+    assert_eq!(chain.links.len(), 1, "three records of one event");
+    assert_eq!(chain.links[0].users.len(), 2);
+    assert_eq!(chain.links[0].naming, "conflicting");
+    assert!(chain.missing[0].contains("disagree"), "{:?}", chain.missing);
+    let later = balefire_kit::clock::now().plus(HOUR).0;
+    for (id, since) in [("r9", 0), ("r1", later)] {
+        let chain = client.clone().get_chain(ask(id, since)).await.unwrap();
+        assert!(chain.into_inner().links.is_empty(), "{id}");
+    }
+    let refused = client.clone().get_chain(ask(" ", 0)).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
     stop.cancel();
     let served = tokio::time::timeout(DEADLINE, serving).await.unwrap();
     served.unwrap().unwrap();

@@ -24,6 +24,7 @@ pub mod lakera;
 pub mod litellm;
 pub mod litellm_decision;
 pub mod llama_guard;
+pub mod map;
 pub mod mcp;
 pub mod moment;
 pub mod native;
@@ -37,16 +38,66 @@ pub mod vector;
 pub mod vertex;
 pub mod view;
 
-use balefire_event::Timestamp;
+use balefire_event::digest::FieldHasher;
+use balefire_event::{DedupId, Timestamp};
 use serde_json::Value;
 
 use draft::Draft;
 
 /// What is known besides the record.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Context {
-    /// The time of a record that says none: of its file, or of its arrival.
+    /// The time of a record that says none: of its file, of its delivery, or of its arrival.
     pub at: Timestamp,
+    /// What tells a record without an id from the same record delivered for another reason.
+    /// Empty: nothing does.
+    pub delivery: String,
+}
+
+impl Context {
+    /// Of a time alone.
+    #[must_use]
+    pub const fn at(at: Timestamp) -> Self {
+        Self {
+            at,
+            delivery: String::new(),
+        }
+    }
+
+    /// The same for a CloudEvent, by what it says of itself; a time that is none is passed over.
+    #[must_use]
+    pub fn of_cloud_event(&self, source: &str, id: &str, time: &str) -> Self {
+        let named = FieldHasher::new("balefire cloudevent v1")
+            .field(source.as_bytes())
+            .field(id.as_bytes())
+            .id();
+        Self {
+            at: Timestamp::parse(time).unwrap_or(self.at),
+            delivery: DedupId(named).to_string(),
+        }
+    }
+
+    /// The same for a record at a place of its own: a file and a line of it.
+    #[must_use]
+    pub fn of_place(&self, place: &str, record: &[u8]) -> Self {
+        let named = FieldHasher::new("balefire placed record v1")
+            .field(place.as_bytes())
+            .field(record)
+            .id();
+        Self {
+            at: self.at,
+            delivery: DedupId(named).to_string(),
+        }
+    }
+
+    /// Of one of several records.
+    fn part(&self, index: usize, count: usize) -> Self {
+        let mut part = self.clone();
+        if count > 1 && !part.delivery.is_empty() {
+            part.delivery = format!("{}.{index}", part.delivery);
+        }
+        part
+    }
 }
 
 /// Why a record is none of a source's.
@@ -143,20 +194,25 @@ pub struct Refused {
 /// Everything that a body, a line or a vendor's envelope holds, in its order.
 #[must_use]
 pub fn read(choice: Choice, bytes: &[u8], context: &Context) -> Vec<Result<Adapted, Refused>> {
-    envelope::open(bytes)
-        .into_iter()
-        .flat_map(|opened| match opened {
-            // Byte for byte: its own door is stricter than a reading of it would be.
-            Ok(record)
-                if is_native(choice, &record) && view::parse(bytes).as_ref() == Some(&record) =>
-            {
-                let (source, json) = (native::NAME, bytes.to_vec());
-                vec![Ok(Adapted { source, json })]
-            }
-            Ok(record) => one(choice, &record, context),
-            Err(refused) => vec![Err(refused)],
-        })
-        .collect()
+    let opened = envelope::open(bytes, context);
+    let count = opened.len();
+    let each = opened.into_iter().enumerate();
+    each.flat_map(|(index, opened)| match opened {
+        // Byte for byte: its own door is stricter than a reading of it would be.
+        Ok(opened)
+            if is_native(choice, &opened.record)
+                && view::parse(bytes).as_ref() == Some(&opened.record) =>
+        {
+            vec![Ok(native::named(
+                bytes.to_vec(),
+                &opened.record,
+                &opened.context,
+            ))]
+        }
+        Ok(opened) => one(choice, &opened.record, &opened.context.part(index, count)),
+        Err(refused) => vec![Err(refused)],
+    })
+    .collect()
 }
 
 fn is_native(choice: Choice, record: &Value) -> bool {
@@ -194,10 +250,7 @@ fn one(choice: Choice, record: &Value, context: &Context) -> Vec<Result<Adapted,
     }
     if adapter.name == native::NAME {
         let json = record.to_string().into_bytes();
-        return vec![Ok(Adapted {
-            source: native::NAME,
-            json,
-        })];
+        return vec![Ok(native::named(json, record, context))];
     }
     match (adapter.adapt)(record, context) {
         Ok(drafts) => drafts

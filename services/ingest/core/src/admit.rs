@@ -16,7 +16,7 @@ use crate::evidence::Evidence;
 use crate::native::NativeInput;
 use crate::path::{Path, StubTarget};
 use crate::violation::{Reason, Violation};
-use crate::{redact, severity};
+use crate::{classify, redact, severity};
 
 /// First time that a record may say: 1970-01-01T00:00:00Z.
 pub const TIME_MIN: Timestamp = Timestamp(0);
@@ -114,7 +114,8 @@ fn admit<'a>(
         });
     }
     event.dedup_id = DedupId::of(&door.tenant, &event.source, &event.event_id, &decision);
-    redact::event(&mut event);
+    let masked = redact::event(&mut event);
+    classify::label(&mut event, &masked);
     if size(&event) > EVENT_BYTES_MAX {
         return Err(TOO_LARGE);
     }

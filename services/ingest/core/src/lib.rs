@@ -8,6 +8,7 @@
 
 pub mod adapt;
 pub mod admit;
+pub mod classify;
 pub mod door;
 pub mod evidence;
 pub mod flatten;

@@ -1,18 +1,20 @@
 //! Masks personal data and secrets in free text with typed placeholders.
 //!
 //! Identity fields (user_id, src_ip, correlation keys …) are who an event belongs to and stay.
-//! Names of things (model, tool, verdict, policy, endpoint) lose secrets and e-mail addresses;
-//! free text (reason, labels, every string of an unknown field) loses cards, bank accounts, US social
-//! security numbers, phone numbers and IP addresses too. JSON numbers stay. Redacting twice is redacting once, and what holds nothing of
+//! Names of things (model, tool, verdict, policy, endpoint) lose secrets, e-mail addresses, cards, bank
+//! accounts, US social security numbers and phone numbers; free text (reason, labels, every string of
+//! an unknown field) loses IP addresses too. JSON numbers stay. Redacting twice is redacting once, and what holds nothing of
 //! this kind is not copied.
 
 mod card;
+mod count;
 mod event;
 mod ip;
 mod number;
 mod pattern;
 mod sign;
 
+pub use count::Masked;
 pub use event::{event, json};
 
 use sign::Signs;
@@ -40,7 +42,7 @@ const ROUNDS_MAX: usize = 4;
 /// How much of a text may be masked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
-    /// The name of a thing: secrets and e-mail addresses.
+    /// The name of a thing: everything but IP addresses, which are names of hosts.
     Name,
     /// Free text: everything.
     Text,
@@ -72,17 +74,17 @@ fn round(text: &str, depth: Depth) -> Option<String> {
     if signs.email {
         edit.apply(pattern::emails);
     }
+    if signs.phone {
+        edit.apply(number::ibans);
+        edit.apply(number::ssns);
+    }
+    if signs.card {
+        edit.apply(card::cards);
+    }
+    if signs.phone {
+        edit.apply(pattern::phones);
+    }
     if depth == Depth::Text {
-        if signs.phone {
-            edit.apply(number::ibans);
-            edit.apply(number::ssns);
-        }
-        if signs.card {
-            edit.apply(card::cards);
-        }
-        if signs.phone {
-            edit.apply(pattern::phones);
-        }
         if signs.ipv6 {
             edit.apply(ip::addresses_v6);
         }

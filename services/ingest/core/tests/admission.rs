@@ -78,7 +78,9 @@ fn the_source_documents_record_is_read_field_for_field() {
     assert_eq!((event.tokens_in, event.tokens_out), (Some(450), Some(1200)));
     assert_eq!(event.endpoint, "/api/v1/chat");
     assert_eq!(event.risk_tier, Some(2));
-    assert!(event.extensions.is_empty() && event.labels.is_empty());
+    assert!(event.extensions.is_empty());
+    let class = ("classification".into(), "confidential".into());
+    assert_eq!(event.labels, [class], "it names a user");
     assert!(admitted.evidence.is_none() && !admitted.id_said);
     assert_eq!(admitted.lane, Lane::Normal);
     assert!(matches!(admitted.path, Path::Straight { .. }));
@@ -314,7 +316,14 @@ fn personal_data_is_masked_everywhere_but_in_identities() {
         "sent to [EMAIL] from [IP], card [CC], call [PHONE]"
     );
     assert_eq!(event.policy_violated, "no mail to [EMAIL]");
-    assert_eq!(event.labels[0].1, "[EMAIL]");
+    let labels: Vec<_> = event
+        .labels
+        .iter()
+        .map(|(name, value)| (&**name, &**value))
+        .collect();
+    assert_eq!(labels[0], ("classification", "restricted"));
+    assert_eq!(labels[1].0, "masked");
+    assert_eq!(labels[2], ("owner", "[EMAIL]"));
     let extensions: Vec<_> = event
         .extensions
         .iter()

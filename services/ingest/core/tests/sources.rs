@@ -17,9 +17,7 @@ fn folder() -> std::path::PathBuf {
 }
 
 fn context() -> Context {
-    Context {
-        at: Timestamp::parse("2026-11-22T12:00:00Z").unwrap(),
-    }
+    Context::at(Timestamp::parse("2026-11-22T12:00:00Z").unwrap())
 }
 
 /// The samples by name.
@@ -126,7 +124,11 @@ fn a_replayed_record_is_the_same_detection() {
 #[test]
 fn a_record_has_the_shape_of_one_source() {
     for (name, bytes) in samples() {
-        for record in adapt::envelope::open(&bytes).into_iter().flatten() {
+        for opened in adapt::envelope::open(&bytes, &context())
+            .into_iter()
+            .flatten()
+        {
+            let record = opened.record;
             let fitting: Vec<_> = adapt::ALL
                 .iter()
                 .filter(|adapter| (adapter.recognises)(&record))
@@ -174,6 +176,63 @@ fn a_native_record_is_passed_on_byte_for_byte() {
 }
 
 #[test]
+fn a_cloud_event_names_what_has_no_id_of_its_own() {
+    let ids = |read: Vec<Result<Adapted, Refused>>| -> Vec<_> {
+        read.into_iter()
+            .map(|one| {
+                let adapted = one.unwrap();
+                let record: Value = serde_json::from_slice(&adapted.json).unwrap();
+                assert_eq!(
+                    record["timestamp"].as_str().map(|at| &at[..19]),
+                    Some("2026-11-22T10:30:00")
+                );
+                let door = door(adapted.source);
+                admit_json(&door, &adapted.json, Provenance::default())
+                    .unwrap()
+                    .event
+                    .dedup_id
+            })
+            .collect()
+    };
+    // A detector's answer says neither who it is nor when.
+    let lakera = json!({"flagged": true, "breakdown": [{"detector_type": "prompt_attack", "detected": true}], "request_uuid": ""});
+    let native = json!({"category": "anomaly", "timestamp": "2026-11-22T10:30:00Z"});
+    for data in [lakera, native] {
+        let event = |id: &str| json!({"specversion": "1.0", "type": "t", "source": "s", "id": id, "time": "2026-11-22T10:30:00Z", "data": data});
+        let one = ids(auto(event("1").to_string().as_bytes()));
+        assert_eq!(one.len(), 1);
+        assert_eq!(
+            one,
+            ids(auto(event("1").to_string().as_bytes())),
+            "sent again"
+        );
+        assert_ne!(
+            one,
+            ids(auto(event("2").to_string().as_bytes())),
+            "another event"
+        );
+        let said = context().of_cloud_event("s", "1", "2026-11-22T10:30:00Z");
+        let binary = adapt::read(Choice::Auto, data.to_string().as_bytes(), &said);
+        assert_eq!(one, ids(binary), "in either form");
+        let two = json!([data, data]).to_string();
+        let two = ids(adapt::read(Choice::Auto, two.as_bytes(), &said));
+        assert_ne!(two[0], two[1], "two in one body are two");
+    }
+    // Its own id stands, whatever it came in.
+    let named =
+        json!({"category": "anomaly", "timestamp": "2026-11-22T10:30:00Z", "event_id": "e"})
+            .to_string();
+    let said = context().of_cloud_event("s", "1", "");
+    assert_eq!(
+        adapt::read(Choice::Auto, named.as_bytes(), &said)[0]
+            .as_ref()
+            .unwrap()
+            .json,
+        named.as_bytes()
+    );
+}
+
+#[test]
 fn what_a_guardrail_matched_never_survives() {
     for (name, bytes) in samples() {
         for adapted in auto(&bytes).into_iter().flatten() {
@@ -206,7 +265,11 @@ fn no_canary_passes_any_adapter() {
     let note = CANARIES.join(" ; ");
     let mut kept = 0;
     for (name, bytes) in samples() {
-        for mut record in adapt::envelope::open(&bytes).into_iter().flatten() {
+        for opened in adapt::envelope::open(&bytes, &context())
+            .into_iter()
+            .flatten()
+        {
+            let mut record = opened.record;
             if let Some(object) = record.as_object_mut() {
                 object.insert("note_of_the_vendor".to_owned(), json!({ "deep": [note] }));
             }

@@ -27,6 +27,7 @@ pub struct Harness {
     pub credentials: Credentials,
     pub topology: Topology,
     pub status: Arc<dyn StatusSource>,
+    pub grpc: String,
     pub http: String,
     pub client: IngestServiceClient<Channel>,
     pub shutdown: CancellationToken,
@@ -71,12 +72,13 @@ impl Harness {
                 .await
                 .unwrap();
         });
-        let client = IngestServiceClient::connect(grpc).await.unwrap();
+        let client = IngestServiceClient::connect(grpc.clone()).await.unwrap();
         let harness = Self {
             server,
             credentials,
             topology,
             status,
+            grpc,
             http,
             client,
             shutdown,

@@ -3,10 +3,12 @@
 use std::io::Write as _;
 
 use balefire_event::{Category, IdentityKind};
+use balefire_wire::ingest::v1::GetNamingCoverageRequest;
+use balefire_wire::{BatchView, RecordView};
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde_json::{Value, json};
 
-use crate::harness::Harness;
+use crate::harness::{Harness, record};
 
 async fn post(harness: &Harness, path: &str, kind: &str, body: Vec<u8>) -> (u16, Value) {
     let mut request = reqwest::Client::new()
@@ -150,13 +152,120 @@ fn field(number: u8, inner: &[u8]) -> Vec<u8> {
     [&[number << 3 | 2, len], inner].concat()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn spans_are_taken_as_protobuf_and_as_json() {
-    let harness = Harness::start().await;
+/// A resource with one span of a user.
+fn resource_spans() -> Vec<u8> {
     let value = field(1, b"u-1");
     let pair = [field(1, b"user.id"), field(2, &value)].concat();
     let span = [field(1, &[0xab; 16]), field(2, &[1; 8]), field(9, &pair)].concat();
-    let request = field(1, &field(2, &field(2, &span)));
+    field(2, &field(2, &span))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn spans_are_taken_over_grpc_and_what_is_none_is_refused_for_good() {
+    let harness = Harness::start().await;
+    let channel = tonic::transport::Endpoint::from_shared(harness.grpc.clone());
+    let channel = channel.unwrap().connect().await.unwrap();
+    let export = async |path: &'static str, first_field: Vec<u8>| {
+        let mut client = tonic::client::Grpc::new(channel.clone());
+        client.ready().await.unwrap();
+        let path = http::uri::PathAndQuery::from_static(path);
+        // Bytes as field 1: `resource_spans`, and `partial_success` of the answer.
+        let codec = tonic_prost::ProstCodec::<Vec<u8>, Vec<u8>>::default();
+        let answer = client
+            .unary(tonic::Request::new(first_field), path, codec)
+            .await;
+        answer.map(tonic::Response::into_inner)
+    };
+    let traces = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+    assert_eq!(export(traces, resource_spans()).await.unwrap(), b"");
+    assert_eq!(
+        export(traces, Vec::new()).await.unwrap(),
+        b"",
+        "an empty export"
+    );
+    let refused = export(traces, vec![0x7f]).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+    let logs = "/opentelemetry.proto.collector.logs.v1.LogsService/Other";
+    let refused = export(logs, Vec::new()).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::Unimplemented);
+    let events = harness.events().await;
+    assert_eq!(events.len(), 1);
+    let user = events[0].3.identity(IdentityKind::User).unwrap();
+    assert_eq!(user.readable(), Some("u-1"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_headers_of_a_cloud_event_name_what_has_no_id() {
+    let harness = Harness::start().await;
+    let data = json!({"category": "anomaly", "timestamp": "2026-11-22T10:30:00Z"}).to_string();
+    for id in ["1", "2", "1"] {
+        let request = reqwest::Client::new()
+            .post(format!("{}/v1/cloudevents", harness.http))
+            .header(CONTENT_TYPE, "application/json")
+            .header("ce-specversion", "1.0")
+            .header("ce-type", "t")
+            .header("ce-source", "/gw")
+            .header("ce-id", id)
+            .body(data.clone());
+        assert_eq!(request.send().await.unwrap().status().as_u16(), 200);
+    }
+    let mut ids: Vec<_> = harness.events().await;
+    ids.dedup_by_key(|(.., event)| event.dedup_id);
+    assert_eq!(ids.len(), 2, "two events, one of them sent twice");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whose_the_events_are_is_counted_and_hints_say_what_each_source_says() {
+    let harness = Harness::start().await;
+    let of = |fields: &str| record(&format!(r#""labels":{{"application":"chat"}},{fields}"#));
+    let records = [
+        of(r#""event_id":"1","user_id":"u","request_id":"r","model":"m""#),
+        of(r#""event_id":"2","user_id":"u","request_id":"r","src_ip":"192.0.2.1""#),
+        of(r#""event_id":"3","user_id":"u","request_id":"r","model":"m""#),
+        of(r#""event_id":"4""#),
+        of(r#""event_id":"5","service_principal":"s""#),
+        of(r#""event_id":"6","trace_id":"t""#),
+    ];
+    let records: Vec<&str> = records.iter().map(String::as_str).collect();
+    harness.send(&records).await.unwrap();
+    harness.send(&records[..1]).await.unwrap();
+    let mut client = harness.client.clone();
+    let answer = client.get_naming_coverage(GetNamingCoverageRequest {});
+    let groups = answer.await.unwrap().into_inner().groups;
+    let [group] = groups.as_slice() else {
+        panic!("{groups:?}")
+    };
+    assert_eq!(
+        (group.source.as_str(), group.application.as_str()),
+        ("native", "chat")
+    );
+    let counts = [
+        group.human,
+        group.principal_only,
+        group.nobody,
+        group.ungrouped,
+    ];
+    assert_eq!(
+        counts,
+        [3, 1, 0, 1],
+        "the sixth is the correlator's to count"
+    );
+    assert_eq!(group.without_request_id, 2);
+    let mut hints = 0;
+    for stream in harness.laned() {
+        for message in harness.messages(&stream).await {
+            for record in BatchView::parse(&message.payload).unwrap().records() {
+                hints += usize::from(matches!(record.unwrap(), RecordView::Hint(_)));
+            }
+        }
+    }
+    assert_eq!(hints, 2, "the third says what the first said");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn spans_are_taken_as_protobuf_and_as_json() {
+    let harness = Harness::start().await;
+    let request = field(1, &resource_spans());
     let protobuf = "application/x-protobuf";
     assert_eq!(
         post(&harness, "/v1/traces", protobuf, gzip(&request))

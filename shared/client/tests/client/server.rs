@@ -8,7 +8,8 @@ use std::time::Duration;
 use balefire_wire::ingest::v1::ingest_service_server::{IngestService, IngestServiceServer};
 use balefire_wire::ingest::v1::{
     AppendRawRequest, AppendRawResponse, AppendRequest, AppendResponse, AppendResult, AppendStatus,
-    AppendStreamRequest, AppendStreamResponse, PlaceBarrierRequest, PlaceBarrierResponse,
+    AppendStreamRequest, AppendStreamResponse, GetNamingCoverageRequest, GetNamingCoverageResponse,
+    PlaceBarrierRequest, PlaceBarrierResponse,
 };
 use futures::stream::BoxStream;
 use tokio::net::TcpListener;
@@ -147,6 +148,13 @@ impl IngestService for Service {
         &self,
         _: Request<Streaming<AppendStreamRequest>>,
     ) -> Result<Response<Self::AppendStreamStream>, Status> {
+        Err(Status::unimplemented("no test needs it"))
+    }
+
+    async fn get_naming_coverage(
+        &self,
+        _: Request<GetNamingCoverageRequest>,
+    ) -> Result<Response<GetNamingCoverageResponse>, Status> {
         Err(Status::unimplemented("no test needs it"))
     }
 

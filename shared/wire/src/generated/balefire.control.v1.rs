@@ -133,7 +133,7 @@ pub struct SilenceSpec {
     #[prost(string, repeated, tag = "7")]
     pub receivers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
-/// What is known of a producer. Stored and checked; ingest does not act on it yet.
+/// What is known of a producer. Ingest acts on it, but for `hold`, from the next request on.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SourceSpec {
     /// L: how late its events may come and still count in windows, such as 1h. Empty: the default.
@@ -148,9 +148,13 @@ pub struct SourceSpec {
     /// J: how far apart in arrival an event and a hint of it may lie, such as 15m. Empty: the default.
     #[prost(string, tag = "4")]
     pub join_horizon: ::prost::alloc::string::String,
-    /// H: how long an event waits for a hint, such as 2s. Empty: the default.
+    /// H: how long an event waits for a hint, such as 2s. Empty: the default. Stored only; nothing acts on
+    /// it yet.
     #[prost(string, tag = "5")]
     pub hold: ::prost::alloc::string::String,
+    /// It authenticated the users that it names: their assurance is verified. Absent: they are claims.
+    #[prost(bool, tag = "6")]
+    pub users_verified: bool,
 }
 /// Severities of a source in the words of Balefire (stored and checked; ingest does not act on it yet),
 /// or the severities of Balefire in the SOC's own words. One of both must be there.

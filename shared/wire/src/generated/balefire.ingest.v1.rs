@@ -255,6 +255,17 @@ pub struct PlaceBarrierResponse {
     #[prost(uint32, tag = "2")]
     pub partitions: u32,
 }
+/// Asks whose the events are that need no joining.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetNamingCoverageRequest {}
+/// Whose they are, since this ingest started.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetNamingCoverageResponse {
+    /// Events that named their user, or carried nothing to be joined by. The others are in
+    /// JoinService.GetJoinCoverage.
+    #[prost(message, repeated, tag = "1")]
+    pub groups: ::prost::alloc::vec::Vec<super::super::join::v1::GroupCoverage>,
+}
 /// What became of one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -491,6 +502,36 @@ pub mod ingest_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Whose the events are that passed the correlator by, of the caller's tenant. Scope `read`.
+        pub async fn get_naming_coverage(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetNamingCoverageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetNamingCoverageResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/balefire.ingest.v1.IngestService/GetNamingCoverage",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "balefire.ingest.v1.IngestService",
+                        "GetNamingCoverage",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -539,6 +580,14 @@ pub mod ingest_service_server {
             request: tonic::Request<super::PlaceBarrierRequest>,
         ) -> std::result::Result<
             tonic::Response<super::PlaceBarrierResponse>,
+            tonic::Status,
+        >;
+        /// Whose the events are that passed the correlator by, of the caller's tenant. Scope `read`.
+        async fn get_naming_coverage(
+            &self,
+            request: tonic::Request<super::GetNamingCoverageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetNamingCoverageResponse>,
             tonic::Status,
         >;
     }
@@ -789,6 +838,52 @@ pub mod ingest_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PlaceBarrierSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/balefire.ingest.v1.IngestService/GetNamingCoverage" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetNamingCoverageSvc<T: IngestService>(pub Arc<T>);
+                    impl<
+                        T: IngestService,
+                    > tonic::server::UnaryService<super::GetNamingCoverageRequest>
+                    for GetNamingCoverageSvc<T> {
+                        type Response = super::GetNamingCoverageResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetNamingCoverageRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as IngestService>::get_naming_coverage(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetNamingCoverageSvc(inner);
                         let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -36,6 +36,88 @@ pub struct GetJoinCoverageResponse {
     /// Identity facts kept now.
     #[prost(uint64, tag = "3")]
     pub identities: u64,
+    /// Whose the events that came for joining are. Those that named their user at the door are in
+    /// IngestService.GetNamingCoverage.
+    #[prost(message, repeated, tag = "4")]
+    pub groups: ::prost::alloc::vec::Vec<GroupCoverage>,
+}
+/// Whose the events of one source, application and category are, since the service started. Each
+/// event is counted under one of the five.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GroupCoverage {
+    /// Source; "(other)" for what is beyond 4,096 groups.
+    #[prost(string, tag = "1")]
+    pub source: ::prost::alloc::string::String,
+    /// The label `application` of the events; empty where they have none.
+    #[prost(string, tag = "2")]
+    pub application: ::prost::alloc::string::String,
+    /// Category.
+    #[prost(enumeration = "super::super::event::v1::Category", tag = "3")]
+    pub category: i32,
+    /// Of a human.
+    #[prost(uint64, tag = "4")]
+    pub human: u64,
+    /// Of a service principal, agent or API key, and of no known human.
+    #[prost(uint64, tag = "5")]
+    pub principal_only: u64,
+    /// Of nobody, though they carry ids.
+    #[prost(uint64, tag = "6")]
+    pub nobody: u64,
+    /// Of several humans whom sources of equal authority name.
+    #[prost(uint64, tag = "7")]
+    pub conflicting: u64,
+    /// Of nobody and without an id: no window of a user counts them.
+    #[prost(uint64, tag = "8")]
+    pub ungrouped: u64,
+    /// How many of those that no human is known for carry no request id.
+    #[prost(uint64, tag = "9")]
+    pub without_request_id: u64,
+}
+/// Asks for everything that one request left.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetChainRequest {
+    /// A request id; a trace or session id does too. At most 256 bytes.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Records that the log stored before this time are not read, nanoseconds since 1970. 0: the last
+    /// hour.
+    #[prost(int64, tag = "2")]
+    pub since_ns: i64,
+}
+/// One event of a chain.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ChainLink {
+    /// The event as it came, without its user and what a join filled.
+    #[prost(message, optional, tag = "1")]
+    pub event: ::core::option::Option<super::super::event::v1::Event>,
+    /// Whom its records name; several where sources disagree.
+    #[prost(message, repeated, tag = "2")]
+    pub users: ::prost::alloc::vec::Vec<super::super::event::v1::Identity>,
+    /// The models its records name: one, where they agree.
+    #[prost(string, repeated, tag = "3")]
+    pub models: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The endpoints.
+    #[prost(string, repeated, tag = "4")]
+    pub endpoints: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The addresses of the caller.
+    #[prost(string, repeated, tag = "5")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// `human`, `principal_only`, `nobody`, `conflicting` or `ungrouped`.
+    #[prost(string, tag = "6")]
+    pub naming: ::prost::alloc::string::String,
+}
+/// Everything that one request left.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetChainResponse {
+    /// In the order of their own time; at most 1,000.
+    #[prost(message, repeated, tag = "1")]
+    pub links: ::prost::alloc::vec::Vec<ChainLink>,
+    /// What it does not say, in plain words, the most important first.
+    #[prost(string, repeated, tag = "2")]
+    pub missing: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// From where the log was read, nanoseconds since 1970.
+    #[prost(int64, tag = "3")]
+    pub since_ns: i64,
 }
 /// Generated client implementations.
 pub mod join_service_client {
@@ -156,6 +238,31 @@ pub mod join_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Everything that one request left, read from the log. RESOURCE_EXHAUSTED while others read.
+        pub async fn get_chain(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetChainRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetChainResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/balefire.join.v1.JoinService/GetChain",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("balefire.join.v1.JoinService", "GetChain"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -177,6 +284,14 @@ pub mod join_service_server {
             request: tonic::Request<super::GetJoinCoverageRequest>,
         ) -> std::result::Result<
             tonic::Response<super::GetJoinCoverageResponse>,
+            tonic::Status,
+        >;
+        /// Everything that one request left, read from the log. RESOURCE_EXHAUSTED while others read.
+        async fn get_chain(
+            &self,
+            request: tonic::Request<super::GetChainRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetChainResponse>,
             tonic::Status,
         >;
     }
@@ -287,6 +402,51 @@ pub mod join_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetJoinCoverageSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/balefire.join.v1.JoinService/GetChain" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetChainSvc<T: JoinService>(pub Arc<T>);
+                    impl<
+                        T: JoinService,
+                    > tonic::server::UnaryService<super::GetChainRequest>
+                    for GetChainSvc<T> {
+                        type Response = super::GetChainResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetChainRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as JoinService>::get_chain(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetChainSvc(inner);
                         let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

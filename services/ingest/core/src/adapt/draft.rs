@@ -24,13 +24,13 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Of a record with an id of the vendor's. Without one the record itself is the id: a replay
-    /// of it is the same.
+    /// Of a record with an id of the vendor's. Without one the record itself, with the id of its
+    /// delivery where there is one, is the id: a replay of it is the same.
     #[must_use]
     pub fn new(record: &Value, native_id: Option<String>, time: &Value, context: &Context) -> Self {
         let at = moment::of(time).unwrap_or(context.at);
         Self::default()
-            .id(record, native_id)
+            .id(record, native_id, context)
             .category(Category::Telemetry)
             .text("event_type", Some("ai_security".to_owned()))
             .at(at)
@@ -51,12 +51,16 @@ impl Draft {
         draft.label_of("application", said(record, &["application"]))
     }
 
-    fn id(mut self, record: &Value, native_id: Option<String>) -> Self {
+    fn id(mut self, record: &Value, native_id: Option<String>, context: &Context) -> Self {
         let plain =
             |id: &String| id.len() <= NAME_BYTES_MAX - 64 && !id.chars().any(char::is_control);
         self.id = native_id.filter(plain).unwrap_or_else(|| {
             let mut hasher = FieldHasher::new("balefire adapted record v1");
-            DedupId(hasher.field(record.to_string().as_bytes()).id()).to_string()
+            hasher.field(record.to_string().as_bytes());
+            if !context.delivery.is_empty() {
+                hasher.field(context.delivery.as_bytes());
+            }
+            DedupId(hasher.id()).to_string()
         });
         self
     }

@@ -8,8 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use super::Refused;
 use super::view::{at, list, parse};
+use super::{Context, Refused};
 
 /// Wrappings within each other, at most.
 pub const DEPTH_MAX: usize = 6;
@@ -21,19 +21,28 @@ const TOO_DEEP: &str = "too many wrappings within each other";
 const TOO_LARGE: &str = "unpacked, a body may have 4 MiB";
 const TOO_MANY: &str = "a body may hold 16384 records; split it";
 
+/// A record, and what its wrapping says of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Opened {
+    /// The record.
+    pub record: Value,
+    /// Of the innermost CloudEvent it came in, or of the body.
+    pub context: Context,
+}
+
 /// The records of a body, each parsed.
 #[must_use]
-pub fn open(bytes: &[u8]) -> Vec<Result<Value, Refused>> {
+pub fn open(bytes: &[u8], context: &Context) -> Vec<Result<Opened, Refused>> {
     let mut opening = Opening {
         records: Vec::new(),
         bytes_left: REQUEST_BYTES_MAX,
     };
-    opening.packed(bytes, 0);
+    opening.packed(bytes, context, 0);
     opening.records
 }
 
 struct Opening {
-    records: Vec<Result<Value, Refused>>,
+    records: Vec<Result<Opened, Refused>>,
     /// Of what may be unpacked: a bomb is refused before it is unpacked whole.
     bytes_left: usize,
 }
@@ -44,15 +53,15 @@ impl Opening {
         self.records.push(Err(Refused { why, record }));
     }
 
-    fn packed(&mut self, bytes: &[u8], depth: usize) {
+    fn packed(&mut self, bytes: &[u8], context: &Context, depth: usize) {
         if bytes.starts_with(&[0x1f, 0x8b]) {
             match self.unpack(bytes) {
-                Some(unpacked) => self.packed_text(&unpacked, depth),
+                Some(unpacked) => self.packed_text(&unpacked, context, depth),
                 None => self.refuse(TOO_LARGE, &[]),
             }
             return;
         }
-        self.packed_text(bytes, depth);
+        self.packed_text(bytes, context, depth);
     }
 
     fn unpack(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
@@ -64,20 +73,20 @@ impl Opening {
         Some(unpacked)
     }
 
-    fn packed_text(&mut self, bytes: &[u8], depth: usize) {
+    fn packed_text(&mut self, bytes: &[u8], context: &Context, depth: usize) {
         match parse(bytes) {
-            Some(value) => self.value(value, depth),
+            Some(value) => self.value(value, context, depth),
             // Firehose and CloudWatch join documents by nothing or by an end of line.
             None => match lines(bytes) {
                 Some(values) => values
                     .into_iter()
-                    .for_each(|value| self.value(value, depth)),
+                    .for_each(|value| self.value(value, context, depth)),
                 None => self.refuse(NO_JSON, bytes),
             },
         }
     }
 
-    fn value(&mut self, value: Value, depth: usize) {
+    fn value(&mut self, value: Value, context: &Context, depth: usize) {
         if self.records.len() >= RECORDS_MAX {
             if self.records.len() == RECORDS_MAX {
                 self.refuse(TOO_MANY, &[]);
@@ -88,23 +97,28 @@ impl Opening {
             self.refuse(TOO_DEEP, value.to_string().as_bytes());
             return;
         }
+        let of_event = cloud_event(&value, context);
+        let context = of_event.as_ref().unwrap_or(context);
         match inner(&value) {
-            Inner::Record => self.records.push(Ok(value)),
+            Inner::Record => self.records.push(Ok(Opened {
+                record: value,
+                context: context.clone(),
+            })),
             Inner::Nothing => {}
             Inner::Values(values) => {
                 for value in values.iter().cloned() {
-                    self.value(value, depth + 1);
+                    self.value(value, context, depth + 1);
                 }
             }
             Inner::Texts(texts) => {
                 for text in texts {
-                    self.packed_text(text.as_bytes(), depth + 1);
+                    self.packed_text(text.as_bytes(), context, depth + 1);
                 }
             }
             Inner::Packed(texts) => {
                 for text in texts {
                     match STANDARD.decode(text.trim()) {
-                        Ok(bytes) => self.packed(&bytes, depth + 1),
+                        Ok(bytes) => self.packed(&bytes, context, depth + 1),
                         Err(_) => self.refuse("data is no base64", &[]),
                     }
                 }
@@ -141,6 +155,19 @@ enum Inner<'v> {
     Packed(Vec<&'v str>),
 }
 
+fn is_cloud_event(value: &Value) -> bool {
+    at(value, "specversion").is_string() && at(value, "type").is_string()
+}
+
+/// What a CloudEvent says of its data; `None` of anything else.
+fn cloud_event(value: &Value, context: &Context) -> Option<Context> {
+    if !is_cloud_event(value) {
+        return None;
+    }
+    let said = |name| at(value, name).as_str().unwrap_or_default();
+    Some(context.of_cloud_event(said("source"), said("id"), said("time")))
+}
+
 fn inner(value: &Value) -> Inner<'_> {
     if let Value::Array(values) = value {
         return Inner::Values(values);
@@ -152,7 +179,7 @@ fn inner(value: &Value) -> Inner<'_> {
         }
         return Inner::Texts(texts(list(at(value, "logEvents")), "message"));
     }
-    if at(value, "specversion").is_string() && at(value, "type").is_string() {
+    if is_cloud_event(value) {
         return match at(value, "data_base64").as_str() {
             Some(packed) => Inner::Packed(vec![packed]),
             None if at(value, "data").is_object() => Inner::Values(one("data")),
@@ -197,11 +224,18 @@ mod tests {
         packer.finish().unwrap()
     }
 
+    fn nowhere() -> Context {
+        Context::at(balefire_event::Timestamp(0))
+    }
+
     fn opened(value: &Value) -> Vec<Result<Value, &'static str>> {
-        let records = open(value.to_string().as_bytes());
+        let records = open(value.to_string().as_bytes(), &nowhere());
         records
             .into_iter()
-            .map(|one| one.map_err(|refused| refused.why))
+            .map(|one| {
+                one.map(|opened| opened.record)
+                    .map_err(|refused| refused.why)
+            })
             .collect()
     }
 
@@ -263,6 +297,12 @@ mod tests {
         assert_eq!(opened(&nested).len(), 1);
         assert!(opened(&nested)[0].is_err());
         let deep = "[".repeat(65) + &"]".repeat(65);
-        assert_eq!(open(deep.as_bytes())[0].as_ref().unwrap_err().why, NO_JSON);
+        assert_eq!(
+            open(deep.as_bytes(), &nowhere())[0]
+                .as_ref()
+                .unwrap_err()
+                .why,
+            NO_JSON
+        );
     }
 }

@@ -6,12 +6,13 @@ use balefire_event::event::Text;
 use balefire_event::{Event, Extension, IdentityKind, Sealed};
 
 use super::sign::Signs;
-use super::{Depth, masked};
+use super::{Depth, Masked, masked};
 use crate::flatten::map_strings;
 use crate::json::{quoted, unquoted};
 
-/// Masks an event in place.
-pub fn event(event: &mut Event<'_>) {
+/// Masks an event in place. Returns what was masked.
+pub fn event(event: &mut Event<'_>) -> Masked {
+    let mut count = Masked::default();
     for name in [
         &mut event.model,
         &mut event.judge_model,
@@ -22,41 +23,43 @@ pub fn event(event: &mut Event<'_>) {
         &mut event.tool,
         &mut event.attack_type,
     ] {
-        text(name, Depth::Name);
+        text(name, Depth::Name, &mut count);
     }
-    text(&mut event.reason, Depth::Text);
-    api_key_label(event);
-    labels(&mut event.labels);
-    extensions(&mut event.extensions);
+    text(&mut event.reason, Depth::Text, &mut count);
+    api_key_label(event, &mut count);
+    labels(&mut event.labels, &mut count);
+    extensions(&mut event.extensions, &mut count);
+    count
 }
 
-fn text(text: &mut Text<'_>, depth: Depth) {
+fn text(text: &mut Text<'_>, depth: Depth, count: &mut Masked) {
     if let Some(new) = masked(text, depth) {
+        count.count(text, &new);
         *text = Cow::Owned(new);
     }
 }
 
 /// A key sent where its id belongs: its subject is a hash and stays, what people see is masked.
-fn api_key_label(event: &mut Event<'_>) {
+fn api_key_label(event: &mut Event<'_>, count: &mut Masked) {
     let api_keys = event
         .actors
         .iter_mut()
         .filter(|actor| actor.kind == IdentityKind::ApiKey);
     for actor in api_keys {
-        if let Some(new) = actor
-            .readable()
-            .and_then(|label| masked(label, Depth::Name))
-        {
+        let label = actor.readable().unwrap_or_default();
+        if let Some(new) = masked(label, Depth::Name) {
+            count.count(label, &new);
             actor.label = Some(Sealed::plain(Cow::Owned(new)));
         }
     }
 }
 
-fn labels(labels: &mut [(Text<'_>, Text<'_>)]) {
+fn labels(labels: &mut [(Text<'_>, Text<'_>)], count: &mut Masked) {
     let mut renamed = false;
     for (name, value) in labels.iter_mut() {
-        text(value, Depth::Text);
+        text(value, Depth::Text, count);
         if let Some(new) = masked(name, Depth::Text) {
+            count.count(name, &new);
             *name = Cow::Owned(new);
             renamed = true;
         }
@@ -67,13 +70,15 @@ fn labels(labels: &mut [(Text<'_>, Text<'_>)]) {
     }
 }
 
-fn extensions(extensions: &mut [Extension<'_>]) {
+fn extensions(extensions: &mut [Extension<'_>], count: &mut Masked) {
     let mut renamed = false;
     for extension in extensions.iter_mut() {
         if let Some(json) = masked_json(&extension.json) {
+            count.count(&extension.json, &json);
             extension.json = Cow::Owned(json);
         }
         if let Some(new) = masked(&extension.name, Depth::Text) {
+            count.count(&extension.name, &new);
             extension.name = Cow::Owned(new);
             renamed = true;
         }
