@@ -81,6 +81,13 @@ loadtest: build ## the load test, under 10 minutes; the page stays in loadtest/r
 loadtest-quick: build ## under 90 s: fails on loss, doubles and what is unexpected, never on a time
 	deploy/tools/with-nats.sh $(dir $(BALEFIRE))balefire-loadtest run --rate 500 --books-only --binary $(BALEFIRE) $(if $(wildcard loadtest/baseline.toml),--baseline loadtest/baseline.toml)
 
+.PHONY: loadtest-faults loadtest-prove
+loadtest-faults: build ## faults put in front of the product on purpose: the report must fail and name each
+	deploy/tools/with-nats.sh python3 deploy/e2e/loadtest.py --binary $(BALEFIRE)
+
+loadtest-prove: build ## the generator alone: 1,000,000 planned events/s on one core
+	$(dir $(BALEFIRE))balefire-loadtest prove
+
 loadtest-max: build ## the highest rate at which the targets hold, by bisection; 2 to 4 minutes
 	deploy/tools/with-nats.sh $(dir $(BALEFIRE))balefire-loadtest run max --pairs 0 --slo loadtest/slo.toml --binary $(BALEFIRE)
 

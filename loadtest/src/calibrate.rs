@@ -81,7 +81,7 @@ async fn read_between(
         addr = between::door(fault, &addr).await?;
     }
     let stop = CancellationToken::new();
-    let (plan, sending) = prepared.send(&addr, clock, stop).await?;
+    let (plan, sending, _open) = prepared.send(&addr, clock, stop).await?;
     let attacks = plan
         .events
         .iter()

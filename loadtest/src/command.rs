@@ -15,7 +15,7 @@ use crate::options::{PlanArgs, RunArgs, report_of, targets, write};
 use crate::product::Product;
 use crate::receiver::{Receiver, secret};
 use crate::suite::Suite;
-use crate::{calibrate, machine, print};
+use crate::{calibrate, machine, print, prove};
 
 /// Finds out what Balefire does with synthetic traffic, and proves itself first.
 #[derive(Debug, clap::Parser)]
@@ -35,6 +35,9 @@ enum Command {
         #[arg(long, default_value_t = 1000)]
         rate: u32,
     },
+    /// Prove that the generator is not what limits: its rate on one core against a receiver that
+    /// only counts; exit code 0 proved, 1 not
+    Prove(prove::Asked),
     /// Calibrate, run scenarios, compare with the bare broker, write the report; the verdict is the
     /// exit code: 0 passed, 1 failed, 3 invalid
     Run(Box<RunArgs>),
@@ -59,6 +62,11 @@ pub async fn run(cli: Cli) -> Result<u8, Error> {
             let checks = calibrate::run(rate).await?;
             print::checks("calibration", &checks);
             Ok(u8::from(!checks.iter().all(|check| check.passed)) * 3)
+        }
+        Command::Prove(asked) => {
+            let checks = prove::run(asked).await?;
+            print::checks("the generator, on one core", &checks);
+            Ok(u8::from(!checks.iter().all(|check| check.passed)))
         }
         Command::Run(args) => load_test(&args).await,
         Command::Report { file } => {
@@ -136,6 +144,9 @@ async fn calibration(
 
 async fn load_test(args: &RunArgs) -> Result<u8, Error> {
     let slo = targets(args.slo.as_deref())?;
+    if args.books_only && slo.as_ref().is_some_and(|slo| !slo.latency.is_empty()) {
+        return Err(Error::NeedsCalibration);
+    }
     std::fs::create_dir_all(&args.out).map_err(|source| Error::File {
         path: args.out.clone(),
         source,

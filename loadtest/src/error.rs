@@ -65,6 +65,12 @@ pub enum Error {
     /// A highest rate without targets means nothing.
     #[error("max looks for the highest rate at which the targets hold, which takes --slo FILE")]
     NeedsTargets,
+    /// Generator and receiver need a core each.
+    #[error("the proof takes two cores, one for the generator and one for its receiver")]
+    OneCore,
+    /// A latency read by a clock that was not calibrated means nothing.
+    #[error("--books-only calibrates no clock, and --slo has targets of latency: leave one out")]
+    NeedsCalibration,
     /// The bare broker.
     #[error("measure the bare broker: {what}")]
     Broker {

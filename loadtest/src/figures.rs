@@ -5,6 +5,7 @@ use std::path::Path;
 
 use balefire_loadtest_core::SECOND;
 use balefire_loadtest_core::account::Delivered;
+use balefire_loadtest_core::frame::head;
 use balefire_loadtest_core::promise::promises;
 use balefire_loadtest_core::report::{LISTED_MAX, Process, Run, Second, Stage};
 use balefire_loadtest_core::standstill::{Standstill, line, standstills, summary};
@@ -156,9 +157,13 @@ fn processes(before: &[Usage], after: &[Usage], events: f64) -> Vec<Process> {
             cpu_us_per_event: grown(|usage| usage.cpu_us),
             rss_mib: real(now.rss_bytes) / 1_048_576.0,
             disk_bytes_per_event: grown(|usage| usage.written_bytes),
-            wire_bytes_per_event: now.tcp_bytes.map(|bytes| {
-                let before = then.and_then(|usage| usage.tcp_bytes).unwrap_or(0);
-                real(bytes.saturating_sub(before)) / events
+            wire_bytes_per_event: now.tcp.as_ref().map(|sockets| {
+                let before = then.and_then(|usage| usage.tcp.as_ref());
+                let fresh = |(inode, bytes): (&u64, &u64)| {
+                    bytes
+                        .saturating_sub(before.and_then(|all| all.get(inode)).copied().unwrap_or(0))
+                };
+                real(sockets.iter().map(fresh).sum()) / events
             }),
         }
     };
@@ -226,7 +231,8 @@ pub fn of(outcome: &Outcome, slo: Option<&Slo>) -> Run {
         .sending
         .frames
         .iter()
-        .map(|frame| frame.bytes.len())
+        .enumerate()
+        .map(|(number, frame)| head(count(number)).len() + frame.bytes.len())
         .sum();
     let (unanswered, undelivered) = still(outcome);
     let listed = |lines: &mut dyn Iterator<Item = String>| lines.take(LISTED_MAX).collect();

@@ -27,6 +27,9 @@ use crate::receiver::sign;
 
 /// Answers and calls that may wait for their time.
 const LINE_MAX: usize = 65_536;
+/// It takes what comes as fast as it comes: nothing waits for room in these, bytes.
+const FRAME_MAX: u32 = 1024 * 1024;
+const WINDOW: u32 = 16 * 1024 * 1024;
 /// Largest answer of the webhook, bytes.
 const ANSWER_MAX: usize = 4_096;
 
@@ -96,6 +99,12 @@ type Answer = Result<AppendStreamResponse, Status>;
 /// The server.
 #[derive(Clone)]
 pub struct Null {
+    /// `None`: it counts and answers, and looks at no record.
+    watch: Option<Watch>,
+}
+
+#[derive(Clone)]
+struct Watch {
     tag: String,
     clock: Clock,
     faults: Faults,
@@ -114,15 +123,9 @@ impl Null {
         faults: Faults,
         hook: SocketAddr,
     ) -> Result<SocketAddr, Error> {
-        let listener = TcpListener::bind("127.0.0.1:0")
-            .await
-            .map_err(|source| Error::Listen { source })?;
-        let addr = listener
-            .local_addr()
-            .map_err(|source| Error::Listen { source })?;
         let (posts, to_post) = mpsc::channel(LINE_MAX);
         tokio::spawn(post_all(hook, to_post));
-        let null = Self {
+        let watch = Watch {
             tag: tag.to_owned(),
             clock,
             faults,
@@ -134,13 +137,19 @@ impl Null {
                 let _gone = posts.blocking_send(call);
             }),
         };
-        let server = tonic::transport::Server::builder()
-            .tcp_nodelay(true)
-            .add_service(IngestServiceServer::new(null));
-        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-        Ok(addr)
+        serve(Self { watch: Some(watch) }).await
     }
 
+    /// Serves on a free port for as long as the runtime lives: counts, answers and looks at nothing.
+    ///
+    /// # Errors
+    /// [`Error::Listen`].
+    pub async fn counting() -> Result<SocketAddr, Error> {
+        serve(Self { watch: None }).await
+    }
+}
+
+impl Watch {
     /// Takes one batch; false: too much waits.
     fn batch(&self, message: &AppendStreamRequest, to: &mpsc::Sender<Answer>) -> bool {
         let now_ns = self.clock.now_ns();
@@ -153,17 +162,8 @@ impl Null {
                 return false;
             }
         }
-        let accepted = AppendResult {
-            status: AppendStatus::Accepted.into(),
-            ..AppendResult::default()
-        };
-        let answer = AppendStreamResponse {
-            batch_id: message.batch_id,
-            results: vec![accepted; records.len()],
-            error: None,
-        };
         let due = self.faults.due(now_ns, 0);
-        self.answers.put(due, (to.clone(), answer))
+        self.answers.put(due, (to.clone(), accepted(message)))
     }
 
     fn record(&self, record: &[u8], now_ns: u64) -> bool {
@@ -186,6 +186,37 @@ impl Null {
             self.calls
                 .put(due, (id.clone(), body.to_string().into_bytes()))
         })
+    }
+}
+
+/// Serves on a free port for as long as the runtime lives.
+async fn serve(service: Null) -> Result<SocketAddr, Error> {
+    let listen = |source| Error::Listen { source };
+    let listener = TcpListener::bind("127.0.0.1:0").await.map_err(listen)?;
+    let addr = listener.local_addr().map_err(listen)?;
+    let server = tonic::transport::Server::builder()
+        .tcp_nodelay(true)
+        .max_frame_size(FRAME_MAX)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .add_service(IngestServiceServer::new(service));
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    Ok(addr)
+}
+
+fn accepted(message: &AppendStreamRequest) -> AppendStreamResponse {
+    let records = match &message.batch {
+        Some(Batch::Raw(raw)) => raw.records.len(),
+        Some(Batch::Events(_)) | None => 0,
+    };
+    let accepted = AppendResult {
+        status: AppendStatus::Accepted.into(),
+        ..AppendResult::default()
+    };
+    AppendStreamResponse {
+        batch_id: message.batch_id,
+        results: vec![accepted; records],
+        error: None,
     }
 }
 
@@ -238,7 +269,11 @@ impl IngestService for Null {
         let mut messages = request.into_inner();
         tokio::spawn(async move {
             while let Ok(Some(message)) = messages.message().await {
-                if !null.batch(&message, &to) {
+                let taken = match &null.watch {
+                    Some(watch) => watch.batch(&message, &to),
+                    None => to.send(Ok(accepted(&message))).await.is_ok(),
+                };
+                if !taken {
                     return;
                 }
             }

@@ -1,8 +1,11 @@
 //! What processes take, by `/proc`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::Serialize;
+
+use crate::sockets;
 
 /// Clock ticks of a second in `/proc/*/stat`; Linux says 100 to every program.
 const TICKS_PER_SECOND: u64 = 100;
@@ -21,8 +24,9 @@ pub struct Usage {
     pub rss_bytes: u64,
     /// Bytes written to files so far; 0 where the system does not say.
     pub written_bytes: u64,
-    /// Bytes sent and received over the TCP connections it has; `None`: the system does not tell.
-    pub tcp_bytes: Option<u64>,
+    /// Payload bytes sent and received so far over each TCP connection it has, by the socket's
+    /// inode; what it closed is not there any more. `None`: the system does not tell.
+    pub tcp: Option<BTreeMap<u64, u64>>,
 }
 
 fn read(pid: u32, file: &str) -> Option<String> {
@@ -35,8 +39,22 @@ fn line(text: &str, key: &str) -> u64 {
     number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-/// Of one process.
-fn usage(pid: u32) -> Option<Usage> {
+/// Inodes of the sockets that a process holds.
+fn sockets(pid: u32) -> Vec<u64> {
+    let folder = Path::new("/proc").join(pid.to_string()).join("fd");
+    let Ok(files) = std::fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let inode = |file: std::fs::DirEntry| {
+        let target = std::fs::read_link(file.path()).ok()?;
+        let name = target.to_str()?.strip_prefix("socket:[")?;
+        name.strip_suffix(']')?.parse().ok()
+    };
+    files.flatten().filter_map(inode).collect()
+}
+
+/// Of one process; `tcp` is what the machine's connections have carried.
+fn usage(pid: u32, tcp: Option<&BTreeMap<u64, u64>>) -> Option<Usage> {
     let stat = read(pid, "stat")?;
     let (head, tail) = stat.rsplit_once(')')?;
     let fields: Vec<&str> = tail.split_whitespace().collect();
@@ -47,7 +65,11 @@ fn usage(pid: u32) -> Option<Usage> {
         pid,
         cpu_us: (ticks(11)? + ticks(12)?) * MICROS_PER_TICK,
         rss_bytes: line(&status, "VmRSS:") * 1024,
-        tcp_bytes: None,
+        tcp: tcp.map(|all| {
+            let own = sockets(pid).into_iter();
+            own.filter_map(|inode| Some((inode, *all.get(&inode)?)))
+                .collect()
+        }),
         written_bytes: line(&read(pid, "io").unwrap_or_default(), "write_bytes:"),
     })
 }
@@ -67,25 +89,20 @@ fn children(pid: u32) -> Vec<u32> {
     ids.collect()
 }
 
-/// Of a process and everything it started.
-#[must_use]
-pub fn family(pid: u32) -> Vec<Usage> {
-    let mut waiting = vec![pid];
-    let mut found = Vec::new();
-    while let Some(pid) = waiting.pop() {
-        found.extend(usage(pid));
-        waiting.extend(children(pid));
-    }
-    found
-}
-
-/// Of several, each process once.
+/// Of processes and everything they started, each once.
 #[must_use]
 pub fn families(pids: impl Iterator<Item = u32>) -> Vec<Usage> {
-    let mut found: Vec<Usage> = pids.flat_map(family).collect();
-    found.sort_by_key(|usage| usage.pid);
-    found.dedup_by_key(|usage| usage.pid);
-    found
+    let tcp = sockets::carried();
+    let mut waiting: Vec<u32> = pids.collect();
+    let mut seen = BTreeSet::new();
+    while let Some(pid) = waiting.pop() {
+        if seen.insert(pid) {
+            waiting.extend(children(pid));
+        }
+    }
+    seen.into_iter()
+        .filter_map(|pid| usage(pid, tcp.as_ref()))
+        .collect()
 }
 
 /// Load average of the last minute.
@@ -135,14 +152,40 @@ pub fn filesystem(folder: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+
     use super::*;
 
     #[test]
     fn a_process_is_told_of_itself() {
-        let family = family(std::process::id());
+        let family = families(std::iter::once(std::process::id()));
         let own = family.first().unwrap();
         assert_eq!(own.pid, std::process::id());
         assert!(own.rss_bytes > 1_000_000);
+    }
+
+    #[test]
+    fn what_went_over_a_connection_is_told() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut far, _) = listener.accept().unwrap();
+        near.write_all(&[7; 5_000]).unwrap();
+        far.read_exact(&mut [0; 5_000]).unwrap();
+        far.write_all(&[7; 300]).unwrap();
+        near.read_exact(&mut [0; 300]).unwrap();
+        let family = families(std::iter::once(std::process::id()));
+        // Where the system does not tell, nothing is claimed.
+        let Some(tcp) = &family.first().unwrap().tcp else {
+            return;
+        };
+        let both = tcp.values().filter(|bytes| **bytes >= 5_000);
+        // Who opened it counts that as a byte.
+        let both: Vec<_> = both.map(|bytes| bytes - 5_300).collect();
+        assert!(
+            both.len() == 2 && both.iter().all(|more| *more <= 1),
+            "{both:?}"
+        );
     }
 
     #[test]

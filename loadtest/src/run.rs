@@ -23,7 +23,7 @@ use crate::process::{self, Usage};
 use crate::product::Product;
 use crate::program::Program;
 use crate::receiver::{Delivery, Receiver};
-use crate::sending::{self, Sending};
+use crate::sending::{self, Sending, Sent};
 use crate::track::Track;
 
 /// From the last preparation to the first frame.
@@ -94,22 +94,22 @@ impl Prepared {
         addr: &str,
         clock: Clock,
         stop: CancellationToken,
-    ) -> Result<(Plan, Arc<Sending>), Error> {
+    ) -> Result<(Plan, Arc<Sending>, Sent), Error> {
         let sending = Arc::new(Sending {
             track: Track::new(self.frames.len(), self.plan.events.len()),
             frames: self.frames,
             clock,
         });
-        sending::run(Arc::clone(&sending), addr, stop).await?;
+        let sent = sending::run(Arc::clone(&sending), addr, None, stop).await?;
         let Some(stopped_at) = sending.track.stopped_at() else {
-            return Ok((self.plan, sending));
+            return Ok((self.plan, sending, sent));
         };
         let first = sending
             .frames
             .get(stopped_at)
             .map_or(0, |frame| frame.first);
         let events = usize::try_from(first).unwrap_or(usize::MAX);
-        Ok((self.plan.cut(events), sending))
+        Ok((self.plan.cut(events), sending, sent))
     }
 }
 
@@ -241,12 +241,14 @@ pub async fn against(
             &stop
         ),
     );
-    let ((plan, sending), marks) = (sent?, marks?);
+    let ((plan, sending, open), marks) = (sent?, marks?);
     product.evaluated().await?;
     let mut fates = sending.track.fates();
     fates.truncate(plan.events.len());
     settle(receiver, due(&plan, &fates), SETTLE_MAX).await;
     let after = product.usage();
+    // Until here the system could tell what went over the connections.
+    drop(open);
     let (deliveries, unsigned) = receiver.take();
     let arrivals = arrivals(&plan, &clock, &deliveries);
     let log = product.escalations().await?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use balefire_loadtest_core::account::Fate;
-use balefire_loadtest_core::frame::Frame;
+use balefire_loadtest_core::frame::{Frame, head};
 use balefire_wire::ingest::v1::{AppendResult, AppendStatus, AppendStreamResponse};
 use bytes::{BufMut as _, Bytes};
 use futures::{Stream, StreamExt as _, stream};
@@ -75,6 +75,8 @@ impl Encoder for Raw {
     type Error = Status;
 
     fn encode(&mut self, item: Outgoing, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        let number = u64::try_from(item.frame).unwrap_or(u64::MAX);
+        buffer.put_slice(&head(number));
         buffer.put(item.bytes);
         self.0.track.sent(item.frame, self.0.clock.now_ns());
         Ok(())
@@ -100,24 +102,62 @@ impl Codec for RawCodec {
     }
 }
 
+/// What sending took; the connections stay open until this is dropped.
+#[derive(Debug)]
+pub struct Sent {
+    /// CPU time of the threads that sent.
+    pub cpu: Duration,
+    /// Whether they kept to the core that was asked for.
+    pub kept: bool,
+    _open: oneshot::Sender<()>,
+}
+
 /// Sends everything; returns when all is answered, or nothing more comes. `stop` ends it early:
-/// what was not sent by then is unsent.
+/// what was not sent by then is unsent. With `core` its threads keep to that core.
 ///
 /// # Errors
 /// Nobody is there, or this machine gives no thread.
-pub async fn run(sending: Arc<Sending>, addr: &str, stop: CancellationToken) -> Result<(), Error> {
+pub async fn run(
+    sending: Arc<Sending>,
+    addr: &str,
+    core: Option<usize>,
+    stop: CancellationToken,
+) -> Result<Sent, Error> {
     let (done, result) = oneshot::channel();
     let addr = addr.to_owned();
     let thread = std::thread::Builder::new().name("sender".to_owned());
     let spawned = thread.spawn(move || {
         let _granted = standing::raise();
+        let kept = core.is_some_and(|core| standing::keep(core, true));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .build()
-            .map_err(|source| Error::Thread { source });
-        let sent = runtime.and_then(|runtime| runtime.block_on(send_all(sending, &addr, stop)));
-        // Who asked may have gone.
-        let _gone = done.send(sent);
+            .build();
+        let runtime = match runtime {
+            Ok(runtime) => runtime,
+            Err(source) => {
+                let _gone = done.send(Err(Error::Thread { source }));
+                return;
+            }
+        };
+        runtime.block_on(async {
+            match send_all(sending, &addr, stop).await {
+                Ok((channels, pacing)) => {
+                    let (open, closed) = oneshot::channel();
+                    let cpu = pacing + standing::cpu_time();
+                    let _gone = done.send(Ok(Sent {
+                        cpu,
+                        kept,
+                        _open: open,
+                    }));
+                    let _dropped = closed.await;
+                    drop(channels);
+                }
+                Err(error) => {
+                    // Who asked may have gone.
+                    let _gone = done.send(Err(error));
+                }
+            }
+        });
     });
     spawned.map_err(|source| Error::Thread { source })?;
     let panicked = || Error::Thread {
@@ -135,7 +175,13 @@ async fn connect(addr: &str) -> Result<Channel, Error> {
         .map_err(|source| Error::Connect { source })
 }
 
-async fn send_all(sending: Arc<Sending>, addr: &str, stop: CancellationToken) -> Result<(), Error> {
+/// The connections, still open, and the CPU time of the pacer.
+async fn send_all(
+    sending: Arc<Sending>,
+    addr: &str,
+    stop: CancellationToken,
+) -> Result<(Vec<Channel>, Duration), Error> {
+    let mut channels = Vec::with_capacity(PRODUCERS);
     let mut queues = Vec::with_capacity(PRODUCERS);
     let mut streams = JoinSet::new();
     for producer in 0..PRODUCERS {
@@ -151,17 +197,21 @@ async fn send_all(sending: Arc<Sending>, addr: &str, stop: CancellationToken) ->
             streams.spawn(carry(Arc::clone(&sending), channel.clone(), frames));
         }
         queues.push(own);
+        channels.push(channel);
     }
     let pacer = {
         let sending = Arc::clone(&sending);
-        tokio::task::spawn_blocking(move || pace(&sending, &queues, &stop))
+        tokio::task::spawn_blocking(move || {
+            pace(&sending, &queues, &stop);
+            standing::cpu_time()
+        })
     };
     // A panic of the pacer leaves frames unknown, which the books show.
-    let _panicked = pacer.await;
+    let pacing = pacer.await.unwrap_or_default();
     let drained = async { while streams.join_next().await.is_some() {} };
     // What is not answered by then is unknown.
     let _unanswered = tokio::time::timeout(DRAIN_MAX, drained).await;
-    Ok(())
+    Ok((channels, pacing))
 }
 
 /// Waits for a time unless the sending is stopped meanwhile. False: it was.

@@ -2,9 +2,11 @@
 //! as far as it lets them.
 
 use std::num::NonZeroU64;
+use std::time::Duration;
 
 use rustix::process::setpriority_process;
 use rustix::thread::{CpuSet, gettid, sched_setaffinity, set_current_timer_slack};
+use rustix::time::{ClockId, clock_gettime};
 
 /// Before what runs at 0. Granted to root and with `CAP_SYS_NICE`.
 const NICE: i32 = -15;
@@ -22,6 +24,13 @@ pub fn raise() -> bool {
 #[must_use]
 pub fn may_raise() -> bool {
     std::thread::spawn(raise).join().unwrap_or(false)
+}
+
+/// CPU time that this thread has taken so far.
+#[must_use]
+pub fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 /// Keeps this thread, and those it starts from now on, on one core, or off it. False: not granted.

@@ -29,7 +29,10 @@ pub struct Track {
 #[derive(Debug)]
 struct Places {
     streams: BTreeMap<String, u32>,
+    /// As far as places were told.
     events: Vec<Option<(u32, u64)>>,
+    /// Events there are.
+    count: usize,
 }
 
 impl Track {
@@ -45,7 +48,8 @@ impl Track {
             fates: Mutex::new(vec![Fate::Unknown; events]),
             places: Mutex::new(Places {
                 streams: BTreeMap::new(),
-                events: vec![None; events],
+                events: Vec::new(),
+                count: events,
             }),
         }
     }
@@ -115,6 +119,8 @@ impl Track {
         if known.is_none() {
             places.streams.insert(stream.to_owned(), number);
         }
+        let count = places.count;
+        places.events.resize(count, None);
         if let Some(place) = places.events.get_mut(event) {
             *place = Some((number, sequence));
         }

@@ -27,7 +27,7 @@ pub struct Frame {
     pub len: u32,
     /// Who sends it: [`Planned::producer`].
     pub producer: usize,
-    /// The message's bytes.
+    /// The message's bytes behind its [`head`], which carries the frame's index.
     pub bytes: Bytes,
 }
 
@@ -46,17 +46,23 @@ fn field(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// The message with batch number `id`, from a source of that name.
+/// The beginning of the message with batch number `id`.
 #[must_use]
-pub fn encode<'a>(id: u64, records: impl Iterator<Item = &'a [u8]>, source: &str) -> Vec<u8> {
+pub fn head(id: u64) -> Vec<u8> {
+    let mut out = vec![BATCH_ID];
+    varint(&mut out, id);
+    out
+}
+
+/// What follows the [`head`]: records from a source of that name. The same bytes do for any number.
+#[must_use]
+pub fn body<'a>(records: impl Iterator<Item = &'a [u8]>, source: &str) -> Vec<u8> {
     let mut raw = Vec::new();
     records.for_each(|record| field(&mut raw, RECORDS, record));
     let mut options = Vec::new();
     field(&mut options, SOURCE, source.as_bytes());
     field(&mut raw, OPTIONS, &options);
-    let mut out = Vec::with_capacity(raw.len() + 16);
-    out.push(BATCH_ID);
-    varint(&mut out, id);
+    let mut out = Vec::with_capacity(raw.len() + 8);
     field(&mut out, RAW, &raw);
     out
 }
@@ -76,13 +82,12 @@ pub fn frames(events: &[Planned], tag: &str, source: &str) -> Vec<Frame> {
         {
             records.push(event.payload(tag));
         }
-        let id = u64::try_from(frames.len()).unwrap_or(u64::MAX);
         frames.push(Frame {
             at_ns: head.at_ns,
             first: head.number,
             len: u32::try_from(records.len()).unwrap_or(u32::MAX),
             producer: head.producer(),
-            bytes: encode(id, records.iter().map(String::as_bytes), source).into(),
+            bytes: body(records.iter().map(String::as_bytes), source).into(),
         });
     }
     frames
@@ -95,7 +100,8 @@ mod tests {
 
     #[test]
     fn the_bytes_are_those_of_the_contract() {
-        let bytes = encode(300, [b"{}".as_slice(), b"[]"].into_iter(), "lt");
+        let records = [b"{}".as_slice(), b"[]"];
+        let bytes = [head(300), body(records.into_iter(), "lt")].concat();
         let raw = b"\x0a\x02{}\x0a\x02[]\x12\x04\x0a\x02lt";
         let mut want = vec![0x08, 0xac, 0x02, 0x1a, u8::try_from(raw.len()).unwrap()];
         want.extend_from_slice(raw);

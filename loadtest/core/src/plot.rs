@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 use crate::page::escape;
 use crate::report::Mark;
 
-const WIDTH: f64 = 860.0;
+const WIDTH: f64 = 980.0;
 const HEIGHT: f64 = 280.0;
 const LEFT: f64 = 70.0;
 const BOTTOM: f64 = 40.0;
 const TOP: f64 = 24.0;
-const RIGHT: f64 = 220.0;
+const RIGHT: f64 = 340.0;
 const COLOURS: [&str; 8] = [
     "#0b5cad", "#c2410c", "#176b37", "#7c3aed", "#b3261e", "#0f766e", "#8a5a00", "#475569",
 ];
@@ -71,6 +71,13 @@ impl Plot {
         })
     }
 
+    /// Stretches between marks of the upright axis: where it is logarithmic, the powers of ten.
+    fn ticks(&self, scale: &Scale) -> u32 {
+        let decades = |ticks: &u32| f64::from(*ticks) >= scale.y_max - scale.y_min;
+        let powers = self.logarithmic.then(|| (1..=12).find(decades)).flatten();
+        powers.unwrap_or(TICKS)
+    }
+
     /// Appends the picture; nothing without at least two different x.
     pub fn draw(&self, out: &mut String, lines: &[Line]) {
         self.draw_marked(out, lines, &[]);
@@ -94,8 +101,9 @@ impl Plot {
             HEIGHT - 6.0,
             escape(self.x)
         );
-        for tick in 0..=TICKS {
-            let share = f64::from(tick) / f64::from(TICKS);
+        let ticks = self.ticks(&scale);
+        for tick in 0..=ticks {
+            let share = f64::from(tick) / f64::from(ticks);
             let height = scale.y_min + share * (scale.y_max - scale.y_min);
             let value = if self.logarithmic {
                 10f64.powf(height)
@@ -105,12 +113,13 @@ impl Plot {
             let (y, x) = (at_height(height), at_x(share * scale.x_max));
             let _ = write!(
                 out,
-                "<line x1=\"{LEFT}\" x2=\"{0:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\" stroke=\"#d8dde3\"/><text x=\"{1}\" y=\"{2:.1}\" text-anchor=\"end\">{value:.4}</text><text x=\"{x:.1}\" y=\"{3}\" text-anchor=\"middle\">{4:.1}</text>",
+                "<line x1=\"{LEFT}\" x2=\"{0:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\" stroke=\"#d8dde3\"/><text x=\"{1}\" y=\"{2:.1}\" text-anchor=\"end\">{5}</text><text x=\"{x:.1}\" y=\"{3}\" text-anchor=\"middle\">{4:.1}</text>",
                 WIDTH - RIGHT,
                 LEFT - 6.0,
                 y + 4.0,
                 HEIGHT - BOTTOM + 15.0,
-                share * scale.x_max
+                share * scale.x_max,
+                label(value)
             );
         }
         for ((line, colour), row) in lines.iter().zip(COLOURS.iter().cycle()).zip(0u32..) {
@@ -142,6 +151,12 @@ impl Plot {
         }
         out.push_str("</svg>");
     }
+}
+
+/// Two digits behind the point at most.
+fn label(value: f64) -> String {
+    let text = format!("{value:.2}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]

@@ -1,0 +1,88 @@
+"""The load test finds what it is there to find: a real system is run three times with a fault put
+between it and the load test, and the report must fail and name that fault and no other. Once
+without a fault, it must pass.
+
+`make loadtest-faults`, or: loadtest.py --binary target/release/balefire"""
+import argparse
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+DROP_EVERY = 10_000
+
+
+def report(args, folder, words, code):
+    """Runs the load test; its report, if the exit code is the one that is due."""
+    out = folder / "-".join(words).replace("/", "_")[:60]
+    command = [args.binary.with_name("balefire-loadtest"), "run", *words, "--binary", args.binary,
+               "--books-only", "--pairs", "0", "--out", out]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    if done.returncode != code:
+        sys.exit(f"{' '.join(words)}: exit code {done.returncode} instead of {code}\n{done.stdout}{done.stderr}")
+    [path] = out.glob("*.json")
+    return json.loads(path.read_text())
+
+
+def failing(report):
+    """Names and details of what does not hold."""
+    assert report["ended"] == "" and all(check["passed"] for check in report["calibration"]), report
+    [run] = report["runs"]
+    return {check["name"]: check["detail"] for check in run["checks"] if not check["passed"]}, run
+
+
+def nothing(args, folder):
+    failed, run = failing(report(args, folder, ["alarms@200", "--seconds", "3"], 0))
+    assert not failed and not run["missing"] and not run["again"], failed
+    return "passes"
+
+
+def drop(args, folder):
+    """One event in 10,000 is acknowledged and never seen again."""
+    words = ["alarms@500", "--seconds", "21", "--fault", "drop"]
+    failed, run = failing(report(args, folder, words, 1))
+    assert failed == {"nothing expected is missing": "1 missing"}, failed
+    [line] = run["missing"]
+    number = int(re.search(r"completed by \S+-(\d+)$", line)[1])
+    # The fault counts at the door, where streams side by side arrive; the plan counts from 0.
+    assert abs(number - DROP_EVERY) < 1_000, line
+    return line
+
+
+def double(args, folder):
+    """One escalation is delivered twice."""
+    failed, run = failing(report(args, folder, ["alarms@200", "--seconds", "3", "--fault", "double"], 1))
+    assert failed == {"nothing is delivered twice": "1 delivered again"}, failed
+    [line] = run["again"]
+    assert line.endswith("2 times"), line
+    return line
+
+
+def stall(args, folder):
+    """Nothing passes for 200 ms of each second."""
+    targets = folder / "standstills.toml"
+    targets.write_text("standstill_share_max = 0.05\n")
+    words = ["alarms@300", "--seconds", "10", "--fault", "stall", "--slo", str(targets)]
+    failed, run = failing(report(args, folder, words, 1))
+    assert list(failed) == ["nothing stands still for more than 5 % of the time"], failed
+    [detail] = failed.values()
+    length, every = re.search(r"of about (\d+) ms, one every (\d+\.\d+) s", detail).groups()
+    assert 150 <= int(length) <= 300 and 0.9 <= float(every) <= 1.1, detail
+    assert len(run["standstills"]) >= 8, run["standstills"]
+    return detail
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--binary", type=pathlib.Path, required=True)
+    args = parser.parse_args()
+    args.binary = args.binary.resolve()
+    with tempfile.TemporaryDirectory(prefix="balefire-loadtest-faults-") as folder:
+        for fault in (nothing, drop, double, stall):
+            print(f"{fault.__name__}: {fault(args, pathlib.Path(folder))}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
