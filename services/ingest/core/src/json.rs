@@ -74,7 +74,10 @@ fn refused(error: &serde_json::Error) -> Violation {
 
 /// Whether objects and arrays nest deeper than a record's may.
 pub(crate) fn too_deep(text: &str) -> bool {
-    nesting(text) > NESTING_MAX
+    let opening = |byte: &u8| matches!(byte, b'{' | b'[');
+    // No text nests deeper than it has brackets, and nearly all have few.
+    text.as_bytes().iter().filter(|byte| opening(byte)).count() > NESTING_MAX
+        && nesting(text) > NESTING_MAX
 }
 
 /// How deep objects and arrays nest. Brackets within strings do not count.
@@ -117,12 +120,42 @@ pub fn members(text: &str) -> Result<Vec<Member<'_>>, serde_json::Error> {
 /// The first name that two members have.
 #[must_use]
 pub fn repeated<'m>(members: &'m [Member<'_>]) -> Option<&'m str> {
+    if begin_differently(members) {
+        return None;
+    }
     let mut names: Vec<&str> = members.iter().map(|(name, _)| name.as_ref()).collect();
     names.sort_unstable();
     names
         .array_windows()
         .find(|[one, next]| one == next)
         .map(|[name, _]| *name)
+}
+
+/// Most names that are told apart by their beginnings.
+const GLANCE_LEN: usize = 32;
+
+/// Whether no two of a few names have the same first eight bytes: so it is with most records, and
+/// then no two are the same.
+fn begin_differently(members: &[Member<'_>]) -> bool {
+    let mut seen = [0; GLANCE_LEN];
+    for (place, (name, _)) in members.iter().enumerate() {
+        let mut bytes = [0; 8];
+        for (byte, from) in bytes.iter_mut().zip(name.bytes()) {
+            *byte = from;
+        }
+        let beginning = u64::from_le_bytes(bytes);
+        if seen
+            .get(..place)
+            .is_none_or(|before| before.contains(&beginning))
+        {
+            return false;
+        }
+        match seen.get_mut(place) {
+            Some(own) => *own = beginning,
+            None => return false,
+        }
+    }
+    true
 }
 
 /// Decodes a JSON string literal; `None` where the text is none, or holds half a surrogate pair.
@@ -202,6 +235,26 @@ mod tests {
             ]
         );
         assert!(matches!(members[0].0, Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn names_given_twice_are_found_however_they_begin() {
+        let named = |names: &[String]| {
+            let members: Vec<Member<'_>> = names.iter().map(|n| (n.as_str().into(), "1")).collect();
+            repeated(&members).map(str::to_owned)
+        };
+        let many: Vec<String> = (0..40).map(|n| format!("beginning{n}")).collect();
+        let few: Vec<String> = (0..40).map(|n| format!("{n}")).collect();
+        for names in [many, few] {
+            for length in 0..names.len() {
+                let mut names = names.get(..length).unwrap().to_vec();
+                assert_eq!(named(&names), None);
+                if let Some(first) = names.first().cloned() {
+                    names.push(first.clone());
+                    assert_eq!(named(&names), Some(first));
+                }
+            }
+        }
     }
 
     #[test]

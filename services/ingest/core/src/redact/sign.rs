@@ -30,6 +30,24 @@ static PREFIX: LazyLock<Regex> = LazyLock::new(|| {
     .expect("a constant pattern")
 });
 
+/// Whether two neighbours are the beginning of something that [`PREFIX`] finds: most texts have
+/// none, and looking costs less than the pattern does.
+fn begins(text: &str) -> bool {
+    let begin = |pair: &[u8; 2]| {
+        matches!(
+            pair,
+            [b'A', b'K' | b'S' | b'I' | b'R' | b'G' | b'N']
+                | [b's' | b'r', b'k']
+                | [b'e', b'y']
+                | [b'g', b'h' | b'i' | b'l']
+                | [b'x', b'o']
+                | [b'-', b'-']
+                | [b'b' | b'B', b'e' | b'E']
+        )
+    };
+    text.as_bytes().array_windows().any(begin)
+}
+
 impl Signs {
     pub(super) fn of(text: &str) -> Self {
         let (mut digits, mut dots, mut colons, mut ats, mut percents) = (0, 0, 0, 0, 0);
@@ -46,12 +64,31 @@ impl Signs {
             phone: digits >= PHONE_DIGITS,
             ipv4: dots >= 3 && digits >= 4,
             ipv6: colons >= 2,
-            secret: text.len() >= SECRET_BYTES && PREFIX.is_match(text),
+            secret: text.len() >= SECRET_BYTES && begins(text) && PREFIX.is_match(text),
         }
     }
 
     /// Whether a pattern has to look at all.
     pub(super) const fn any(self) -> bool {
         self.email || self.card || self.phone || self.ipv4 || self.ipv6 || self.secret
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn whatever_the_pattern_finds_begins_like_it(
+            before in "[ -~]{0,6}",
+            prefix in "A[KSIRGN][IPN]A|AROA|AIza|[sr]k[-_]|eyJ|gh[pousr]_|github_pat_|glpat-|xox[a-z]-|-----BEGIN|[bB][eE][aA][rR][eE][rR]",
+            text in "[ -~]{0,20}",
+        ) {
+            let shown = format!("{before}{prefix}{text}");
+            prop_assert!(PREFIX.is_match(&shown) && begins(&shown));
+            prop_assert!(!PREFIX.is_match(&text) || begins(&text));
+        }
     }
 }
