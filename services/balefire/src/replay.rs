@@ -11,8 +11,15 @@ use balefire_kit::caller::DEFAULT_TENANT;
 use balefire_rule_engine_core::{Engine, EngineConfig, Replay};
 
 use crate::print::{Listing, Out, note, table};
-use crate::source::Records;
+use crate::source::{Records, Stretch};
 use crate::{Failure, line, rules};
+
+mod admitted;
+
+use admitted::Record;
+
+/// Read ahead at once, twice; a line may have as many.
+const STRETCH_BYTES: usize = 8 * 1024 * 1024;
 
 /// Evaluates a file of events with a set of rules, offline: the lines that `escalations` would
 /// print of a live system in which nothing was LATE or FUTURE. Records are not joined: an event
@@ -43,7 +50,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     };
     let sets = [(0, Arc::new(rules::compile(&files)?))];
     let engine = Engine::new(0, &sets, EngineConfig::new(1)).map_err(|e| Failure::chain(&e))?;
-    let mut replay = Replay::new(engine);
+    let replay = Replay::new(engine);
     let door = Door::new(
         &args.tenant,
         Source::undeclared("native", ClockPolicy::default()),
@@ -52,36 +59,84 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let unreadable =
         |e: std::io::Error| Failure::Failed(format!("read {}: {e}", args.file.display()));
     let mut records = Records::open(&args.file).map_err(unreadable)?;
-    let (mut printer, mut rejected) = (Printer::new(args.output), 0u64);
-    let mut identical: HashMap<[u8; 32], u32> = HashMap::new();
-    while let Some(record) = records.next().map_err(unreadable)? {
-        let mut provenance = Provenance::default();
-        let admitted = admit_json(&door, &record.bytes, provenance);
-        let admitted = match admitted {
-            Ok(admitted) if admitted.id_said => Ok(admitted),
-            Ok(_) => {
-                // Without an id, how many identical records came before it is part of what it is.
-                let digest = balefire_event::digest::FieldHasher::new("replay")
-                    .field(&record.bytes)
-                    .digest();
-                let count = identical.entry(digest).or_insert(0);
-                provenance.occurrence = *count;
-                *count += 1;
-                admit_json(&door, &record.bytes, provenance)
+    let (mut now, mut next) = (Stretch::default(), Stretch::default());
+    records
+        .stretch(STRETCH_BYTES, &mut now)
+        .map_err(unreadable)?;
+    let mut fold = Fold {
+        door: &door,
+        replay,
+        printer: Printer::new(args.output),
+        identical: HashMap::new(),
+        rejected: 0,
+    };
+    while now.len() > 0 {
+        // The next stretch is read meanwhile.
+        let (read, told) = std::thread::scope(|scope| {
+            let reading = scope.spawn(|| records.stretch(STRETCH_BYTES, &mut next));
+            let told = admitted::each(&door, &now, |record| fold.record(record));
+            (reading.join(), told)
+        });
+        if !told {
+            return Ok(());
+        }
+        match read {
+            Ok(read) => read.map_err(unreadable)?,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+        std::mem::swap(&mut now, &mut next);
+    }
+    if !fold.finish() {
+        return Ok(());
+    }
+    fold.printer.end();
+    if fold.rejected > 0 {
+        Err(Failure::Told)
+    } else {
+        Ok(())
+    }
+}
+
+/// What goes on from one record to the next.
+struct Fold<'d> {
+    door: &'d Door,
+    replay: Replay,
+    printer: Printer,
+    /// How often each record without an id came.
+    identical: HashMap<[u8; 32], u32>,
+    rejected: u64,
+}
+
+impl Fold<'_> {
+    /// Takes the next record; false: nobody reads any more.
+    fn record(&mut self, record: Record<'_>) -> bool {
+        let Record {
+            line,
+            bytes,
+            mut admitted,
+            digest,
+        } = record;
+        if let Some(digest) = digest {
+            // How many identical records came before it is part of what it is.
+            let count = self.identical.entry(digest).or_insert(0);
+            if *count > 0 {
+                let provenance = Provenance {
+                    occurrence: *count,
+                    ..Provenance::default()
+                };
+                admitted = admit_json(self.door, bytes, provenance);
             }
-            Err(violation) => Err(violation),
-        };
+            *count += 1;
+        }
         match admitted {
             Ok(admitted) => {
-                let event = stamped(admitted.event);
-                for escalation in replay.push(&args.tenant, &event) {
-                    if !printer.escalation(&escalation) {
-                        return Ok(());
-                    }
-                }
+                let escalations = self
+                    .replay
+                    .push(&self.door.tenant, &stamped(admitted.event));
+                escalations.iter().all(|one| self.printer.escalation(one))
             }
             Err(violation) => {
-                rejected += 1;
+                self.rejected += 1;
                 let field = if violation.field.is_empty() {
                     "record"
                 } else {
@@ -89,28 +144,19 @@ pub fn run(args: &Args) -> Result<(), Failure> {
                 };
                 let reason = violation.reason.as_str();
                 note(&format!(
-                    "line {}: {field}: {reason}: {}",
-                    record.line, violation.description
+                    "line {line}: {field}: {reason}: {}",
+                    violation.description
                 ));
+                true
             }
         }
     }
-    for escalation in replay.finish() {
-        if !printer.escalation(&escalation) {
-            return Ok(());
-        }
-    }
-    printer.end();
-    if rejected > 0 {
-        Err(Failure::Told)
-    } else {
-        Ok(())
-    }
 }
 
-/// Offline every record arrives when it happened.
+/// Offline every record arrives the moment after it happened. Not at that moment: such a one might
+/// be of a clock that is not trusted, and would be remembered for its copies.
 fn stamped(mut event: Event<'_>) -> Event<'_> {
-    event.received_at = event.occurred_at;
+    event.received_at = event.occurred_at.plus(1);
     event.t = event.occurred_at;
     event.timing = Timing::OnTime;
     event
