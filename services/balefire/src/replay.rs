@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use balefire_event::stamp::ClockPolicy;
-use balefire_event::{Escalation, Event, Timing};
-use balefire_ingest_core::{Door, Provenance, Source, admit_json};
+use balefire_event::{Category, Escalation, Event, Timing};
+use balefire_ingest_core::{Door, Looked, Provenance, Source, admit_json};
 use balefire_kit::caller::DEFAULT_TENANT;
 use balefire_rule_engine_core::{Engine, EngineConfig, Replay};
 
@@ -16,7 +16,7 @@ use crate::{Failure, line, rules};
 
 mod admitted;
 
-use admitted::Record;
+use admitted::{Look, Record};
 
 /// Read ahead at once, twice; a line may have as many.
 const STRETCH_BYTES: usize = 8 * 1024 * 1024;
@@ -50,7 +50,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     };
     let sets = [(0, Arc::new(rules::compile(&files)?))];
     let engine = Engine::new(0, &sets, EngineConfig::new(1)).map_err(|e| Failure::chain(&e))?;
-    let replay = Replay::new(engine);
+    let heeded = Category::ALL.iter().copied();
+    let heeded = heeded.filter(|category| engine.heeds(*category)).collect();
+    let replay = Replay::of_trusted_clocks(engine);
     let door = Door::new(
         &args.tenant,
         Source::undeclared("native", ClockPolicy::default()),
@@ -63,6 +65,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     records
         .stretch(STRETCH_BYTES, &mut now)
         .map_err(unreadable)?;
+    let look = Look {
+        door: &door,
+        heeded: &heeded,
+    };
     let mut fold = Fold {
         door: &door,
         replay,
@@ -74,7 +80,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         // The next stretch is read meanwhile.
         let (read, told) = std::thread::scope(|scope| {
             let reading = scope.spawn(|| records.stretch(STRETCH_BYTES, &mut next));
-            let told = admitted::each(&door, &now, |record| fold.record(record));
+            let told = admitted::each(look, &now, |record| fold.record(record));
             (reading.join(), told)
         });
         if !told {
@@ -107,32 +113,33 @@ struct Fold<'d> {
     rejected: u64,
 }
 
-impl Fold<'_> {
+impl<'d> Fold<'d> {
     /// Takes the next record; false: nobody reads any more.
-    fn record(&mut self, record: Record<'_>) -> bool {
-        let Record {
-            line,
-            bytes,
-            mut admitted,
-            digest,
-        } = record;
-        if let Some(digest) = digest {
+    fn record<'s>(&mut self, record: &mut Record<'s>) -> bool
+    where
+        'd: 's,
+    {
+        if let Some(digest) = record.digest {
             // How many identical records came before it is part of what it is.
             let count = self.identical.entry(digest).or_insert(0);
-            if *count > 0 {
-                let provenance = Provenance {
-                    occurrence: *count,
-                    ..Provenance::default()
-                };
-                admitted = admit_json(self.door, bytes, provenance);
-            }
+            let provenance = Provenance {
+                occurrence: *count,
+                ..Provenance::default()
+            };
             *count += 1;
+            if provenance.occurrence > 0 {
+                let admitted = admit_json(self.door, record.bytes, provenance);
+                record.looked = admitted.map(|admitted| Looked::Wanted(Box::new(admitted)));
+            }
         }
-        match admitted {
-            Ok(admitted) => {
-                let escalations = self
-                    .replay
-                    .push(&self.door.tenant, &stamped(admitted.event));
+        match &mut record.looked {
+            Ok(Looked::Passed(t)) => {
+                self.replay.passed(*t);
+                true
+            }
+            Ok(Looked::Wanted(admitted)) => {
+                stamp(&mut admitted.event);
+                let escalations = self.replay.push(&self.door.tenant, &admitted.event);
                 escalations.iter().all(|one| self.printer.escalation(one))
             }
             Err(violation) => {
@@ -144,8 +151,8 @@ impl Fold<'_> {
                 };
                 let reason = violation.reason.as_str();
                 note(&format!(
-                    "line {line}: {field}: {reason}: {}",
-                    violation.description
+                    "line {}: {field}: {reason}: {}",
+                    record.line, violation.description
                 ));
                 true
             }
@@ -153,13 +160,19 @@ impl Fold<'_> {
     }
 }
 
-/// Offline every record arrives the moment after it happened. Not at that moment: such a one might
-/// be of a clock that is not trusted, and would be remembered for its copies.
-fn stamped(mut event: Event<'_>) -> Event<'_> {
-    event.received_at = event.occurred_at.plus(1);
+impl Fold<'_> {
+    /// No more comes; false: nobody reads any more.
+    fn finish(&mut self) -> bool {
+        let escalations = self.replay.finish();
+        escalations.iter().all(|one| self.printer.escalation(one))
+    }
+}
+
+/// Offline every record arrives when it happened.
+fn stamp(event: &mut Event<'_>) {
+    event.received_at = event.occurred_at;
     event.t = event.occurred_at;
     event.timing = Timing::OnTime;
-    event
 }
 
 struct Printer {

@@ -35,6 +35,15 @@ impl std::fmt::Debug for TenantKey {
 #[must_use]
 pub fn canonical(value: &str) -> Cow<'_, str> {
     let trimmed = value.trim();
+    if trimmed.is_ascii() {
+        // NFKC changes none of it.
+        let lower = trimmed.contains('@') && trimmed.bytes().any(|b| b.is_ascii_uppercase());
+        return if lower {
+            Cow::Owned(trimmed.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(trimmed)
+        };
+    }
     let normal = match is_nfkc_quick(trimmed.chars()) {
         IsNormalized::Yes => Cow::Borrowed(trimmed),
         IsNormalized::No | IsNormalized::Maybe => {

@@ -1,10 +1,12 @@
 //! Admits the records of a stretch on every core, and hands them on one by one in their order.
 
+use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{self, Scope};
 
+use balefire_event::Category;
 use balefire_event::digest::FieldHasher;
-use balefire_ingest_core::{Admitted, Door, Provenance, Violation, admit_json};
+use balefire_ingest_core::{Door, Looked, Provenance, Violation, admit_json_of};
 
 use crate::source::Stretch;
 
@@ -20,26 +22,38 @@ pub struct Record<'s> {
     /// Its bytes.
     pub bytes: &'s [u8],
     /// As the first of its kind.
-    pub admitted: Result<Admitted<'s>, Violation>,
+    pub looked: Result<Looked<'s>, Violation>,
     /// Of one that goes in without an id: digest of its bytes.
     pub digest: Option<[u8; 32]>,
 }
 
-fn record<'s>(door: &'s Door, line: u64, bytes: &'s [u8]) -> Record<'s> {
-    let admitted = admit_json(door, bytes, Provenance::default());
-    let unnamed = admitted.as_ref().is_ok_and(|admitted| !admitted.id_said);
-    Record {
-        line,
-        bytes,
-        admitted,
-        digest: unnamed.then(|| FieldHasher::new("replay").field(bytes).digest()),
+/// Who looks at records, and which categories its rules ask for.
+#[derive(Clone, Copy)]
+pub struct Look<'s> {
+    /// As what they go in.
+    pub door: &'s Door,
+    /// The categories.
+    pub heeded: &'s BTreeSet<Category>,
+}
+
+impl<'s> Look<'s> {
+    fn at(self, line: u64, bytes: &'s [u8]) -> Record<'s> {
+        let wanted = |category| self.heeded.contains(&category);
+        let looked = admit_json_of(self.door, bytes, Provenance::default(), wanted);
+        let unnamed = matches!(&looked, Ok(Looked::Wanted(admitted)) if !admitted.id_said);
+        Record {
+            line,
+            bytes,
+            looked,
+            digest: unnamed.then(|| FieldHasher::new("replay").field(bytes).digest()),
+        }
     }
 }
 
 /// Starts a thread that admits each `threads`-th block, from a block on.
 fn start<'scope, 's: 'scope>(
     scope: &'scope Scope<'scope, '_>,
-    door: &'s Door,
+    look: Look<'s>,
     stretch: &'s Stretch,
     (first, threads): (usize, usize),
 ) -> Receiver<Vec<Record<'s>>> {
@@ -50,7 +64,7 @@ fn start<'scope, 's: 'scope>(
             let places = start..stretch.len().min(start + BLOCK_LEN);
             let block = places
                 .filter_map(|place| stretch.get(place))
-                .map(|(line, bytes)| record(door, line, bytes));
+                .map(|(line, bytes)| look.at(line, bytes));
             if to.send(block.collect()).is_err() {
                 // Nobody reads any more.
                 return;
@@ -62,14 +76,14 @@ fn start<'scope, 's: 'scope>(
 
 /// Hands on every record of a stretch, in order, until `take` says false. False: it did.
 pub fn each<'s>(
-    door: &'s Door,
+    look: Look<'s>,
     stretch: &'s Stretch,
-    mut take: impl FnMut(Record<'s>) -> bool,
+    mut take: impl FnMut(&mut Record<'s>) -> bool,
 ) -> bool {
     let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
     thread::scope(|scope| {
         let lines: Vec<_> = (0..threads)
-            .map(|first| start(scope, door, stretch, (first, threads)))
+            .map(|first| start(scope, look, stretch, (first, threads)))
             .collect();
         let blocks = stretch.len().div_ceil(BLOCK_LEN);
         // A line that ends early ends with its thread's panic, which the scope hands on.
@@ -78,7 +92,6 @@ pub fn each<'s>(
             .cycle()
             .take(blocks)
             .flat_map(Receiver::recv)
-            .flatten()
-            .all(&mut take)
+            .all(|mut block| block.iter_mut().all(&mut take))
     })
 }

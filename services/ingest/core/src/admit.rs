@@ -7,16 +7,16 @@ use balefire_event::event::Text;
 use balefire_event::limits::{EVENT_BYTES_MAX, LABELS_MAX, NAME_BYTES_MAX};
 use balefire_event::stamp::ClockPolicy;
 use balefire_event::{
-    CorrelationKey, DedupId, Digest, Event, Hint, Identity, IdentityKind, KeyKind, Lane, Sealed,
-    Stub, SubjectRef, Timestamp, partition,
+    Category, CorrelationKey, DedupId, Digest, Event, Identity, IdentityKind, KeyKind, Lane,
+    Sealed, SubjectRef, Timestamp,
 };
 
 use crate::door::{Door, Provenance};
 use crate::evidence::Evidence;
 use crate::native::NativeInput;
-use crate::path::{Path, StubTarget};
+use crate::path::Path;
 use crate::violation::{Reason, Violation};
-use crate::{classify, redact, severity};
+use crate::{classify, json, redact, severity};
 
 /// First time that a record may say: 1970-01-01T00:00:00Z.
 pub const TIME_MIN: Timestamp = Timestamp(0);
@@ -57,10 +57,57 @@ pub fn admit_json<'a>(
     bytes: &'a [u8],
     provenance: Provenance<'_>,
 ) -> Result<Admitted<'a>, Violation> {
+    let input = read_json(door, bytes)?;
+    admit_read(door, input, bytes, provenance)
+}
+
+/// A record, to whoever asks for some categories alone.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Looked<'a> {
+    /// Of a category that is asked for.
+    Wanted(Box<Admitted<'a>>),
+    /// A good record of another, of this time. It was neither named, masked nor sealed.
+    Passed(Timestamp),
+}
+
+/// The same for whoever asks for some categories alone.
+///
+/// # Errors
+/// As [`admit_json`].
+pub fn admit_json_of<'a>(
+    door: &'a Door,
+    bytes: &'a [u8],
+    provenance: Provenance<'_>,
+    wanted: impl FnOnce(Category) -> bool,
+) -> Result<Looked<'a>, Violation> {
+    let input = read_json(door, bytes)?;
+    let unwanted = input.category.is_some_and(|category| !wanted(category));
+    if unwanted && bytes.len() <= SMALL_BYTES_MAX {
+        let (event, _) = event(door, input, false)?;
+        return Ok(Looked::Passed(event.occurred_at));
+    }
+    let admitted = admit_read(door, input, bytes, provenance)?;
+    Ok(Looked::Wanted(Box::new(admitted)))
+}
+
+/// No record up to this many bytes becomes too large by being masked: a placeholder is at most
+/// twice as long as what it stands for, and a number behind a name shorter than its field.
+const SMALL_BYTES_MAX: usize = EVENT_BYTES_MAX / 4;
+
+fn read_json<'a>(door: &Door, bytes: &'a [u8]) -> Result<NativeInput<'a>, Violation> {
     let input = NativeInput::from_json(bytes, &door.tenant)?;
     if bytes.len() - input.bodies_wire_bytes > EVENT_BYTES_MAX {
         return Err(TOO_LARGE);
     }
+    Ok(input)
+}
+
+fn admit_read<'a>(
+    door: &'a Door,
+    input: NativeInput<'a>,
+    bytes: &[u8],
+    provenance: Provenance<'_>,
+) -> Result<Admitted<'a>, Violation> {
     // Without an id, the bytes and their place among identical ones are the id. Exactly the bytes
     // given: who counts occurrences compares the same ones.
     let derive = |_: &Digest| derived_id(bytes, provenance.occurrence);
@@ -101,7 +148,7 @@ fn admit<'a>(
     derive: impl FnOnce(&Digest) -> String,
 ) -> Result<Admitted<'a>, Violation> {
     let said = input.severity;
-    let (mut event, bodies) = event(door, input)?;
+    let (mut event, bodies) = event(door, input, true)?;
     let evidence = Evidence::seal(bodies);
     event.evidence = evidence.as_ref().map(Evidence::reference);
     let decision = event.decision_digest(said);
@@ -130,9 +177,11 @@ fn admit<'a>(
     })
 }
 
+/// Checks everything; names those it belongs to only if asked.
 fn event<'a>(
     door: &'a Door,
     input: NativeInput<'a>,
+    who: bool,
 ) -> Result<(Event<'a>, crate::evidence::Bodies<'a>), Violation> {
     let occurred_at = time(input.occurred_at)?;
     let category = input.category.ok_or(Violation::new(
@@ -145,7 +194,7 @@ fn event<'a>(
     let request_id = name("request_id", input.request_id)?;
     let trace_id = name("trace_id", input.trace_id)?;
     let session_id = name("session_id", input.session_id)?;
-    let named = |kind, via, value| identity(door, kind, via, value);
+    let named = |kind, via, value| who.then(|| identity(door, kind, via, value))?;
     let user = named(
         IdentityKind::User,
         "user_id",
@@ -249,7 +298,7 @@ fn name<'a>(field: &'static str, value: Text<'a>) -> Result<Text<'a>, Violation>
             "may have 256 bytes",
         ));
     }
-    if value.chars().any(char::is_control) {
+    if json::holds_control(&value) {
         return Err(Violation::new(
             field,
             Reason::Malformed,
@@ -338,59 +387,4 @@ fn size(event: &Event<'_>) -> usize {
     texts.iter().map(|text| text.len()).sum::<usize>()
         + labels.sum::<usize>()
         + extensions.sum::<usize>()
-}
-
-impl Admitted<'_> {
-    /// The INTAKE partitions that a hint of this record goes to, with the place of the key in the
-    /// event's keys. None where it names no user or no key.
-    pub fn hint_targets(&self, door: &Door) -> impl Iterator<Item = (u32, usize)> {
-        let keys = match self.event.user {
-            Some(_) => self.event.keys.as_slice(),
-            None => &[],
-        };
-        keys.iter().enumerate().map(|(index, key)| {
-            let target = partition::of_key(&door.tenant, key.kind, &key.value, door.partitions);
-            (target, index)
-        })
-    }
-
-    /// The hint for some of its keys. `None` where it names no user.
-    #[must_use]
-    pub fn hint(&self, door: &Door, keys: &[usize]) -> Option<Hint> {
-        let event = &self.event;
-        let identity = event.user.clone()?.into_owned();
-        let facts = [
-            ("model", &event.model),
-            ("endpoint", &event.endpoint),
-            ("src_ip", &event.src_ip),
-        ];
-        let keys = keys.iter().filter_map(|&index| event.keys.get(index));
-        Some(Hint {
-            keys: keys.map(|key| key.clone().into_owned()).collect(),
-            identity,
-            source: event.source.clone().into_owned(),
-            received_at: Timestamp(0),
-            join_horizon: door.source.join_horizon,
-            authority: door.source.authority,
-            facts: facts
-                .into_iter()
-                .filter(|(_, value)| !value.is_empty())
-                .map(|(name, value)| (name.to_owned(), value.clone().into_owned()))
-                .collect(),
-            dedup_id: event.dedup_id,
-        })
-    }
-
-    /// The stub for one further key. `None` where the event has no such key.
-    #[must_use]
-    pub fn stub(&self, target: StubTarget) -> Option<Stub> {
-        let keys = &self.event.keys;
-        Some(Stub {
-            key: keys.get(target.key)?.clone().into_owned(),
-            dedup_id: self.event.dedup_id,
-            partition: self.path.partition(),
-            first_key: keys.first()?.clone().into_owned(),
-            received_at: Timestamp(0),
-        })
-    }
 }

@@ -8,7 +8,7 @@ use balefire_event::Extension;
 use balefire_event::event::Text;
 use balefire_event::limits::{EVENT_BYTES_MAX, NAME_BYTES_MAX};
 
-use crate::json::{Member, members, quoted, repeated, unquoted};
+use crate::json::{Member, holds_control, members, quoted, repeated, unquoted};
 use crate::violation::{Reason, Violation};
 
 /// Flattens members into extensions, sorted by name.
@@ -52,7 +52,7 @@ impl<'a> Flat<'a> {
                 "a field name, with the names around it, may have 256 bytes",
             ));
         }
-        if name.chars().any(char::is_control) {
+        if holds_control(&name) {
             return Err(Violation::new(
                 "extensions",
                 Reason::Malformed,

@@ -158,6 +158,15 @@ fn begin_differently(members: &[Member<'_>]) -> bool {
     true
 }
 
+/// Whether a text holds a control character.
+pub(crate) fn holds_control(text: &str) -> bool {
+    // Most are ASCII, which takes no decoding.
+    if text.is_ascii() {
+        return text.bytes().any(|byte| byte.is_ascii_control());
+    }
+    text.chars().any(char::is_control)
+}
+
 /// Decodes a JSON string literal; `None` where the text is none, or holds half a surrogate pair.
 #[must_use]
 pub fn unquoted(json: &str) -> Option<Text<'_>> {
@@ -253,6 +262,15 @@ mod tests {
                     names.push(first.clone());
                     assert_eq!(named(&names), Some(first));
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn every_control_character_is_one() {
+        for character in (0..0x3000).filter_map(char::from_u32) {
+            for text in [format!("a{character}"), format!("é{character}")] {
+                assert_eq!(holds_control(&text), character.is_control(), "{text:?}");
             }
         }
     }

@@ -12,6 +12,7 @@ pub mod classify;
 pub mod door;
 pub mod evidence;
 pub mod flatten;
+mod hint;
 pub mod json;
 pub mod native;
 pub mod path;
@@ -20,7 +21,7 @@ pub mod redact;
 pub mod severity;
 pub mod violation;
 
-pub use admit::{Admitted, admit_json, admit_native};
+pub use admit::{Admitted, Looked, admit_json, admit_json_of, admit_native};
 pub use door::{Door, Provenance, Source};
 pub use evidence::Evidence;
 pub use native::NativeInput;

@@ -80,6 +80,8 @@ pub struct Engine {
     pub(crate) barriers: Barriers,
     pub(crate) recent: Recent,
     pub(crate) copies: Copies,
+    /// Every event keeps its own time: no copy has another.
+    pub(crate) clocks_trusted: bool,
     /// An untrusted clock was seen: repairs start D earlier.
     pub(crate) untrusted: bool,
     pub(crate) pending: BTreeMap<crate::repair::Place, Pending>,
@@ -159,6 +161,7 @@ impl Engine {
             barriers: Barriers::default(),
             recent: Recent::default(),
             copies: Copies::default(),
+            clocks_trusted: false,
             untrusted: false,
             pending: BTreeMap::new(),
             open: BTreeMap::new(),
@@ -298,6 +301,12 @@ impl Engine {
     /// Places of the generations that an event of the category may concern.
     pub(crate) fn candidates(&self, category: Category) -> &[usize] {
         self.by_category.get(&category).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether an event of the category can concern any rule.
+    #[must_use]
+    pub fn heeds(&self, category: Category) -> bool {
+        !self.candidates(category).is_empty()
     }
 
     /// Counts since the state was built.

@@ -1,0 +1,62 @@
+//! What a record says to others: whose a request is, and that a further key of it is asked for.
+
+use balefire_event::{Hint, Stub, Timestamp, partition};
+
+use crate::admit::Admitted;
+use crate::door::Door;
+use crate::path::StubTarget;
+
+impl Admitted<'_> {
+    /// The INTAKE partitions that a hint of this record goes to, with the place of the key in the
+    /// event's keys. None where it names no user or no key.
+    pub fn hint_targets(&self, door: &Door) -> impl Iterator<Item = (u32, usize)> {
+        let keys = match self.event.user {
+            Some(_) => self.event.keys.as_slice(),
+            None => &[],
+        };
+        keys.iter().enumerate().map(|(index, key)| {
+            let target = partition::of_key(&door.tenant, key.kind, &key.value, door.partitions);
+            (target, index)
+        })
+    }
+
+    /// The hint for some of its keys. `None` where it names no user.
+    #[must_use]
+    pub fn hint(&self, door: &Door, keys: &[usize]) -> Option<Hint> {
+        let event = &self.event;
+        let identity = event.user.clone()?.into_owned();
+        let facts = [
+            ("model", &event.model),
+            ("endpoint", &event.endpoint),
+            ("src_ip", &event.src_ip),
+        ];
+        let keys = keys.iter().filter_map(|&index| event.keys.get(index));
+        Some(Hint {
+            keys: keys.map(|key| key.clone().into_owned()).collect(),
+            identity,
+            source: event.source.clone().into_owned(),
+            received_at: Timestamp(0),
+            join_horizon: door.source.join_horizon,
+            authority: door.source.authority,
+            facts: facts
+                .into_iter()
+                .filter(|(_, value)| !value.is_empty())
+                .map(|(name, value)| (name.to_owned(), value.clone().into_owned()))
+                .collect(),
+            dedup_id: event.dedup_id,
+        })
+    }
+
+    /// The stub for one further key. `None` where the event has no such key.
+    #[must_use]
+    pub fn stub(&self, target: StubTarget) -> Option<Stub> {
+        let keys = &self.event.keys;
+        Some(Stub {
+            key: keys.get(target.key)?.clone().into_owned(),
+            dedup_id: self.event.dedup_id,
+            partition: self.path.partition(),
+            first_key: keys.first()?.clone().into_owned(),
+            received_at: Timestamp(0),
+        })
+    }
+}
