@@ -67,20 +67,23 @@ def stall(args, folder):
     words = ["alarms@300", "--seconds", "10", "--fault", "stall", "--slo", str(targets)]
     failed, run = failing(report(args, folder, words, 1))
     assert list(failed) == ["nothing stands still for more than 5 % of the time"], failed
-    [detail] = failed.values()
-    length, every = re.search(r"of about (\d+) ms, one every (\d+\.\d+) s", detail).groups()
-    assert 150 <= int(length) <= 300 and 0.9 <= float(every) <= 1.1, detail
-    assert len(run["standstills"]) >= 8, run["standstills"]
-    return detail
+    lines = (re.match(r"acknowledgements: (\d+\.\d+) s: nothing for (\d+) ms", line) for line in run["standstills"])
+    starts = [float(line[1]) for line in lines if line and 150 <= int(line[2]) <= 350]
+    # A busy machine stands still beside that; what comes again each second is the fault.
+    again = max(sum(abs((one - other + 0.5) % 1 - 0.5) < 0.1 for one in starts) for other in starts)
+    assert again >= 8, run["standstills"]
+    return f"{failed.popitem()[1]}; {again} of them a whole number of seconds apart"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--binary", type=pathlib.Path, required=True)
+    parser.add_argument("--only", nargs="*", help="of: nothing, drop, double, stall")
     args = parser.parse_args()
     args.binary = args.binary.resolve()
     with tempfile.TemporaryDirectory(prefix="balefire-loadtest-faults-") as folder:
-        for fault in (nothing, drop, double, stall):
+        faults = (nothing, drop, double, stall)
+        for fault in (fault for fault in faults if not args.only or fault.__name__ in args.only):
             print(f"{fault.__name__}: {fault(args, pathlib.Path(folder))}", flush=True)
 
 
