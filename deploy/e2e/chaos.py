@@ -160,13 +160,13 @@ async def publish(cluster, subject, payload):
 
 
 async def held(cluster, partitions):
-    """Ids of the events that EVENTS holds, read byte by byte."""
+    """Ids of the events that INTAKE and EVENTS hold, read byte by byte."""
     client = await connected(cluster, "operator")
     found = set()
     try:
-        for lane in ("urgent", "normal", "bulk"):
+        for log, lane in [(log, lane) for log in ("INTAKE", "EVENTS") for lane in ("urgent", "normal", "bulk")]:
             for partition in range(partitions):
-                stream = f"EVENTS_g1_{lane}_{partition}"
+                stream = f"{log}_g1_{lane}_{partition}"
                 info = json.loads((await client.request(f"$JS.API.STREAM.INFO.{stream}", b"", timeout=10)).data)
                 last, next_one = info["state"]["last_seq"], 1
                 while next_one <= last:
@@ -222,8 +222,12 @@ class Accountant:
             time.sleep(0.5)
         return True
 
-    def replay_letters(self):
-        self.ask("notifier", "deadletters", "replay", "--all", "--reason", "the receiver is well again")
+    def replay_deliveries(self):
+        """Garbage stays a dead letter: replayed it comes back as another."""
+        waiting = self.ask("notifier", "deadletters", "list", "--output", "ndjson") or []
+        ids = [letter["id"] for letter in waiting if letter["stage"] == "notifier"]
+        if ids:
+            self.ask("notifier", "deadletters", "replay", *ids, "--reason", "the receiver is well again")
 
     def letters(self):
         lines = self.ask("notifier", "deadletters", "list", "--all", "--output", "ndjson") or []
@@ -241,7 +245,7 @@ class Accountant:
         def told():
             if want <= self.sink.summary()[0]:
                 return True
-            self.replay_letters()
+            self.replay_deliveries()
             return False
 
         self.until(told, slack)
