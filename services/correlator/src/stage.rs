@@ -158,13 +158,14 @@ fn nobodys(target: usize, record: RecordRef<'_>, received_at: Option<Timestamp>)
     }
 }
 
-/// The core's record of one that was read; `None`: INTAKE holds no such record.
-fn record<'r>(view: &'r RecordView<'r>) -> Option<Record<'r>> {
+/// The core's record of one that was read; `None`: INTAKE holds no such record. An owner's clock is
+/// believed up to `latest`.
+fn record<'r>(view: &'r RecordView<'r>, latest: Timestamp) -> Option<Record<'r>> {
     match view {
         RecordView::Event(event) => Some(Record::Event(event)),
         RecordView::Hint(hint) => Some(Record::Hint(hint)),
         RecordView::Stub(stub) => Some(Record::Stub(stub)),
-        RecordView::Tick(at) => Some(Record::Tick(*at)),
+        RecordView::Tick(at) => Some(Record::Tick((*at).min(latest))),
         RecordView::Barrier { id, at } => Some(Record::Barrier(*id, *at)),
         RecordView::Watermark { .. }
         | RecordView::Match { .. }
@@ -202,7 +203,7 @@ impl Stage for CorrelatorStage {
                     continue;
                 }
             };
-            match record(&view) {
+            match record(&view, input.latest()) {
                 Some(record) => self.core.apply(lane, tenant, record, &mut self.wanted),
                 None => effects
                     .dead_letters
@@ -220,7 +221,7 @@ impl Stage for CorrelatorStage {
         let lane = input.lane.unwrap_or(Lane::Bulk);
         let tenant = &input.batch.header.tenant;
         for view in input.batch.records().flatten() {
-            if let Some(record) = record(&view) {
+            if let Some(record) = record(&view, input.latest()) {
                 self.core.repair_record(lane, tenant, record);
             }
         }
@@ -409,6 +410,20 @@ mod tests {
         assert_eq!(one.outputs, two.outputs);
         // Two joins, a forward, and one that nobody claims.
         assert_eq!(one.outputs.len(), 4);
+    }
+
+    #[test]
+    fn a_tick_of_a_clock_that_stands_ahead_moves_no_further_than_the_server_was() {
+        let low = |at: i64| {
+            let mut stage = stage();
+            for &lane in Lane::ALL {
+                feed(&mut stage, lane, &[RecordRef::Tick(Timestamp(at))]);
+            }
+            stage.status().low_watermark
+        };
+        let most = balefire_event::stamp::SKEW / 2;
+        assert_eq!(low(balefire_event::time::HOUR), low(most));
+        assert_ne!(low(most), low(most - 1));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::control::ControlLog;
 use crate::output::output;
 use crate::wiring;
 
-use built::build;
+use built::{build, source};
 pub(crate) use reading::{Given, Reading};
 
 /// A record that could not be read.
@@ -162,12 +162,16 @@ impl EngineStage {
         let facts = BatchHeader {
             tenant: &header.tenant,
             lateness_max: header.lateness_max,
-            received_at_max: header.received_at_max,
+            received_at_max: header.received_at_max.min(input.latest()),
         };
         self.engine.batch_start(lane, &facts);
         let from = self.source(input.subject, lane);
         for (index, record) in (0u32..).zip(input.batch.records()) {
             let taken = match record {
+                Ok(RecordView::Tick(at)) => {
+                    self.engine.tick(at.min(input.latest()));
+                    Ok(())
+                }
                 Ok(record) => self.record(index, record, from),
                 Err(error) => Err(error.to_string()),
             };
@@ -207,29 +211,17 @@ impl EngineStage {
                     ));
                 }
             }
-            RecordView::Tick(at) => engine.tick(at),
             RecordView::Watermark { partition, at } => engine.watermark(partition, at),
             RecordView::Barrier { id, at } => engine.barrier(id, at, from, effects),
             RecordView::Event(_)
             | RecordView::Match { .. }
+            | RecordView::Tick(_)
             | RecordView::Hint(_)
             | RecordView::Stub(_)
             | RecordView::Escalation(_)
             | RecordView::Other(_) => return Err("a record that this log does not hold".into()),
         }
         Ok(())
-    }
-}
-
-/// Which input of the engine a subject is: `events.g1.<lane>.<p>.door` or `….c.<intake partition>`.
-fn source(subject: &str, lane: Lane) -> Source {
-    let mut tokens = subject.rsplit('.');
-    match (
-        tokens.next().and_then(|last| last.parse().ok()),
-        tokens.next(),
-    ) {
-        (Some(partition), Some("c")) => Source::Joined { partition, lane },
-        _ => Source::Door(lane),
     }
 }
 
@@ -402,6 +394,40 @@ mod golden_tests;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tick_of_a_clock_that_stands_ahead_moves_no_further_than_the_server_was() {
+        let mut stage = EngineStage::new(Part::Events, 0, 1, ControlLog::default()).unwrap();
+        let stored_at = Timestamp(1_770_820_200_000_000_000);
+        let hour = balefire_event::time::HOUR;
+        let mut low_after = |ahead: i64| {
+            let at = stored_at.plus(ahead);
+            let mut writer = balefire_wire::BatchWriter::default();
+            writer.push(RecordRef::Tick(at));
+            let header = balefire_wire::Header {
+                received_at_max: at,
+                ..balefire_wire::Header::default()
+            };
+            let bytes = writer.finish(&header, None);
+            let batch = balefire_wire::BatchView::parse(&bytes).unwrap();
+            for (source, &lane) in Lane::ALL.iter().enumerate() {
+                let input = Input {
+                    source,
+                    lane: Some(lane),
+                    sequence: 1,
+                    stored_at,
+                    subject: "events.g1.normal.0.tick",
+                    batch: &batch,
+                };
+                stage.apply(&input, &mut Effects::default());
+            }
+            stage.status().low_watermark.unwrap()
+        };
+        let skew = balefire_event::stamp::SKEW;
+        assert_eq!(low_after(-hour), stored_at.minus(hour + skew));
+        assert_eq!(low_after(1), stored_at.plus(1).minus(skew));
+        assert_eq!(low_after(hour), stored_at.plus(skew / 2).minus(skew));
+    }
 
     #[test]
     fn a_subject_tells_the_door_from_the_correlator() {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use balefire_event::stamp::SKEW;
 use balefire_event::{Lane, Timestamp};
 use balefire_wire::BatchView;
 
@@ -20,6 +21,17 @@ pub struct Input<'a> {
     pub subject: &'a str,
     /// The parsed batch.
     pub batch: &'a BatchView<'a>,
+}
+
+impl Input<'_> {
+    /// A time that was said here counts for no more than this: the server's own when it stored it,
+    /// and S/2, as far as a clock may be off. The same on every reading. An owner whose clock stands
+    /// ahead would else tick everything that follows into the past, where each record asks for the
+    /// log to be read again.
+    #[must_use]
+    pub const fn latest(&self) -> Timestamp {
+        self.stored_at.plus(SKEW / 2)
+    }
 }
 
 /// One past output of this partition, read back from a target.

@@ -1,6 +1,8 @@
 //! The engine of a partition, as the rule sets known make it.
 
+use balefire_event::Lane;
 use balefire_rule_engine_core::{Engine, EngineConfig, Part};
+use balefire_stream::Source;
 
 use crate::Error;
 use crate::control::Known;
@@ -22,5 +24,17 @@ pub(super) fn config(part: Part, partitions: u32) -> EngineConfig {
     match part {
         Part::Rekeyed { sources } => EngineConfig::rekeyed(sources),
         Part::Events | Part::Whole => EngineConfig::new(partitions),
+    }
+}
+
+/// Which input of the engine a subject is: `events.g1.<lane>.<p>.door` or `….c.<intake partition>`.
+pub(super) fn source(subject: &str, lane: Lane) -> Source {
+    let mut tokens = subject.rsplit('.');
+    match (
+        tokens.next().and_then(|last| last.parse().ok()),
+        tokens.next(),
+    ) {
+        (Some(partition), Some("c")) => Source::Joined { partition, lane },
+        _ => Source::Door(lane),
     }
 }
