@@ -25,7 +25,7 @@ import terraform_docs  # noqa: E402
 from system import Client, Failed, Up, check, wait_for  # noqa: E402
 
 TERRAFORM_MIN = (1, 11)                    # write-only attributes
-RULES = 100                                # with --rules 500 as many as a large team has
+RULES = 500
 TOKEN = "a-token-that-nobody-may-find-anywhere"
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 COMMAND_S = 600
