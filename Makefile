@@ -94,5 +94,8 @@ loadtest-max: build ## the highest rate at which the targets hold, by bisection;
 loadtest-baseline: build ## measure the ratio that loadtest-quick is held to; on a quiet machine, then commit it
 	deploy/tools/with-nats.sh $(dir $(BALEFIRE))balefire-loadtest run --rate 500 --books-only --pairs 5 --write-baseline loadtest/baseline.toml --binary $(BALEFIRE)
 
-test: lint contract unit e2e test-terraform packaging matrix-quick chaos-quick ## everything that a clean machine needs to trust it
+test: lint contract unit e2e ## everything that a clean machine needs to trust it
 	python3 deploy/demo/demo.py --binary $(TESTED) --nats-server "$$(deploy/tools/nats-server.sh)" --once
+
+.PHONY: test-more
+test-more: test-terraform packaging matrix-quick chaos-quick ## what takes longer: the provider, the packages, kills of real processes

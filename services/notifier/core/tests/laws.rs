@@ -425,7 +425,9 @@ fn whatever_crashes(
     for (one, standing) in &told {
         let all = taken.iter().chain(&last.taken);
         let count = all.filter(|taken| *taken == one).count();
-        let first = told.get(&(one.0, Arc::clone(&one.1), Notice::First)).copied();
+        let first = told
+            .get(&(one.0, Arc::clone(&one.1), Notice::First))
+            .copied();
         match standing {
             Standing::Delivered => prop_assert!(count >= 1 && first == Some(Standing::Delivered)),
             Standing::DeadLettered => prop_assert!(count <= crashed),
