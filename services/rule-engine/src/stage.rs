@@ -65,18 +65,6 @@ impl EngineStage {
         })
     }
 
-    /// Takes new rule sets over beside what is there. False: it cannot.
-    fn adopt(&mut self) -> bool {
-        let known = self.control.known();
-        let adopted = self.engine.adopt(&known.sets);
-        if let Err(error) = &adopted {
-            tracing::error!(partition = self.partition, %error, "rules cannot be taken over");
-            return false;
-        }
-        self.sets = known.sets.len();
-        true
-    }
-
     /// `lateness_max` is the input batch's.
     fn settle(&mut self, tenant: &Arc<str>, lateness_max: i64, effects: &mut Effects) {
         for effect in std::mem::take(&mut self.effects) {
@@ -235,7 +223,8 @@ impl Stage for EngineStage {
             return Readiness::Ready;
         }
         let (revision, sets) = self.control.extent();
-        if sets != self.sets && !self.adopt() {
+        if sets != self.sets {
+            // Not adopted beside the live path yet: see decision 10.
             return Readiness::Rebuild;
         }
         if revision < control_revision {
@@ -340,6 +329,9 @@ impl Stage for EngineStage {
         )
         .map_err(|e| bad(e.to_string()))?;
         engine.restore(state).map_err(|e| bad(e.to_string()))?;
+        if engine.backfill().is_some() {
+            return Err(bad("it is older than a rule".to_owned()));
+        }
         (self.engine, self.sets) = (engine, sets);
         Ok(())
     }

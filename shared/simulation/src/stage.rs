@@ -192,7 +192,8 @@ impl<'w> Stage<'w> {
     pub(crate) fn restore(&mut self, state: &State) -> bool {
         match (&mut self.core, state) {
             (Core::Engine(engine), State::Engine(state)) => {
-                engine.restore(state.as_ref().clone()).is_ok()
+                // One that is older than a rule is set aside: warming up is not simulated.
+                engine.restore(state.as_ref().clone()).is_ok() && engine.backfill().is_none()
             }
             (Core::Join(core), State::Join(state)) => core.restore(state.as_ref().clone()).is_ok(),
             (Core::Engine(_), State::Join(_)) | (Core::Join(_), State::Engine(_)) => false,
