@@ -24,6 +24,7 @@ mkdir "$work/client"
     --python_out="$work/client" \
     --grpc_python_out="$work/client" \
     "$proto/balefire/event/v1/event.proto" \
+    "$proto/balefire/join/v1/join.proto" \
     "$proto/balefire/ingest/v1/ingest.proto"
 
 PYTHONPATH="$work/client" "$venv/bin/python" "$here/send_event.py" "$@"
