@@ -35,6 +35,9 @@ e2e: bins ## the whole way, as users run it
 	deploy/tools/with-nats.sh "$$(deploy/tools/venv.sh e2e deploy/e2e/requirements.txt)/python" deploy/e2e/run.py --binary $(TESTED)
 	deploy/tools/with-nats.sh "$$(deploy/tools/venv.sh e2e deploy/e2e/requirements.txt)/python" deploy/e2e/faults.py --binary $(TESTED)
 	"$$(deploy/tools/venv.sh e2e deploy/e2e/requirements.txt)/python" deploy/e2e/sql_oracle.py --binary $(TESTED)
+
+.PHONY: exporters
+exporters: bins ## real exporters into a running Balefire: those of test-integrations that start quickly
 	deploy/tools/with-nats.sh "$$(deploy/tools/venv.sh integrations deploy/e2e/requirements-integrations.txt)/python" deploy/e2e/integrations.py --binary $(TESTED)
 
 .PHONY: test-integrations
@@ -94,8 +97,8 @@ loadtest-max: build ## the highest rate at which the targets hold, by bisection;
 loadtest-baseline: build ## measure the ratio that loadtest-quick is held to; on a quiet machine, then commit it
 	deploy/tools/with-nats.sh $(dir $(BALEFIRE))balefire-loadtest run --rate 500 --books-only --pairs 5 --write-baseline loadtest/baseline.toml --binary $(BALEFIRE)
 
-test: lint contract unit e2e ## everything that a clean machine needs to trust it
+test: contract unit e2e ## everything that a clean machine needs to trust it
 	python3 deploy/demo/demo.py --binary $(TESTED) --nats-server "$$(deploy/tools/nats-server.sh)" --once
 
 .PHONY: test-more
-test-more: test-terraform packaging matrix-quick chaos-quick ## what takes longer: the provider, the packages, kills of real processes
+test-more: exporters test-terraform packaging matrix-quick chaos-quick ## what takes longer: exporters, the provider, the packages, kills of real processes
