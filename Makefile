@@ -85,8 +85,9 @@ loadtest-quick: build ## under 90 s: fails on loss, doubles and what is unexpect
 	deploy/tools/with-nats.sh $(dir $(BALEFIRE))balefire-loadtest run --rate 500 --books-only --binary $(BALEFIRE) $(if $(wildcard loadtest/baseline.toml),--baseline loadtest/baseline.toml)
 
 .PHONY: loadtest-faults loadtest-prove
-loadtest-faults: build ## faults put in front of the product on purpose: the report must fail and name each
-	deploy/tools/with-nats.sh python3 deploy/e2e/loadtest.py --binary $(BALEFIRE)
+loadtest-faults: build ## faults on purpose, in front of the product and inside it: the report must fail and name each
+	cargo build --locked --bin balefire --features balefire/sabotage --target-dir $(TARGET)/sabotage
+	deploy/tools/with-nats.sh python3 deploy/e2e/loadtest.py --binary $(BALEFIRE) --sabotaged $(TARGET)/sabotage/debug/balefire
 
 loadtest-prove: build ## the generator alone: 1,000,000 planned events/s on one core
 	$(dir $(BALEFIRE))balefire-loadtest prove

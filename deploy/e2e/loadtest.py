@@ -1,10 +1,12 @@
-"""The load test finds what it is there to find: a real system is run three times with a fault put
-between it and the load test, and the report must fail and name that fault and no other. Once
-without a fault, it must pass.
+"""The load test finds what it is there to find: a real system is run with a fault put between it and
+the load test, and with the same faults inside the product (--sabotaged: one that was built with the
+feature `sabotage`), and the report must fail and name that fault and no other. Once without a fault,
+it must pass.
 
-`make loadtest-faults`, or: loadtest.py --binary target/release/balefire"""
+`make loadtest-faults`, or: loadtest.py --binary target/release/balefire [--sabotaged BALEFIRE]"""
 import argparse
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -14,12 +16,16 @@ import tempfile
 DROP_EVERY = 10_000
 
 
-def report(args, folder, words, code):
-    """Runs the load test; its report, if the exit code is the one that is due."""
-    out = folder / "-".join(words).replace("/", "_")[:60]
-    command = [args.binary.with_name("balefire-loadtest"), "run", *words, "--binary", args.binary,
+def report(args, folder, words, code, fault=None):
+    """Runs the load test; its report, if the exit code is the one that is due. The fault lies between
+    the two or, where there is a product that has it, inside."""
+    out = folder / "-".join([*words, str(fault), str(args.inside)]).replace("/", "_")
+    product = args.sabotaged if args.inside else args.binary
+    environment = {**os.environ, "BALEFIRE_SABOTAGE": fault} if args.inside else None
+    between = ["--fault", fault] if fault and not args.inside else []
+    command = [args.binary.with_name("balefire-loadtest"), "run", *words, *between, "--binary", product,
                "--books-only", "--pairs", "0", "--out", out]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     if done.returncode != code:
         sys.exit(f"{' '.join(words)}: exit code {done.returncode} instead of {code}\n{done.stdout}{done.stderr}")
     [path] = out.glob("*.json")
@@ -41,8 +47,7 @@ def nothing(args, folder):
 
 def drop(args, folder):
     """One event in 10,000 is acknowledged and never seen again."""
-    words = ["alarms@500", "--seconds", "21", "--fault", "drop"]
-    failed, run = failing(report(args, folder, words, 1))
+    failed, run = failing(report(args, folder, ["alarms@500", "--seconds", "21"], 1, "drop"))
     assert failed == {"nothing expected is missing": "1 missing"}, failed
     [line] = run["missing"]
     number = int(re.search(r"completed by \S+-(\d+)$", line)[1])
@@ -53,7 +58,7 @@ def drop(args, folder):
 
 def double(args, folder):
     """One escalation is delivered twice."""
-    failed, run = failing(report(args, folder, ["alarms@200", "--seconds", "3", "--fault", "double"], 1))
+    failed, run = failing(report(args, folder, ["alarms@200", "--seconds", "3"], 1, "double"))
     assert failed == {"nothing is delivered twice": "1 delivered again"}, failed
     [line] = run["again"]
     assert line.endswith("2 times"), line
@@ -64,8 +69,8 @@ def stall(args, folder):
     """Nothing passes for 200 ms of each second."""
     targets = folder / "standstills.toml"
     targets.write_text("standstill_share_max = 0.05\n")
-    words = ["alarms@300", "--seconds", "10", "--fault", "stall", "--slo", str(targets)]
-    failed, run = failing(report(args, folder, words, 1))
+    words = ["alarms@300", "--seconds", "10", "--slo", str(targets)]
+    failed, run = failing(report(args, folder, words, 1, "stall"))
     assert list(failed) == ["nothing stands still for more than 5 % of the time"], failed
     lines = (re.match(r"acknowledgements: (\d+\.\d+) s: nothing for (\d+) ms", line) for line in run["standstills"])
     starts = [float(line[1]) for line in lines if line and 150 <= int(line[2]) <= 350]
@@ -78,13 +83,18 @@ def stall(args, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--binary", type=pathlib.Path, required=True)
+    parser.add_argument("--sabotaged", type=pathlib.Path, help="a balefire built with `--features sabotage`")
     parser.add_argument("--only", nargs="*", help="of: nothing, drop, double, stall")
     args = parser.parse_args()
     args.binary = args.binary.resolve()
+    args.sabotaged = args.sabotaged and args.sabotaged.resolve()
     with tempfile.TemporaryDirectory(prefix="balefire-loadtest-faults-") as folder:
-        faults = (nothing, drop, double, stall)
-        for fault in (fault for fault in faults if not args.only or fault.__name__ in args.only):
-            print(f"{fault.__name__}: {fault(args, pathlib.Path(folder))}", flush=True)
+        for args.inside in (False, True) if args.sabotaged else (False,):
+            where = "inside" if args.inside else "between"
+            for fault in (nothing, drop, double, stall):
+                if (args.inside and fault is nothing) or (args.only and fault.__name__ not in args.only):
+                    continue
+                print(f"{where}, {fault.__name__}: {fault(args, pathlib.Path(folder))}", flush=True)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,8 @@ const PAGE: u32 = 5_000;
 const ANSWER_MAX: usize = 64 * 1024 * 1024;
 /// Partitions of the services apart; what `up` makes too.
 const PARTITIONS: &str = "2";
+/// Deliveries under way at once to our webhook.
+const WEBHOOK_CONCURRENCY: usize = 16;
 
 /// A product that can be sent to.
 #[derive(Debug)]
@@ -97,6 +99,23 @@ const SERVES: [&str; 6] = [
     "warn",
 ];
 
+/// A file that names our webhook as the only receiver; a delivery holds its place until its attempt
+/// lies in the log, so the one place that is the default would be what is measured.
+fn receivers(folder: &Path, webhook: &str) -> Result<Vec<OsString>, Error> {
+    let (file, key) = (folder.join("receivers.toml"), folder.join("webhook.secret"));
+    let text = format!(
+        "[[receiver]]\nname = \"loadtest\"\nurl = \"{webhook}\"\nsecret_file = {key:?}\n\
+         allow_loopback = true\nconcurrency = {WEBHOOK_CONCURRENCY}\n"
+    );
+    for (path, text) in [(&key, secret()), (&file, text)] {
+        std::fs::write(path, text).map_err(|source| Error::File {
+            path: path.clone(),
+            source,
+        })?;
+    }
+    Ok(vec!["--receivers".into(), file.into_os_string()])
+}
+
 /// A `nats-server` as `nats-config` writes it, with the log made; and the flags that lead to it.
 fn broker(balefire: &Path, nats: &Path, folder: &Path) -> Result<(Server, Vec<OsString>), Error> {
     let credentials = folder.join("credentials").into_os_string();
@@ -131,8 +150,9 @@ impl Product {
     /// It cannot be started, or does not become ready.
     pub async fn start(binary: &Path, webhook: &str) -> Result<Self, Error> {
         let folder = folder()?;
-        let mut arguments = words(&["up", "--webhook", webhook]);
-        arguments.extend(words(&["--webhook-secret", &secret(), "--data-dir"]));
+        let mut arguments = words(&["up"]);
+        arguments.extend(receivers(folder.path(), webhook)?);
+        arguments.push("--data-dir".into());
         arguments.push(folder.path().join("data").into_os_string());
         arguments.extend(words(&SERVES));
         let log = folder.path().join("up.log");
@@ -150,16 +170,16 @@ impl Product {
         let folder = folder()?;
         let at = folder.path();
         let (nats, flags) = broker(binary, nats, at)?;
-        let start = async |service: &str, own: &[&str]| {
+        let hook = receivers(at, webhook)?;
+        let start = async |service: &str, own: &[OsString]| {
             let path = binary.with_file_name(format!("balefire-{service}"));
             let mut arguments = flags.clone();
             arguments.extend(words(&SERVES));
-            arguments.extend(words(own));
+            arguments.extend_from_slice(own);
             arguments.push("--data-dir".into());
             arguments.push(at.join(service).into_os_string());
             Program::start(&path, &arguments, &at.join(format!("{service}.log"))).await
         };
-        let hook = ["--webhook", webhook, "--webhook-secret", &secret()];
         let apart = Apart {
             engine: start("rule-engine", &[]).await?,
             correlator: start("correlator", &[]).await?,

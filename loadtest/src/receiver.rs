@@ -48,7 +48,7 @@ struct Shelf {
     unsigned: usize,
 }
 
-/// What `--webhook-secret` takes.
+/// What the product signs with.
 #[must_use]
 pub fn secret() -> String {
     format!("whsec_{}", STANDARD.encode(KEY))

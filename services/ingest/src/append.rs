@@ -240,6 +240,8 @@ impl Door {
         let items = std::mem::take(&mut plan.items);
         let evidence = std::mem::take(&mut plan.evidence);
         self.has_room(&items)?;
+        #[cfg(feature = "sabotage")]
+        balefire_kit::sabotage::stall().await;
         let stored = async {
             if !evidence.is_empty() {
                 self.evidence.store(tenant, evidence).await?;

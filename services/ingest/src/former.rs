@@ -62,6 +62,10 @@ impl Former<Item> for Stamper {
                     let (t, timing) = clock.stamp(*occurred_at, now);
                     header.lateness_max = header.lateness_max.max(clock.lateness);
                     request.stamped(*record, timing);
+                    #[cfg(feature = "sabotage")]
+                    if balefire_kit::sabotage::drops() {
+                        continue;
+                    }
                     stamps.clear();
                     event_codec::encode_stamps(now, t, timing, revision, &mut stamps);
                     batch.push_event_parts(fixed, &stamps);

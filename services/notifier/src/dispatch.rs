@@ -188,6 +188,12 @@ async fn deliver(outlet: Outlet, caller: Caller, ticket: Ticket, slot: Slot) {
     let id = ticket.escalation_id;
     let record = outlet.bodies.get(&id, ticket.notice, ticket.sequence).await;
     let started = tokio::time::Instant::now();
+    #[cfg(feature = "sabotage")]
+    if let Some(record) = &record
+        && balefire_kit::sabotage::doubles()
+    {
+        let _first = caller.send(record, &ticket.tier, &ticket.handle).await;
+    }
     let reply = match record {
         Some(record) => caller.send(&record, &ticket.tier, &ticket.handle).await,
         None => Reply {

@@ -8,6 +8,8 @@ pub mod clock;
 pub mod config;
 mod http;
 pub mod process;
+#[cfg(feature = "sabotage")]
+pub mod sabotage;
 pub mod server;
 pub mod shutdown;
 pub mod status;
