@@ -136,7 +136,7 @@ fn emitted(tenant: &str, target: usize, event: &Event<'_>) -> Output {
     }
 }
 
-fn forwarded(tenant: &str, target: usize, hint: &Hint) -> Output {
+fn forwarded(tenant: &str, target: usize, hint: &Hint<'_>) -> Output {
     Output {
         target,
         tenant: Arc::from(tenant),
@@ -321,7 +321,7 @@ mod tests {
         }
     }
 
-    fn hint(number: u8) -> Hint {
+    fn hint(number: u8) -> Hint<'static> {
         Hint {
             keys: vec![key(&number.to_string())],
             identity: Identity {

@@ -70,11 +70,7 @@ impl Former<Item> for Stamper {
                     event_codec::encode_stamps(now, t, timing, revision, &mut stamps);
                     batch.push_event_parts(fixed, &stamps);
                 }
-                Item::Hint { hint, .. } => {
-                    let mut hint = hint.as_ref().clone();
-                    hint.received_at = now;
-                    batch.push(RecordRef::Hint(&hint));
-                }
+                Item::Hint { fixed, .. } => batch.push_hint_parts(fixed, now),
                 Item::Stub { stub, .. } => {
                     let mut stub = stub.as_ref().clone();
                     stub.received_at = now;

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use balefire_bus::Weight;
 use balefire_event::stamp::ClockPolicy;
-use balefire_event::{BarrierId, Hint, Stub, Timestamp, Timing};
+use balefire_event::{BarrierId, Stub, Timestamp, Timing};
 use balefire_wire::event_codec::STAMPS_LEN_MAX;
-use balefire_wire::event_record_len;
+use balefire_wire::{event_record_len, hint_codec};
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -65,8 +65,8 @@ pub enum Item {
     },
     /// A hint, without its time of arrival.
     Hint {
-        /// It.
-        hint: Box<Hint>,
+        /// Encoded, but for that.
+        fixed: Bytes,
         /// Holds the budget until it is stored.
         #[expect(dead_code, reason = "held, never looked at")]
         request: Arc<InFlight>,
@@ -92,24 +92,7 @@ impl Weight for Item {
     fn weight(&self) -> usize {
         match self {
             Self::Event { fixed, .. } => event_record_len(fixed.len() + STAMPS_LEN_MAX),
-            Self::Hint { hint, .. } => {
-                let keys: usize = hint
-                    .keys
-                    .iter()
-                    .map(|key| key.value.len() + PART_BYTES)
-                    .sum();
-                let facts: usize = hint
-                    .facts
-                    .iter()
-                    .map(|(_, fact)| fact.len() + PART_BYTES)
-                    .sum();
-                let label = hint
-                    .identity
-                    .label
-                    .as_ref()
-                    .map_or(0, |label| label.data.len());
-                keys + facts + label + hint.source.len() + 3 * PART_BYTES
-            }
+            Self::Hint { fixed, .. } => event_record_len(fixed.len() + hint_codec::STAMP_LEN),
             Self::Stub { stub, .. } => {
                 stub.key.value.len() + stub.first_key.value.len() + 3 * PART_BYTES
             }

@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use balefire_event::stamp::ClockPolicy;
-use balefire_event::{Groups, Hint, Lane, Naming, Stub, Timestamp};
+use balefire_event::{Groups, Lane, Naming, Stub, Timestamp};
 use balefire_ingest_core::{self as core, Admitted, Path, Violation};
-use balefire_wire::event_codec;
+use balefire_wire::{event_codec, hint_codec};
 use bytes::Bytes;
 
 use crate::evidence::{self, Placed};
@@ -72,7 +72,7 @@ pub struct Planner<'p> {
     encoded: Vec<Encoded>,
     per_target: BTreeMap<usize, usize>,
     hints: BTreeSet<[u8; 16]>,
-    hint_items: Vec<(usize, Hint)>,
+    hint_items: Vec<(usize, Range<usize>)>,
     stubs: Vec<(usize, Stub)>,
     evidence: Vec<Placed>,
     groups: Groups,
@@ -207,8 +207,11 @@ impl<'p> Planner<'p> {
         }
         for (partition, keys) in due {
             let target = self.targets.index(LogKind::Intake, Lane::Bulk, partition);
-            let hint = admitted.hint(self.door, &keys);
-            self.hint_items.extend(hint.map(|hint| (target, hint)));
+            if let Some(hint) = admitted.hint(self.door, &keys) {
+                let start = self.buffer.len();
+                hint_codec::encode_static(&hint, &mut self.buffer);
+                self.hint_items.push((target, start..self.buffer.len()));
+            }
         }
     }
 
@@ -232,9 +235,9 @@ impl<'p> Planner<'p> {
                 request: Arc::clone(&request),
             });
         }
-        for (target, hint) in self.hint_items {
+        for (target, range) in self.hint_items {
             items.entry(target).or_default().push(Item::Hint {
-                hint: Box::new(hint),
+                fixed: buffer.slice(range),
                 request: Arc::clone(&request),
             });
         }

@@ -27,6 +27,22 @@ pub struct Identity<'a> {
 }
 
 impl Identity<'_> {
+    /// The same, borrowed from this one.
+    #[must_use]
+    pub fn borrowed(&self) -> Identity<'_> {
+        Identity {
+            subject_ref: self.subject_ref,
+            kind: self.kind,
+            assurance: self.assurance,
+            via: Cow::Borrowed(&self.via),
+            label: self.label.as_ref().map(|label| Sealed {
+                scheme: label.scheme,
+                key_epoch: label.key_epoch,
+                data: Cow::Borrowed(&label.data),
+            }),
+        }
+    }
+
     /// A copy that borrows nothing.
     #[must_use]
     pub fn into_owned(self) -> Identity<'static> {
@@ -56,6 +72,15 @@ pub struct CorrelationKey<'a> {
 }
 
 impl CorrelationKey<'_> {
+    /// The same, borrowed from this one.
+    #[must_use]
+    pub fn borrowed(&self) -> CorrelationKey<'_> {
+        CorrelationKey {
+            kind: self.kind,
+            value: Cow::Borrowed(&self.value),
+        }
+    }
+
     /// A copy that borrows nothing.
     #[must_use]
     pub fn into_owned(self) -> CorrelationKey<'static> {

@@ -186,14 +186,14 @@ impl<'w> Door<'w> {
             stored
         };
         let facts = if rng.chance(40) {
-            vec![("model".to_owned(), rng.pick(&["m", "n"]).to_owned())]
+            vec![("model".into(), rng.pick(&["m", "n"]).into())]
         } else {
             Vec::new()
         };
         let hint = Hint {
             keys,
             identity,
-            source: rng.pick(&["gateway", "proxy"]).to_owned(),
+            source: rng.pick(&["gateway", "proxy"]).into(),
             received_at: Timestamp(received),
             join_horizon: (rng.pick(&[2, 4, 9]) * UNIT).min(most),
             authority: u32::try_from(rng.below(2)).unwrap_or(0),

@@ -41,7 +41,11 @@ impl Stage<'_> {
     }
 
     /// The hint as the fault leaves it; `None`: not at all.
-    fn hint(&mut self, hint: &balefire_event::Hint, batch: &Batch) -> Option<balefire_event::Hint> {
+    fn hint(
+        &mut self,
+        hint: &balefire_event::Hint<'static>,
+        batch: &Batch,
+    ) -> Option<balefire_event::Hint<'static>> {
         let mut hint = hint.clone();
         match self.fault {
             Some(Fault::JoinByArrival) => hint.received_at = Timestamp(batch.stored_at),

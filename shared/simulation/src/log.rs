@@ -15,7 +15,7 @@ use crate::world::{START, UNIT};
 #[derive(Debug, Clone)]
 pub(crate) enum Rec {
     Event(Box<Event<'static>>),
-    Hint(Box<Hint>),
+    Hint(Box<Hint<'static>>),
     Stub(Box<Stub>),
     Tick(Timestamp),
     /// What a correlator, or the engine of an EVENTS partition, promises.

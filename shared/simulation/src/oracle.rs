@@ -280,14 +280,14 @@ fn pair(
     tenant: &'static str,
     event: &Event<'static>,
     user: Option<SubjectRef>,
-    hint: Option<&Hint>,
+    hint: Option<&Hint<'static>>,
     direct: bool,
 ) -> Pair {
     let mut model = event.model.to_string();
     if let Some((_, told)) = hint.and_then(|hint| hint.facts.first())
         && model.is_empty()
     {
-        model.clone_from(told);
+        told.as_ref().clone_into(&mut model);
     }
     let actor = |kind| {
         let mut actors = event.actors.iter();

@@ -89,7 +89,7 @@ fn tell_event(event: &Event<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     }
 }
 
-fn tell_hint(hint: &Hint, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn tell_hint(hint: &Hint<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let keys = hint
         .keys
         .iter()

@@ -280,7 +280,7 @@ pub(crate) fn batch_of_event(
 }
 
 /// The same of a hint.
-pub(crate) fn batch_of_hint(tenant: &'static str, lateness_max: i64, hint: Hint) -> Batch {
+pub(crate) fn batch_of_hint(tenant: &'static str, lateness_max: i64, hint: Hint<'static>) -> Batch {
     Batch {
         tenant,
         origin: Origin::Door,

@@ -94,7 +94,7 @@ fn orders(of: &[usize]) -> Vec<Vec<usize>> {
 
 enum Laid {
     Event(Box<Event<'static>>),
-    Hint(Hint),
+    Hint(Hint<'static>),
     Stub(Stub),
 }
 
@@ -128,12 +128,12 @@ impl World {
             source.authority = authority;
             let door = Door::new(TENANT, source, self.partitions);
             let admitted = admit_json(&door, &adapted.json, Provenance::default()).unwrap();
-            let hints: Vec<(u32, Hint)> = admitted
+            let hints: Vec<(u32, Hint<'static>)> = admitted
                 .hint_targets(&door)
                 .map(|(to, key)| {
                     let mut hint = admitted.hint(&door, &[key]).unwrap();
                     hint.received_at = at;
-                    (to, hint)
+                    (to, hint.into_owned())
                 })
                 .collect();
             let mut event = admitted.event.clone().into_owned();

@@ -7,7 +7,7 @@ use prost::Message;
 use crate::bytes_reader::Fields;
 use crate::bytes_writer as put;
 use crate::record::{self, RecordRef, RecordView, kind};
-use crate::{Error, log};
+use crate::{Error, hint_codec, log};
 
 const HEADER: u32 = 1;
 const STEP: u32 = 2;
@@ -96,7 +96,8 @@ fn read_header(bytes: &[u8]) -> Result<Header, Error> {
     Ok(header)
 }
 
-/// Bytes that an event of `event_len` encoded bytes (static part and stamps) adds to a batch.
+/// Bytes that an event of `event_len` encoded bytes (static part and stamps) adds to a batch; a hint
+/// likewise.
 #[must_use]
 pub const fn event_record_len(event_len: usize) -> usize {
     record_len(1 + put::varint_len(event_len as u64) + event_len)
@@ -158,6 +159,17 @@ impl BatchWriter {
         put::bytes_head(kind::EVENT, len, &mut self.records);
         self.records.extend_from_slice(fixed);
         self.records.extend_from_slice(stamps);
+        self.count += 1;
+    }
+
+    /// Adds a hint from its static part and its time of arrival ([`crate::hint_codec`]).
+    pub fn push_hint_parts(&mut self, fixed: &[u8], received_at: Timestamp) {
+        let len = fixed.len() + hint_codec::STAMP_LEN;
+        let record = 1 + put::varint_len(len as u64) + len;
+        put::bytes_head(RECORDS, record, &mut self.records);
+        put::bytes_head(kind::HINT, len, &mut self.records);
+        self.records.extend_from_slice(fixed);
+        hint_codec::encode_stamp(received_at, &mut self.records);
         self.count += 1;
     }
 

@@ -17,6 +17,7 @@ mod convert;
 mod error;
 pub mod event_codec;
 mod generated;
+pub mod hint_codec;
 mod part_codec;
 pub mod record;
 

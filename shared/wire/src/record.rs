@@ -5,7 +5,7 @@ use prost::Message;
 
 use crate::bytes_reader::Fields;
 use crate::bytes_writer as put;
-use crate::{Error, deadletter, delivery, escalation, event_codec, log};
+use crate::{Error, deadletter, delivery, escalation, event_codec, hint_codec, log};
 
 /// Field numbers of balefire.log.v1.Record: [`crate::RawRecord::kind`] is one of these.
 pub mod kind {
@@ -49,7 +49,7 @@ pub enum RecordRef<'r> {
     /// An event.
     Event(&'r Event<'r>),
     /// An identity hint.
-    Hint(&'r Hint),
+    Hint(&'r Hint<'r>),
     /// A key stub.
     Stub(&'r Stub),
     /// The owner's clock.
@@ -107,7 +107,7 @@ pub enum RecordView<'a> {
     /// An event, borrowed from the batch.
     Event(Event<'a>),
     /// An identity hint.
-    Hint(Hint),
+    Hint(Hint<'a>),
     /// A key stub.
     Stub(Stub),
     /// The owner's clock.
@@ -147,7 +147,9 @@ pub fn encode_record(record: RecordRef<'_>, out: &mut Vec<u8>) {
         RecordRef::Event(event) => {
             put::nested(kind::EVENT, out, |out| event_codec::encode(event, out));
         }
-        RecordRef::Hint(hint) => message(kind::HINT, &log::v1::IdentityHint::from(hint), out),
+        RecordRef::Hint(hint) => {
+            put::nested(kind::HINT, out, |out| hint_codec::encode(hint, out));
+        }
         RecordRef::Stub(stub) => message(kind::STUB, &log::v1::KeyStub::from(stub), out),
         RecordRef::Tick(at) => put::nested(kind::TICK, out, |out| put::sfixed64(1, at.0, out)),
         RecordRef::Barrier { id, at } => put::nested(kind::BARRIER, out, |out| {
@@ -205,10 +207,7 @@ pub(crate) fn view(number: u32, bytes: &[u8]) -> Result<RecordView<'_>, Error> {
     use log::v1::record::Kind;
     Ok(match number {
         kind::EVENT => RecordView::Event(event_codec::decode(bytes)?),
-        kind::HINT => {
-            let hint: log::v1::IdentityHint = generated(bytes, "hint")?;
-            RecordView::Hint(Hint::try_from(&hint)?)
-        }
+        kind::HINT => RecordView::Hint(hint_codec::decode(bytes)?),
         kind::STUB => {
             let stub: log::v1::KeyStub = generated(bytes, "stub")?;
             RecordView::Stub(Stub::try_from(&stub)?)

@@ -136,15 +136,15 @@ fn full_event() -> Event<'static> {
     }
 }
 
-fn hint() -> Hint {
+fn hint() -> Hint<'static> {
     Hint {
         keys: vec![key(KeyKind::Trace, "t-1")],
         identity: identity(IdentityKind::User, Assurance::Verified, "user_id"),
-        source: "idp".to_owned(),
+        source: "idp".into(),
         received_at: Timestamp(T),
         join_horizon: 900_000_000_000,
         authority: 10,
-        facts: vec![("model".to_owned(), "gpt-4o".to_owned())],
+        facts: vec![("model".into(), "gpt-4o".into())],
         dedup_id: DedupId([4; 16]),
     }
 }

@@ -4,6 +4,7 @@
 //! apart are one claim over a stretch of time: every moment between two such hints lies within
 //! J of one of them, so nothing is lost by it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use balefire_event::digest::FieldHasher;
@@ -49,12 +50,38 @@ pub(crate) struct Fact {
     events: usize,
 }
 
+/// What a hint says of a field; empty: nothing.
+fn fill<'h>(hint: &'h Hint<'_>, name: &str) -> &'h str {
+    let said = hint.facts.iter().find(|(field, _)| field == name);
+    said.map_or("", |(_, value)| value.as_ref())
+}
+
+impl FactId {
+    pub(crate) fn of(hint: &Hint<'_>) -> Self {
+        let identity = &hint.identity;
+        let mut hasher = FieldHasher::new("balefire correlator fact v1");
+        hasher
+            .field(&identity.subject_ref.0)
+            .field(identity.assurance.as_str().as_bytes())
+            .field(identity.via.as_bytes())
+            .field(hint.source.as_bytes())
+            .number(Claims::horizon_of(hint))
+            .number(i64::from(hint.authority));
+        if let Some(label) = &identity.label {
+            hasher
+                .number(i64::from(label.scheme))
+                .number(i64::from(label.key_epoch))
+                .field(&label.data);
+        }
+        for name in FILLABLE {
+            hasher.field(fill(hint, name).as_bytes());
+        }
+        Self(hasher.id())
+    }
+}
+
 impl Fact {
-    fn of(hint: &Hint) -> Self {
-        let fill = |name: &str| {
-            let said = hint.facts.iter().find(|(field, _)| field == name);
-            said.map_or("", |(_, value)| value.as_str()).into()
-        };
+    fn of(hint: &Hint<'_>) -> Self {
         Self {
             subject: hint.identity.subject_ref,
             assurance: hint.identity.assurance,
@@ -64,34 +91,13 @@ impl Fact {
                 key_epoch: label.key_epoch,
                 data: label.data.as_ref().into(),
             }),
-            source: hint.source.as_str().into(),
-            horizon: hint.join_horizon.clamp(0, JOIN_HORIZON_MAX),
+            source: hint.source.as_ref().into(),
+            horizon: Claims::horizon_of(hint),
             authority: hint.authority,
-            fills: FILLABLE.map(fill),
+            fills: FILLABLE.map(|name| fill(hint, name).into()),
             claims: 0,
             events: 0,
         }
-    }
-
-    fn id(&self) -> FactId {
-        let mut hasher = FieldHasher::new("balefire correlator fact v1");
-        hasher
-            .field(&self.subject.0)
-            .field(self.assurance.as_str().as_bytes())
-            .field(self.via.as_bytes())
-            .field(self.source.as_bytes())
-            .number(self.horizon)
-            .number(i64::from(self.authority));
-        if let Some(label) = &self.label {
-            hasher
-                .number(i64::from(label.scheme))
-                .number(i64::from(label.key_epoch))
-                .field(&label.data);
-        }
-        for fill in &self.fills {
-            hasher.field(fill.as_bytes());
-        }
-        FactId(hasher.id())
     }
 
     /// The identity, as a record joined through it carries it.
@@ -118,18 +124,18 @@ impl Fact {
     }
 
     /// A hint that says this, without keys.
-    fn hint(&self, received_at: Timestamp, join_horizon: i64, dedup_id: DedupId) -> Hint {
+    fn hint(&self, received_at: Timestamp, join_horizon: i64, dedup_id: DedupId) -> Hint<'static> {
         let facts = FILLABLE.iter().zip(&self.fills);
         Hint {
             keys: Vec::new(),
             identity: self.identity(self.assurance, self.via.as_ref().to_owned()),
-            source: self.source.as_ref().to_owned(),
+            source: self.source.as_ref().to_owned().into(),
             received_at,
             join_horizon,
             authority: self.authority,
             facts: facts
                 .filter(|(_, value)| !value.is_empty())
-                .map(|(name, value)| ((*name).to_owned(), value.as_ref().to_owned()))
+                .map(|(name, value)| (Cow::Borrowed(*name), value.as_ref().to_owned().into()))
                 .collect(),
             dedup_id,
         }
@@ -196,14 +202,13 @@ impl Claims {
     }
 
     /// J as it is used of a hint.
-    pub(crate) fn horizon_of(hint: &Hint) -> i64 {
+    pub(crate) fn horizon_of(hint: &Hint<'_>) -> i64 {
         hint.join_horizon.clamp(0, JOIN_HORIZON_MAX)
     }
 
-    /// Learns a hint for a key: the moments it newly reaches, `None` where none.
-    pub(crate) fn learn(&mut self, key: KeyHash, hint: &Hint) -> Option<Range> {
-        let fact = Fact::of(hint);
-        let (id, j, at) = (fact.id(), fact.horizon, hint.received_at);
+    /// Learns a hint, whose fact is `id`, for a key: the moments it newly reaches, `None` where none.
+    pub(crate) fn learn(&mut self, key: KeyHash, id: FactId, hint: &Hint<'_>) -> Option<Range> {
+        let (j, at) = (Self::horizon_of(hint), hint.received_at);
         let claims = self.by_key.entry(key).or_default();
         let near = claims
             .iter_mut()
@@ -216,7 +221,8 @@ impl Claims {
                 dedup_id: hint.dedup_id,
                 forwarded: Vec::new(),
             });
-            self.facts.entry(id).or_insert(fact).claims += 1;
+            let fact = self.facts.entry(id).or_insert_with(|| Fact::of(hint));
+            fact.claims += 1;
             self.expiry.insert((at.plus(j), key, id, at));
             return Some((at.minus(j), at.plus(j)));
         };
@@ -284,7 +290,12 @@ impl Claims {
     /// Such a hint is centred on the moment, with a J that reaches no further than the claim:
     /// so it is true wherever it is applied, and the partition of a recent event need not look
     /// for older ones that an old hint's own stamp would reach.
-    pub(crate) fn forward(&mut self, key: KeyHash, at: Timestamp, target: u32) -> Vec<Hint> {
+    pub(crate) fn forward(
+        &mut self,
+        key: KeyHash,
+        at: Timestamp,
+        target: u32,
+    ) -> Vec<Hint<'static>> {
         let mut hints = Vec::new();
         for claim in self.by_key.get_mut(&key).into_iter().flatten() {
             let Some(fact) = self.facts.get(&claim.fact) else {

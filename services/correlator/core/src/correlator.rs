@@ -7,7 +7,7 @@ use balefire_event::{
 };
 
 use crate::barrier::Barriers;
-use crate::claim::Claims;
+use crate::claim::{Claims, FactId};
 use crate::config::{Config, Usage};
 use crate::coverage::Coverage;
 use crate::entry::{Entries, Kept};
@@ -271,7 +271,7 @@ impl Correlator {
         }
     }
 
-    fn hint(&mut self, tenant: &str, hint: &Hint, effects: &mut Vec<Effect>) {
+    fn hint(&mut self, tenant: &str, hint: &Hint<'_>, effects: &mut Vec<Effect>) {
         if hint.identity.kind != IdentityKind::User {
             self.hints_ignored += 1;
             return;
@@ -285,10 +285,11 @@ impl Correlator {
             let from = reach.0.minus(self.state.join_horizon_max); // copies, J older
             self.straggle(Straggler::Hint(keys.clone(), reach), from, effects);
         }
+        let fact = FactId::of(hint);
         let mut concerned = BTreeSet::new();
         let mut asked = Vec::new();
         for key in keys {
-            if let Some(range) = self.state.claims.learn(key, hint) {
+            if let Some(range) = self.state.claims.learn(key, fact, hint) {
                 concerned.extend(self.state.entries.within(key, range));
                 asked.push((key, range));
             }

@@ -8,7 +8,7 @@ pub enum Record<'r> {
     /// An event; without a user, or it goes straight through.
     Event(&'r Event<'r>),
     /// An identity and the keys that lead to it.
-    Hint(&'r Hint),
+    Hint(&'r Hint<'r>),
     /// A key of an event that lies in another partition.
     Stub(&'r Stub),
     /// The owner's clock.
@@ -38,7 +38,7 @@ pub enum Effect {
         /// Partition of INTAKE.
         partition: u32,
         /// The hint, with the stub's key.
-        hint: Box<Hint>,
+        hint: Box<Hint<'static>>,
     },
     /// A barrier came out: to every lane of every EVENTS partition, behind what was emitted.
     BarrierOut {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use balefire_event::{DedupId, IdentityKind, Lane, Timestamp};
 
-use crate::claim::Claims;
+use crate::claim::{Claims, FactId};
 use crate::correlator::Correlator;
 use crate::entry::Entries;
 use crate::key::{KeyHash, typed_keys};
@@ -150,8 +150,9 @@ impl Correlator {
             }
             Record::Hint(hint) => {
                 if hint.identity.kind == IdentityKind::User {
+                    let fact = FactId::of(hint);
                     for key in typed_keys(tenant, &hint.keys) {
-                        repair.claims.learn(key.hash, hint);
+                        repair.claims.learn(key.hash, fact, hint);
                     }
                 }
             }

@@ -38,7 +38,7 @@ fn copy(received: i64, revision: u64) -> Event<'static> {
     }
 }
 
-fn hint(received: i64, join_horizon: i64) -> Hint {
+fn hint(received: i64, join_horizon: i64) -> Hint<'static> {
     Hint {
         keys: vec![key()],
         identity: Identity {

@@ -120,7 +120,7 @@ fn correlation_key((kind, value): Key) -> CorrelationKey<'static> {
 #[derive(Debug, Clone)]
 enum Laid {
     Event(Box<Event<'static>>),
-    Hint(Hint),
+    Hint(Hint<'static>),
     Stub(Stub),
     Tick(Timestamp),
 }
@@ -375,7 +375,7 @@ fn laid(sent: &Sent, count: u32) -> Vec<(u32, usize, Laid)> {
                 received_at,
                 join_horizon: j,
                 authority,
-                facts: vec![("model".into(), "?".repeat(model.into()))],
+                facts: vec![("model".into(), "?".repeat(model.into()).into())],
                 dedup_id: DedupId::default(),
             };
             let at: BTreeSet<u32> = keys.iter().map(of).collect();

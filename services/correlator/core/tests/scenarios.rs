@@ -81,8 +81,13 @@ fn event(at: Timestamp, words: &[&str]) -> Event<'static> {
     }
 }
 
-fn hint(at: Timestamp, words: &[&str]) -> Hint {
-    let fact = |name: &str| Some((name.to_owned(), option(words, name)?.to_owned()));
+fn hint(at: Timestamp, words: &[&str]) -> Hint<'static> {
+    let fact = |name: &str| {
+        Some((
+            name.to_owned().into(),
+            option(words, name)?.to_owned().into(),
+        ))
+    };
     Hint {
         keys: keys(words),
         identity: Identity {
@@ -96,7 +101,7 @@ fn hint(at: Timestamp, words: &[&str]) -> Hint {
             via: "user_id".into(),
             label: Some(Sealed::plain(words[0].to_owned().into())),
         },
-        source: option(words, "from").unwrap_or("gateway").to_owned(),
+        source: option(words, "from").unwrap_or("gateway").to_owned().into(),
         received_at: at,
         join_horizon: seconds(option(words, "j").unwrap_or("900")),
         authority: option(words, "authority").map_or(1, |n| n.parse().unwrap()),

@@ -139,7 +139,7 @@ impl Harness {
         }
     }
 
-    pub async fn hint(&self, hint: &Hint) {
+    pub async fn hint(&self, hint: &Hint<'_>) {
         for key in &hint.keys {
             self.append(Lane::Bulk, partition_of(key), &[RecordRef::Hint(hint)])
                 .await;
@@ -299,7 +299,7 @@ pub fn event(name: &str, keys: &[&str]) -> Event<'static> {
     }
 }
 
-pub fn hint(user: &str, keys: &[&str]) -> Hint {
+pub fn hint(user: &str, keys: &[&str]) -> Hint<'static> {
     Hint {
         keys: keys.iter().map(|word| key(word)).collect(),
         identity: Identity {
@@ -318,7 +318,7 @@ pub fn hint(user: &str, keys: &[&str]) -> Hint {
     }
 }
 
-pub fn earlier(hint: Hint, nanos: i64) -> Hint {
+pub fn earlier(hint: Hint<'static>, nanos: i64) -> Hint<'static> {
     let received_at: Timestamp = hint.received_at.minus(nanos);
     Hint {
         received_at,

@@ -1,6 +1,8 @@
 //! What a record says to others: whose a request is, and that a further key of it is asked for.
 
-use balefire_event::{Hint, Stub, Timestamp, partition};
+use std::borrow::Cow;
+
+use balefire_event::{CorrelationKey, Hint, Stub, Timestamp, partition};
 
 use crate::admit::Admitted;
 use crate::door::Door;
@@ -22,9 +24,9 @@ impl Admitted<'_> {
 
     /// The hint for some of its keys. `None` where it names no user.
     #[must_use]
-    pub fn hint(&self, door: &Door, keys: &[usize]) -> Option<Hint> {
+    pub fn hint(&self, door: &Door, keys: &[usize]) -> Option<Hint<'_>> {
         let event = &self.event;
-        let identity = event.user.clone()?.into_owned();
+        let identity = event.user.as_ref()?.borrowed();
         let facts = [
             ("model", &event.model),
             ("endpoint", &event.endpoint),
@@ -32,16 +34,16 @@ impl Admitted<'_> {
         ];
         let keys = keys.iter().filter_map(|&index| event.keys.get(index));
         Some(Hint {
-            keys: keys.map(|key| key.clone().into_owned()).collect(),
+            keys: keys.map(CorrelationKey::borrowed).collect(),
             identity,
-            source: event.source.clone().into_owned(),
+            source: Cow::Borrowed(&event.source),
             received_at: Timestamp(0),
             join_horizon: door.source.join_horizon,
             authority: door.source.authority,
             facts: facts
                 .into_iter()
                 .filter(|(_, value)| !value.is_empty())
-                .map(|(name, value)| (name.to_owned(), value.clone().into_owned()))
+                .map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value.as_ref())))
                 .collect(),
             dedup_id: event.dedup_id,
         })

@@ -67,7 +67,7 @@ async fn a_record_with_user_and_key_leaves_one_hint_while_it_is_remembered() {
             for record in batch.records() {
                 if let RecordView::Hint(hint) = record.unwrap() {
                     assert!(stream.starts_with("INTAKE_g1_bulk"), "{stream}");
-                    hints.push(hint);
+                    hints.push(hint.into_owned());
                 }
             }
         }
@@ -76,7 +76,7 @@ async fn a_record_with_user_and_key_leaves_one_hint_while_it_is_remembered() {
     assert_eq!(hints[0].keys[0].kind, KeyKind::Request);
     assert_eq!(hints[0].identity.readable(), Some("u@example.com"));
     assert_eq!(hints[0].identity.assurance, Assurance::Claimed);
-    assert_eq!(hints[0].facts, [("model".to_owned(), "m".to_owned())]);
+    assert_eq!(hints[0].facts, [("model".into(), "m".into())]);
     assert!(hints[0].received_at.0 > 0);
 }
 

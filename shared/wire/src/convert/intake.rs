@@ -1,63 +1,12 @@
-//! Hints and stubs.
+//! Stubs.
 
-use balefire_event::{CorrelationKey, DedupId, Hint, Identity, Stub, Timestamp};
+use balefire_event::{DedupId, Stub, Timestamp};
 use bytes::Bytes;
 
-use crate::{Error, event, log};
+use crate::{Error, log};
 
 fn dedup_id(bytes: &[u8]) -> Result<DedupId, Error> {
     DedupId::from_slice(bytes).map_err(|_| Error::malformed("dedup_id"))
-}
-
-impl From<&Hint> for log::v1::IdentityHint {
-    fn from(hint: &Hint) -> Self {
-        Self {
-            keys: hint.keys.iter().map(Into::into).collect(),
-            identity: Some((&hint.identity).into()),
-            source: hint.source.clone(),
-            received_at_ns: hint.received_at.0,
-            join_horizon_ns: hint.join_horizon,
-            authority: hint.authority,
-            facts: hint
-                .facts
-                .iter()
-                .map(|(name, text)| event::v1::Extension {
-                    name: name.clone(),
-                    json: text.clone(),
-                })
-                .collect(),
-            dedup_id: Bytes::copy_from_slice(&hint.dedup_id.0),
-        }
-    }
-}
-
-impl TryFrom<&log::v1::IdentityHint> for Hint {
-    type Error = Error;
-
-    fn try_from(hint: &log::v1::IdentityHint) -> Result<Self, Error> {
-        let identity = hint
-            .identity
-            .as_ref()
-            .ok_or(Error::malformed("hint identity"))?;
-        Ok(Self {
-            keys: hint
-                .keys
-                .iter()
-                .map(CorrelationKey::try_from)
-                .collect::<Result<_, _>>()?,
-            identity: Identity::try_from(identity)?,
-            source: hint.source.clone(),
-            received_at: Timestamp(hint.received_at_ns),
-            join_horizon: hint.join_horizon_ns,
-            authority: hint.authority,
-            facts: hint
-                .facts
-                .iter()
-                .map(|fact| (fact.name.clone(), fact.json.clone()))
-                .collect(),
-            dedup_id: dedup_id(&hint.dedup_id)?,
-        })
-    }
 }
 
 impl From<&Stub> for log::v1::KeyStub {

@@ -186,7 +186,7 @@ pub fn event() -> impl Strategy<Value = Event<'static>> {
 }
 
 /// Any hint.
-pub fn hint() -> impl Strategy<Value = Hint> {
+pub fn hint() -> impl Strategy<Value = Hint<'static>> {
     (
         vec(key(), 0..3),
         identity(),
@@ -198,11 +198,14 @@ pub fn hint() -> impl Strategy<Value = Hint> {
         .prop_map(|(keys, identity, source, numbers, facts, dedup)| Hint {
             keys,
             identity,
-            source,
+            source: source.into(),
             received_at: numbers.0,
             join_horizon: numbers.1,
             authority: numbers.2,
-            facts,
+            facts: facts
+                .into_iter()
+                .map(|(name, text)| (name.into(), text.into()))
+                .collect(),
             dedup_id: DedupId(dedup),
         })
 }

@@ -40,7 +40,7 @@ fn step() -> Step {
     }
 }
 
-fn batch(event: &Event<'_>, hint: &Hint, stub: &Stub, escalation: &Escalation) -> Vec<u8> {
+fn batch(event: &Event<'_>, hint: &Hint<'_>, stub: &Stub, escalation: &Escalation) -> Vec<u8> {
     let mut writer = BatchWriter::default();
     writer.push(RecordRef::Event(event));
     writer.push(RecordRef::Hint(hint));
