@@ -11,7 +11,7 @@ use balefire_bus::{
 };
 use balefire_kit::config::ServerArgs;
 use balefire_kit::server::{Listeners, Service, serve};
-use balefire_kit::{install_crypto, shutdown, telemetry};
+use balefire_kit::{install_crypto, self_alert, shutdown, telemetry};
 use balefire_notifier::ReceiverArgs;
 use tokio_util::sync::CancellationToken;
 
@@ -95,6 +95,14 @@ impl Args {
                 Some(self.server.insecure_no_auth.to_string()),
             ),
             ("log", Some(text(&self.server.log))),
+            (
+                "self_alert",
+                self.server
+                    .self_alert
+                    .self_alert_url
+                    .as_ref()
+                    .map(|url| text(&without_path(url))),
+            ),
             (
                 "nats_url",
                 self.nats_url.as_ref().map(|url| text(&shown(url))),
@@ -359,6 +367,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     let loaded = Loaded::of(&args)?;
     let stop = shutdown::on_signal().map_err(failed)?;
     let metrics = telemetry::metrics().map_err(failed)?;
+    self_alert::install(&args.server.self_alert).map_err(failed)?;
     let _lock = DirLock::acquire(&args.data_dir).map_err(failed)?;
     let listeners = Listeners::bind(args.server.grpc_addr, args.server.http_addr)
         .await

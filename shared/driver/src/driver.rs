@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use balefire_bus::deadletter::DeadLetters;
 use balefire_bus::{Bus, Log};
+use balefire_event::Severity;
+use balefire_kit::self_alert::{self, Notice};
 use balefire_store::Store;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -136,7 +138,12 @@ impl Driver {
         match error {
             Error::LogRegression { .. } | Error::Unusable { .. } => {
                 tracing::error!(stage, partition, %error, "partition stopped; nothing was touched");
-                reporter.phase(Phase::Stopped(error.to_string()));
+                let mut said = error.to_string();
+                if matches!(error, Error::LogRegression { .. }) {
+                    self_alert::raise(&log_regression(stage, partition, &error));
+                    said.push_str("; see docs/runbooks/log_regression.md");
+                }
+                reporter.phase(Phase::Stopped(said));
                 Next::Stop(Err(error))
             }
             Error::Fenced { .. } => {
@@ -169,6 +176,20 @@ impl Driver {
                 Next::Again(backoff.retry())
             }
         }
+    }
+}
+
+/// What people must hear at once: events may be lost, and nobody counts in this partition.
+fn log_regression(stage: &'static str, partition: u32, error: &Error) -> Notice {
+    Notice {
+        reason: "log_regression",
+        severity: Severity::Critical,
+        service: stage,
+        partition: Some(partition),
+        title: format!(
+            "The log lost records that {stage} partition {partition} had read; it stopped and touches nothing"
+        ),
+        detail: error.to_string(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use balefire_bus::InstanceId;
 
 use crate::caller::{Authenticator, Error};
+use crate::self_alert::SelfAlertArgs;
 use crate::telemetry::LogFormat;
 
 /// How a server is reached and what it writes about itself.
@@ -34,6 +35,8 @@ pub struct ServerArgs {
     /// How log lines look
     #[arg(long, env = "BALEFIRE_LOG_FORMAT", value_enum, default_value_t)]
     pub log_format: LogFormat,
+    #[command(flatten)]
+    pub self_alert: SelfAlertArgs,
 }
 
 impl ServerArgs {

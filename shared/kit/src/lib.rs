@@ -10,6 +10,7 @@ mod http;
 pub mod process;
 #[cfg(feature = "sabotage")]
 pub mod sabotage;
+pub mod self_alert;
 pub mod server;
 pub mod shutdown;
 pub mod status;

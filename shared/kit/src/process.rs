@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{BrokerArgs, ServerArgs};
 use crate::server::{Listeners, Service, TaskError, serve};
-use crate::{shutdown, telemetry};
+use crate::{self_alert, shutdown, telemetry};
 
 /// Runs one service until SIGTERM or SIGINT: telemetry → keys → sockets → broker → `start` →
 /// serve → drain. What goes wrong is said on standard error, with its causes; the exit code is 1.
@@ -48,6 +48,7 @@ where
     let authenticator = server.authenticator()?;
     let shutdown = shutdown::on_signal()?;
     let metrics = telemetry::metrics()?;
+    self_alert::install(&server.self_alert)?;
     let listeners = Listeners::bind(server.grpc_addr, server.http_addr).await?;
     let (bus, topology) = broker.connect_verified(role).await?;
     let service = start(bus, topology, shutdown.clone())
