@@ -106,6 +106,31 @@ def services_killed(world):
     return f"4 kills, {len(world.want)} delivered, {again} of them again"
 
 
+def without_store(world):
+    """`--store none`: both stages killed in the middle of a send begin from the log, and give the same set."""
+    receiver = Receiver(SECRET, show=quiet)
+    four = Four(Path(world.binary).parent, world.folder / "without_store", 2, lateness=LATENESS, webhook=receiver.url, secret=SECRET,
+                every=("--store", "none"))
+    client, engine = Client(world.binary, four.addr["ingest"]), four.addr["rule-engine"]
+    try:
+        feed = Feed(world, four.addr["ingest"])
+        for number, service in enumerate(["rule-engine", "correlator", "rule-engine"]):
+            feed.give((number + 1) / 5)
+            wait_for(lambda: len(client.escalations(engine)) >= len(world.want) * number / 6, "the engine")
+            four.kill_and_restart(service)
+        feed.finish()
+        wait_for(lambda: len(client.escalations(engine)) >= len(world.want), "the escalations")
+        world.evaluated("without a store", client, engine)
+        delivered_all(receiver, world.want)
+        wait_for(lambda: client.settled(four.addr["notifier"]), "the notifier to finish")
+        kept = [folder for service in ("rule-engine", "correlator") if (folder := four.data / service / service).exists()]
+        check(not kept, f"checkpoints were kept: {kept}")
+    finally:
+        four.stop()
+    delivered_exactly(world, receiver)
+    return f"3 kills, {len(world.want)} delivered, none twice"
+
+
 def spoil(folder, how, seed):
     """Breaks the local state of every service that keeps one."""
     rng, spoiled = random.Random(seed), 0

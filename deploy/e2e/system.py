@@ -138,7 +138,7 @@ def get(url):
 class Four:
     """The four services as processes of their own against one nats-server."""
 
-    def __init__(self, bin_dir, data, partitions, *, lateness, webhook, secret, ingest=()):
+    def __init__(self, bin_dir, data, partitions, *, lateness, webhook, secret, ingest=(), every=()):
         self.data, self.parts, self.services = Path(data), [], []
         self.data.mkdir(parents=True)
         balefire = str(Path(bin_dir) / "balefire")
@@ -159,7 +159,7 @@ class Four:
         self.addr = {}
         for service, flags in own.items():
             process = Process([str(Path(bin_dir) / f"balefire-{service}"), *broker, "--data-dir", str(self.data / service),
-                               "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--log", "warn", *flags],
+                               "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--log", "warn", *flags, *every],
                               self.data / f"{service}.log", dict(os.environ))
             self.parts.append(process)
             self.services.append(service)

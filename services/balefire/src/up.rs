@@ -9,7 +9,7 @@ use balefire_bus::{
     Bus, Credential, Credentials, DirLock, InstanceId, Role, Server, ServerOptions, SyncProof,
     Topology, Verification, provision,
 };
-use balefire_kit::config::ServerArgs;
+use balefire_kit::config::{ServerArgs, StoreKind};
 use balefire_kit::server::{Listeners, Service, serve};
 use balefire_kit::{install_crypto, self_alert, shutdown, telemetry};
 use balefire_notifier::ReceiverArgs;
@@ -69,9 +69,9 @@ pub struct Args {
     allowed_lateness: Duration,
     #[command(flatten)]
     receivers: ReceiverArgs,
-    /// Keep no checkpoints: every start reads the log
-    #[arg(long)]
-    no_store: bool,
+    /// Where checkpoints are kept; the outputs are the same
+    #[arg(long, env = "BALEFIRE_STORE", value_enum, default_value_t)]
+    store: StoreKind,
 }
 
 impl Args {
@@ -143,7 +143,7 @@ impl Args {
                     .delivery_attempts
                     .map(|count| count.to_string()),
             ),
-            ("store", Some((!self.no_store).to_string())),
+            ("store", Some(text(&self.store.as_str()))),
         ];
         let line = |(name, value): (&str, Option<String>)| match value {
             Some(value) => format!("{name} = {value}"),
@@ -153,7 +153,7 @@ impl Args {
     }
 
     fn state_dir(&self, service: &str) -> Option<PathBuf> {
-        (!self.no_store).then(|| self.data_dir.join(service))
+        self.store.dir(&self.data_dir, service)
     }
 }
 

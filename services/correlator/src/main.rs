@@ -17,14 +17,11 @@ struct Args {
     server: ServerArgs,
     #[command(flatten)]
     broker: BrokerArgs,
-    /// Keep no checkpoints: every start reads the log
-    #[arg(long)]
-    no_store: bool,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let state_dir = (!args.no_store).then(|| args.broker.state_dir("correlator"));
+    let state_dir = args.broker.state_dir("correlator");
     process::run(
         &args.server,
         &args.broker,

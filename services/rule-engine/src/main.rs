@@ -21,9 +21,6 @@ struct Args {
     /// Folder of rule files to put in force; without it the baseline pack, where none is in force
     #[arg(long, env = "BALEFIRE_RULES", value_name = "DIR")]
     rules: Option<PathBuf>,
-    /// Keep no checkpoints: every start reads the log
-    #[arg(long)]
-    no_store: bool,
 }
 
 fn rules(dir: Option<&Path>) -> Result<Vec<(String, String)>, TaskError> {
@@ -40,7 +37,7 @@ fn main() -> ExitCode {
         &args.broker,
         Role::RuleEngine,
         |bus, topology, shutdown| {
-            let state_dir = (!args.no_store).then(|| args.broker.state_dir("rule-engine"));
+            let state_dir = args.broker.state_dir("rule-engine");
             let files = rules(args.rules.as_deref());
             let instance = args.broker.instance("rule-engine", rand::random());
             async move {

@@ -81,13 +81,46 @@ pub struct BrokerArgs {
         value_name = "DIR"
     )]
     pub data_dir: PathBuf,
+    /// Where checkpoints are kept; the outputs are the same (ingest and notifier keep none)
+    #[arg(long, env = "BALEFIRE_STORE", value_enum, default_value_t)]
+    pub store: StoreKind,
+}
+
+/// Where a stage keeps its checkpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum StoreKind {
+    /// In the data dir.
+    #[default]
+    Disk,
+    /// Nowhere: every start and every take-over reads the log.
+    None,
+}
+
+impl StoreKind {
+    /// Its word on the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::None => "none",
+        }
+    }
+
+    /// Folder of a service's checkpoints below a data dir; `None`: none are kept.
+    #[must_use]
+    pub fn dir(self, data_dir: &Path, service: &str) -> Option<PathBuf> {
+        match self {
+            Self::Disk => Some(data_dir.join(service)),
+            Self::None => None,
+        }
+    }
 }
 
 impl BrokerArgs {
-    /// Folder of a service's own state below the data dir.
+    /// Folder of a service's checkpoints below the data dir; `None`: none are kept.
     #[must_use]
-    pub fn state_dir(&self, service: &str) -> PathBuf {
-        self.data_dir.join(service)
+    pub fn state_dir(&self, service: &str) -> Option<PathBuf> {
+        self.store.dir(&self.data_dir, service)
     }
 
     /// Who this process is among those of its service: kept in its folder.
