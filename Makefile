@@ -1,7 +1,7 @@
 # `make demo` runs the main job on a fresh machine; `make test` runs everything that a clean machine
 # needs to trust it.
 .DEFAULT_GOAL := help
-.PHONY: help demo build bins test lint unit contract e2e test-terraform packaging chaos chaos-quick matrix matrix-quick figures loadtest loadtest-quick loadtest-max loadtest-baseline sim sabotage bench
+.PHONY: help demo build bins test lint unit contract e2e test-terraform packaging chaos chaos-quick matrix matrix-quick figures loadtest loadtest-quick loadtest-max loadtest-baseline sim sabotage bench bench-checkpoint timings upgrades
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BALEFIRE := $(TARGET)/release/balefire
@@ -64,6 +64,12 @@ matrix: build ## the same file through 1, 2, 4, 8 partitions and 1, 2, 3 instanc
 matrix-quick: bins ## the same, the corners of it
 	$(E2E) deploy/e2e/matrix.py --bin $(dir $(TESTED)) --partitions 1 4 --instances 1 2 --count 4000
 
+upgrades: bins ## a rolling restart of every service, and two builds side by side; OLD=folder of an older build
+	$(E2E) deploy/e2e/upgrades.py --binary $(TESTED) $(if $(OLD),--old-bin $(OLD))
+
+timings: build ## fail-over, hand-over, restart, rebuild, checkpoints: one line a figure; on a quiet machine
+	deploy/tools/with-nats.sh python3 deploy/e2e/timings.py --bin $(dir $(BALEFIRE))
+
 SEEDS ?= 20000
 SEED0 ?= 0
 sim: ## the simulation: SEEDS=20000 seeds from SEED0=0 on
@@ -74,6 +80,9 @@ sabotage: ## every deliberate fault of the simulation must be caught
 
 bench: ## the engine alone: events/s of a core, bytes a key, memory of the state
 	cargo bench --locked -q -p balefire-rule-engine-core --bench reference
+
+bench-checkpoint: ## what checkpoints of the engine cost: stand-still, disk, bytes a key
+	cargo bench --locked -q -p balefire-rule-engine --bench checkpoint
 
 figures: build ## first figures of the whole way, from real processes
 	deploy/tools/with-nats.sh python3 deploy/e2e/figures.py --binary $(BALEFIRE)
@@ -102,4 +111,4 @@ test: contract unit e2e ## everything that a clean machine needs to trust it
 	python3 deploy/demo/demo.py --binary $(TESTED) --nats-server "$$(deploy/tools/nats-server.sh)" --once
 
 .PHONY: test-more
-test-more: exporters test-terraform packaging matrix-quick chaos-quick ## what takes longer: exporters, the provider, the packages, kills of real processes
+test-more: exporters test-terraform packaging matrix-quick upgrades chaos-quick ## what takes longer: exporters, the provider, the packages, upgrades, kills of real processes

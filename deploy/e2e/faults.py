@@ -8,10 +8,10 @@ import sys
 import run
 from hostile import malformed, overload, receivers
 from misuse import nobody_there, wrong_uses
-from outages import disk_full, lost_state, nats_killed, services_killed, terminated, without_store
+from outages import disk_full, log_regression, lost_state, nats_killed, services_killed, terminated, without_store
 
 # those at once mostly wait for deadlines
-SCENARIOS = [nats_killed, services_killed, without_store, lost_state, terminated, (disk_full, receivers, wrong_uses), overload, malformed, nobody_there]
+SCENARIOS = [nats_killed, services_killed, without_store, lost_state, log_regression, terminated, (disk_full, receivers, wrong_uses), overload, malformed, nobody_there]
 
 if __name__ == "__main__":
     sys.exit(run.main(SCENARIOS, __doc__, 12_000))

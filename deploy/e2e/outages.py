@@ -5,7 +5,9 @@ import random
 import shutil
 import signal
 import subprocess
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from corpus import identity
@@ -176,6 +178,69 @@ def lost_state(world):
         up.stop()
     delivered_exactly(world, receiver)
     return "deleted, truncated and bit-flipped"
+
+
+class Told:
+    """A receiver of notices about Balefire itself. It fails the first one."""
+
+    def __init__(self):
+        self.bodies, self.calls = [], 0
+        told = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                told.calls += 1
+                if told.calls > 1:
+                    told.bodies.append(body)
+                self.send_response(204 if told.calls > 1 else 503)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/told"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+def log_regression(world):
+    """An older backup of the log in place of the newer one: people are told at once, and what the page says makes it whole."""
+    told = Told()
+    up = Up(world.binary, world.folder / "log_regression", "--allowed-lateness", LATENESS, "--self-alert-url", told.url)
+    middle = len(world.corpus.lines) // 2
+    parts = [b"\n".join(part) + b"\n" for part in (world.corpus.lines[:middle], world.corpus.lines[middle:])]
+    backup = world.folder / "log_regression.backup"
+    try:
+        up.run("send", "-", "--wait", data=parts[0])
+        up.stop()
+        shutil.copytree(up.data / "nats", backup)
+        up.again()
+        up.run("send", "-", "--wait", data=parts[1])
+        up.stop()
+        shutil.rmtree(up.data / "nats")
+        backup.rename(up.data / "nats")
+        up.again()
+        # of both partitions of the engine: one notice each
+        wait_for(lambda: {body["partition"] for body in told.bodies if body["service"] == "rule-engine"} == {0, 1}, "notices of both partitions")
+        for body in told.bodies:
+            check(body["severity"] == "critical" and body["reason"] == "log_regression" and "log regression" in body["detail"], f"a notice says {body}")
+        again = len(told.bodies) - len({body["id"] for body in told.bodies})
+        check(again == 0, f"{again} notices came twice")
+        said = up.run("status", codes=(1,)).stdout.decode()
+        check("stopped:log regression on" in said and "docs/runbooks/log_regression.md" in said, f"status says {said}")
+        # as the page says: the old log is all there is; producers send again what they kept
+        up.stop()
+        for state in ("rule-engine", "correlator"):
+            shutil.rmtree(up.data / state)
+        up.again()
+        for part in parts:
+            up.run("send", "-", "--wait", data=part)
+        world.evaluated("log regression", up)
+    finally:
+        up.stop()
+    return f"{len(told.bodies)} notices, the first one at the second attempt"
 
 
 def terminated(world):

@@ -238,17 +238,20 @@ def tried(scenario, world):
     return passed
 
 
-def main(scenarios, description, count):
-    """`scenarios`: one after the other; those of a tuple at once, because they mostly wait."""
+def main(scenarios, description, count, flags=()):
+    """`scenarios`: one after the other; those of a tuple at once, because they mostly wait. `flags`: more of them, (name, help)."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--binary", required=True)
     parser.add_argument("--count", type=int, default=count)
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--keep", help="folder for data and logs, kept")
+    for flag, words in flags:
+        parser.add_argument(flag, help=words)
     arguments = parser.parse_args()
     results = []
     with tempfile.TemporaryDirectory(prefix="balefire-e2e-") as folder:
         world = World(str(Path(arguments.binary).resolve()), arguments.keep or folder, arguments.count)
+        world.flags = arguments
         for group in scenarios:
             group = [one for one in (group if isinstance(group, tuple) else (group,)) if not arguments.only or one.__name__ in arguments.only]
             if group:

@@ -165,6 +165,19 @@ class Four:
             self.services.append(service)
             self.addr[service] = process.facts["grpc"]
 
+    def twin(self, service, bin_dir=None):
+        """Another instance of a service, maybe of another build."""
+        command = list(self.parts[self.services.index(service)].command)
+        name = f"{service}-{self.services.count(service) + 1}"
+        for flag, value in (("--data-dir", str(self.data / name)), ("--grpc-addr", "127.0.0.1:0"), ("--http-addr", "127.0.0.1:0")):
+            command[command.index(flag) + 1] = value
+        if bin_dir:
+            command[0] = str(Path(bin_dir) / f"balefire-{service}")
+        process = Process(command, self.data / f"{name}.log", dict(os.environ))
+        self.parts.append(process)
+        self.services.append(service)
+        return process
+
     def kill_and_restart(self, service):
         place = self.services.index(service)
         self.parts[place].kill()

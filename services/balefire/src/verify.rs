@@ -9,8 +9,11 @@ use balefire_bus::{
 };
 use balefire_rule_engine::verify::{Subject, Verdict, verify};
 use balefire_store::{Copy, Error as StoreError, Options};
+use balefire_wire::escalation::v1::escalation_service_client::EscalationServiceClient;
+use balefire_wire::escalation::v1::{DigestStateRequest, PartitionState};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::connect::{ANSWER_BYTES_MAX, Target};
 use crate::print::{Out, note};
 use crate::{Failure, span};
 
@@ -21,6 +24,9 @@ use crate::{Failure, span};
 /// matches sent through REKEYED; and the entries, escalated slots and watermark of every stored
 /// checkpoint with those at the same positions of the log. It changes nothing, and memory grows with
 /// the log.
+///
+/// With --rule-engine also the windows and slots that a running rule-engine holds, by digests that it
+/// takes at a position of its own.
 ///
 /// A line a partition: OK, or FAIL and the first thing that differs, with its place. Exit 0: all the
 /// same. Exit 1: something differs, or could not be read. Exit 2: wrong use.
@@ -45,6 +51,12 @@ pub struct Args {
         requires = "nats_url"
     )]
     credentials: Option<PathBuf>,
+    /// Also compare what the rule-engine at this gRPC address holds in memory now; may be given again
+    #[arg(long, value_name = "URL")]
+    rule_engine: Vec<String>,
+    /// Bearer token for it (scope operate), where it has a keys file
+    #[arg(long, env = "BALEFIRE_TOKEN", hide_env_values = true)]
+    token: Option<String>,
     /// How long escalations that lack may still come while somebody may be at work
     #[arg(long, default_value = "10s", value_parser = span::parse, value_name = "SPAN")]
     patience: Duration,
@@ -185,6 +197,27 @@ impl Stores {
     }
 }
 
+/// What the rule-engines hold, each partition with the address.
+async fn held(args: &Args) -> Result<Vec<(String, PartitionState)>, Failure> {
+    let mut held = Vec::new();
+    for addr in &args.rule_engine {
+        let target = Target {
+            addr: addr.clone(),
+            token: args.token.clone(),
+        };
+        let client = EscalationServiceClient::new(target.connect().await?);
+        let mut client = client.max_decoding_message_size(ANSWER_BYTES_MAX);
+        let answer = client.digest_state(DigestStateRequest {}).await?;
+        let answer = answer.into_inner();
+        for silent in answer.silent {
+            note(&format!("{addr}: {silent}: what it holds is not compared"));
+        }
+        let states = answer.partitions.into_iter();
+        held.extend(states.map(|state| (addr.clone(), state)));
+    }
+    Ok(held)
+}
+
 fn bar() -> ProgressBar {
     let bar = ProgressBar::new(0);
     let style =
@@ -202,6 +235,7 @@ fn lines(verdict: &Verdict) -> Vec<String> {
         inputs,
         escalations,
         checkpoints,
+        live,
         notes,
         faults,
     } = verdict;
@@ -210,7 +244,8 @@ fn lines(verdict: &Verdict) -> Vec<String> {
         1 => ", 1 checkpoint".into(),
         more => format!(", {more} checkpoints"),
     };
-    let head = format!("{name}: {inputs} batches, {escalations} escalations{compared}");
+    let held = if *live > 0 { ", state in memory" } else { "" };
+    let head = format!("{name}: {inputs} batches, {escalations} escalations{compared}{held}");
     let mut lines = match faults.is_empty() {
         true => vec![format!("OK    {head}")],
         false => vec![format!("FAIL  {head}")],
@@ -227,6 +262,7 @@ fn lines(verdict: &Verdict) -> Vec<String> {
 pub async fn run(args: Args) -> Result<(), Failure> {
     let log = Log::open(&args).await?;
     let Stores { copies, faults } = Stores::of(&args).await?;
+    let live = held(&args).await?;
     let checkpoints = copies.iter();
     let bar = bar();
     let progress = |name: &str, done: u64, total: u64| {
@@ -240,6 +276,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         checkpoints: checkpoints
             .map(|(folder, copy)| (folder.clone(), copy.store.clone()))
             .collect(),
+        live,
         patience: if log.live {
             args.patience
         } else {

@@ -7,7 +7,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use balefire_bus::{Bus, Leases, Tenure, Topology};
+use balefire_bus::{Bus, Error as BusError, Leases, Tenure, Topology};
+use balefire_event::Severity;
+use balefire_kit::self_alert::{self, Notice};
 use balefire_notifier_core::State;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -109,6 +111,7 @@ async fn tend(parts: &mut Parts, tenure: &Tenure) {
             reclaim = (reclaim * 2).min(RECLAIM_DELAY_MAX);
             delay
         } else {
+            tell_of_regression(partition, &error);
             parts.view.stand(format!("rebuilding:{error}"));
             tracing::warn!(partition, %error, "deliveries start again from the log");
             RESTART_DELAY
@@ -125,6 +128,23 @@ async fn publish_lag(view: &View, tenure: &Tenure) -> Infallible {
         tenure.set_lag(view.lag());
         tokio::time::sleep(STANDBY_LOOK).await;
     }
+}
+
+/// A log that lost what was read of it: people must hear of it at once, and not through that log.
+fn tell_of_regression(partition: u32, error: &BusError) {
+    if !matches!(error, BusError::LogRegression { .. } | BusError::Gap { .. }) {
+        return;
+    }
+    self_alert::raise(&Notice {
+        reason: "log_regression",
+        severity: Severity::Critical,
+        service: "notifier",
+        partition: Some(partition),
+        title: format!(
+            "The log lost records that notifier partition {partition} had read; it starts again from what is there"
+        ),
+        detail: error.to_string(),
+    });
 }
 
 /// The end of a drain that takes too long.

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 
 use balefire_bus::{Bus, Log, Message, Topology};
+use balefire_driver::Inspector;
 use balefire_event::identity::TenantKey;
 use balefire_event::{BarrierId, Escalation, EscalationKind, IdentityKind, Severity, SubjectRef};
 use balefire_kit::violation::{invalid, unavailable};
@@ -10,9 +11,10 @@ use balefire_kit::{Caller, Scope};
 use balefire_rule::{Rule, RuleKind};
 use balefire_wire::escalation::v1::escalation_service_server::EscalationService;
 use balefire_wire::escalation::v1::{
-    AwaitBarrierRequest, AwaitBarrierResponse, EscalationEntry, EscalationFilter,
-    ExplainEscalationRequest, ExplainEscalationResponse, ListEscalationsRequest,
-    ListEscalationsResponse, WatchEscalationsRequest, WatchEscalationsResponse,
+    AwaitBarrierRequest, AwaitBarrierResponse, DigestStateRequest, DigestStateResponse,
+    EscalationEntry, EscalationFilter, ExplainEscalationRequest, ExplainEscalationResponse,
+    ListEscalationsRequest, ListEscalationsResponse, WatchEscalationsRequest,
+    WatchEscalationsResponse,
 };
 use balefire_wire::rule::v1::rule_service_server::RuleService;
 use balefire_wire::rule::v1::{ListRulesRequest, ListRulesResponse, Rule as WireRule};
@@ -25,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::control::ControlLog;
+use crate::held;
 use crate::projection::{Place, Projection};
 use crate::room::Rooms;
 
@@ -47,6 +50,8 @@ pub struct Services {
     pub control: ControlLog,
     /// ESCALATIONS, followed.
     pub projection: Projection,
+    /// Asks the engines what they hold.
+    pub inspector: Inspector,
     /// How many calls at once.
     pub rooms: Rooms,
     /// Ends watches.
@@ -285,6 +290,15 @@ impl EscalationService for Services {
         request: Request<ExplainEscalationRequest>,
     ) -> Result<Response<ExplainEscalationResponse>, Status> {
         self.explain(request).await.map(Response::new)
+    }
+
+    async fn digest_state(
+        &self,
+        request: Request<DigestStateRequest>,
+    ) -> Result<Response<DigestStateResponse>, Status> {
+        Caller::of(&request, Scope::Operate)?;
+        let _place = self.rooms.digests.enter()?;
+        Ok(Response::new(held::answer(&self.inspector).await))
     }
 }
 

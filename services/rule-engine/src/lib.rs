@@ -9,6 +9,7 @@ mod enable;
 mod explain;
 mod files;
 mod grpc;
+pub mod held;
 mod objects;
 mod output;
 mod paging;
@@ -226,6 +227,7 @@ pub async fn start(config: Config, deps: Deps) -> Result<Service, Error> {
     tasks.spawn(control.clone().follow(bus.clone(), shutdown.clone()));
     let objects = Objects::new(&bus, control.clone());
     tasks.spawn(objects.clone().enable_again(shutdown.clone()));
+    let inspector = fleet.inspector();
     let status = Status {
         fleet,
         control: control.clone(),
@@ -236,6 +238,7 @@ pub async fn start(config: Config, deps: Deps) -> Result<Service, Error> {
         topology,
         control,
         projection,
+        inspector,
         rooms: Rooms::default(),
         shutdown: shutdown.clone(),
     };

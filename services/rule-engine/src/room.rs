@@ -16,6 +16,8 @@ pub const LISTS_MAX: usize = 32;
 pub const BARRIERS_MAX: usize = 256;
 /// What-ifs at once: each reads hours of the log, and keeps windows of its own.
 pub const WHATIFS_MAX: usize = 1;
+/// DigestState at once: every engine stands still for it.
+pub const DIGESTS_MAX: usize = 1;
 /// When to come again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -56,6 +58,8 @@ pub struct Rooms {
     pub barriers: Room,
     /// Evaluate of the WhatIfService.
     pub whatifs: Room,
+    /// DigestState.
+    pub digests: Room,
 }
 
 impl Default for Rooms {
@@ -65,6 +69,7 @@ impl Default for Rooms {
             lists: Room::new(LISTS_MAX, "too many lists at once"),
             barriers: Room::new(BARRIERS_MAX, "too many calls wait for a barrier"),
             whatifs: Room::new(WHATIFS_MAX, "another what-if is at it"),
+            digests: Room::new(DIGESTS_MAX, "another asks for digests of the state"),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod built;
 mod reading;
+mod records;
 
 use std::sync::Arc;
 
@@ -11,18 +12,20 @@ use balefire_driver::{
 };
 use balefire_event::{BarrierId, Lane, Timestamp, partition};
 use balefire_rule_engine_core::{
-    BatchHeader, Effect, Engine, EngineConfig, EngineState, Part, Rekeyed, STATE_VERSION,
+    BatchHeader, Effect, Engine, EngineConfig, Part, Rekeyed, STATE_VERSION,
 };
+use balefire_store::{Changes, Records};
 use balefire_stream::Source;
 use balefire_wire::{RecordRef, RecordView};
 
 use crate::Error;
 use crate::control::ControlLog;
 use crate::output::output;
-use crate::wiring;
+use crate::{held, wiring};
 
 use built::{build, source};
 pub(crate) use reading::{Given, Reading};
+pub(crate) use records::state_of;
 
 /// A record that could not be read.
 const MALFORMED_RECORD: &str = "malformed_record";
@@ -320,19 +323,23 @@ impl Stage for EngineStage {
 
     fn restore(&mut self, state: &[u8]) -> Result<(), BadState> {
         let bad = |reason: String| BadState { reason };
-        let state: EngineState = balefire_store::decode(state).map_err(|e| bad(e.to_string()))?;
-        let (mut engine, sets) = build(
-            self.part,
-            self.partition,
-            self.partitions,
-            &self.control.known(),
-        )
-        .map_err(|e| bad(e.to_string()))?;
-        engine.restore(state).map_err(|e| bad(e.to_string()))?;
-        if engine.backfill().is_some() {
-            return Err(bad("it is older than a rule".to_owned()));
-        }
-        (self.engine, self.sets) = (engine, sets);
+        let state = balefire_store::decode(state).map_err(|e| bad(e.to_string()))?;
+        self.take_over(state)
+    }
+
+    fn changes(&mut self) -> Changes {
+        records::changes(&mut self.engine)
+    }
+
+    fn unsaved(&mut self) {
+        self.engine.untold();
+    }
+
+    fn restore_records(&mut self, state: &Records) -> Result<(), BadState> {
+        let bad = |reason: String| BadState { reason };
+        let state = state_of(state).map_err(|e| bad(e.to_string()))?;
+        self.take_over(state)?;
+        self.engine.told();
         Ok(())
     }
 
@@ -350,6 +357,10 @@ impl Stage for EngineStage {
                 tracing::error!(partition = self.partition, %error, "rules cannot be built")
             }
         }
+    }
+
+    fn inspect(&self) -> Vec<u8> {
+        held::of(&self.engine)
     }
 
     fn next_deadline(&self) -> Option<Timestamp> {

@@ -6,6 +6,7 @@
 //! what lacks is waited for.
 
 mod checkpoints;
+mod live;
 mod published;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,7 @@ use balefire_event::{EscalationId, Timestamp, stamp};
 use balefire_rule_engine_core::{Comparison, Facts, Fault, Part, compare};
 use balefire_store::Store;
 use balefire_wire::BatchView;
+use balefire_wire::escalation::v1::PartitionState;
 
 use crate::control::{ControlLog, Known};
 use crate::stage::{Given, Reading};
@@ -39,6 +41,8 @@ pub struct Subject<'s> {
     pub topology: Topology,
     /// Stored states, each with a name for people. An owner's that runs is not among them.
     pub checkpoints: Vec<(String, Store)>,
+    /// What owners said that they hold, each with a name for people.
+    pub live: Vec<(String, PartitionState)>,
     /// How long escalations that lack may still come: zero where nobody runs.
     pub patience: Duration,
     /// Hears how far it is.
@@ -56,6 +60,8 @@ pub struct Verdict {
     pub escalations: u64,
     /// Checkpoints that are right.
     pub checkpoints: u64,
+    /// States in memory that are right.
+    pub live: u64,
     /// What is no fault but worth knowing.
     pub notes: Vec<String>,
     /// What is wrong; the first of its kind each.
@@ -130,6 +136,7 @@ impl Partition<'_> {
             verdict.notes.push(note);
         }
         self.states(&ends, &known, since, &mut verdict).await?;
+        self.live(&ends, &known, since, &mut verdict).await?;
         let derived = self.derive(&published, &ends, &known, &mut verdict).await?;
         self.escalations(&log, &mut published, &derived, since, &mut verdict)
             .await?;

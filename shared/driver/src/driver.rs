@@ -61,6 +61,7 @@ impl Driver {
             settings,
             store,
             reporter,
+            asked: watch::Sender::new(0).subscribe(),
             shutdown: CancellationToken::new(),
             skipped: BTreeSet::new(),
         };
@@ -71,6 +72,13 @@ impl Driver {
     #[must_use]
     pub fn reporting_to(mut self, sender: watch::Sender<Report>) -> Self {
         self.context.reporter.sender = sender;
+        self
+    }
+
+    /// Answers in its report what the stage holds, whenever `asked` rises.
+    #[must_use]
+    pub fn asked_by(mut self, asked: watch::Receiver<u64>) -> Self {
+        self.context.asked = asked;
         self
     }
 

@@ -1,6 +1,8 @@
 //! [`Fleet`]: the partitions of a stage that one process runs, started and told of together.
 
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
 
 use balefire_bus::{Bus, Leases, Tenure};
 use balefire_wire::status::v1::{Counter, ServiceStatus};
@@ -10,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::driver::Driver;
 use crate::limit::REPORT_INTERVAL;
-use crate::report::{Phase, Report};
+use crate::report::{Inspection, Phase, Report};
 use crate::stage::Stage;
 
 /// The partitions of a stage in one process.
@@ -19,6 +21,7 @@ pub struct Fleet {
     name: &'static str,
     bus: Bus,
     reports: Vec<watch::Sender<Report>>,
+    askers: Vec<watch::Sender<u64>>,
 }
 
 impl Fleet {
@@ -29,6 +32,7 @@ impl Fleet {
             name,
             bus: bus.clone(),
             reports: Vec::new(),
+            askers: Vec::new(),
         }
     }
 
@@ -45,13 +49,26 @@ impl Fleet {
     ) {
         let report = watch::Sender::new(Report::of(partition));
         self.reports.push(report.clone());
+        let asker = watch::Sender::new(0);
+        let asked = asker.subscribe();
+        self.askers.push(asker);
         let crew = Crew {
             stage: self.name,
             partition,
             leases,
             report,
+            asked,
         };
         tasks.spawn(crew.run(make, shutdown.clone()));
+    }
+
+    /// Asks what the partitions hold. Take it when all of them are started.
+    #[must_use]
+    pub fn inspector(&self) -> Inspector {
+        let reports = self.reports.iter().cloned();
+        Inspector {
+            parts: reports.zip(self.askers.iter().cloned()).collect(),
+        }
     }
 
     /// How the service is: ready when every partition runs and the log is in reach. Counters of
@@ -89,12 +106,53 @@ impl Fleet {
     }
 }
 
+/// Asks partitions what they hold. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Inspector {
+    parts: Arc<[(watch::Sender<Report>, watch::Sender<u64>)]>,
+}
+
+impl Inspector {
+    /// What each partition that this process owns holds, as soon as each has said it; or why it
+    /// did not within `patience`.
+    pub async fn ask(&self, patience: Duration) -> Vec<Result<Arc<Inspection>, String>> {
+        let asked = self.parts.iter().filter_map(|(report, asker)| {
+            let ours = !matches!(report.borrow().phase, Phase::Standby(_));
+            ours.then(|| ask_one(report, asker, patience))
+        });
+        futures::future::join_all(asked).await
+    }
+}
+
+async fn ask_one(
+    report: &watch::Sender<Report>,
+    asker: &watch::Sender<u64>,
+    patience: Duration,
+) -> Result<Arc<Inspection>, String> {
+    let mut number = 0;
+    asker.send_modify(|asked| {
+        *asked += 1;
+        number = *asked;
+    });
+    let mut reports = report.subscribe();
+    let answered = |report: &Report| {
+        let inspection = report.inspection.as_ref();
+        inspection.is_some_and(|inspection| inspection.asked >= number)
+    };
+    let silent = |report: &Report| format!("partition {} is {}", report.partition, report.phase);
+    match tokio::time::timeout(patience, reports.wait_for(answered)).await {
+        Ok(Ok(report)) => report.inspection.clone().ok_or_else(|| silent(&report)),
+        Ok(Err(_)) | Err(_) => Err(silent(&report.borrow())),
+    }
+}
+
 /// One partition over all its tenures.
 struct Crew {
     stage: &'static str,
     partition: u32,
     leases: Leases,
     report: watch::Sender<Report>,
+    asked: watch::Receiver<u64>,
 }
 
 impl Crew {
@@ -112,7 +170,9 @@ impl Crew {
             };
             self.stand(Phase::Starting);
             let (driver, stage) = make()?;
-            let driver = driver.reporting_to(self.report.clone());
+            let driver = driver
+                .reporting_to(self.report.clone())
+                .asked_by(self.asked.clone());
             let (stage_name, partition) = (self.stage, self.partition);
             let run = driver.run(stage, tenure.ended());
             let ended = tokio::select! {

@@ -31,11 +31,11 @@ mod tick;
 
 pub use driver::Driver;
 pub use error::Error;
-pub use fleet::Fleet;
+pub use fleet::{Fleet, Inspector};
 pub use letter::{MALFORMED_RECORD, RULE_PANICKED, UNKNOWN_SCHEMA};
 pub use mark::compare_with_log;
 pub use plan::{Plan, Settings, Source, Target};
-pub use report::{Phase, Report};
+pub use report::{Inspection, Phase, Report};
 pub use stage::{
     Backfill, BadState, Counter, DeadLetter, Effects, Input, Output, PastOutput, Readiness, Stage,
     StageStatus,

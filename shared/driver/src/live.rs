@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use balefire_bus::Fence;
 use balefire_kit::clock;
+use tokio::sync::watch;
 use tokio::task::JoinError;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::task::AbortOnDropHandle;
@@ -15,7 +16,7 @@ use crate::limit::{
     DRAIN_MAX, LIST_RUNS_MAX, PENDING_BYTES_MAX, PENDING_INPUTS_MAX, REPORT_INTERVAL, TICK_POLL,
 };
 use crate::part;
-use crate::report::Phase;
+use crate::report::{Inspection, Phase};
 use crate::session::{Context, Repair, Session, Way, guard, unusable};
 use crate::stage::Stage;
 use crate::step::{Sent, publish_all};
@@ -64,6 +65,15 @@ impl Live {
     }
 }
 
+/// Waits until it rises.
+async fn rise(asked: &mut watch::Receiver<u64>) -> u64 {
+    if asked.changed().await.is_err() {
+        // Nobody can ask.
+        return std::future::pending().await;
+    }
+    *asked.borrow_and_update()
+}
+
 /// Waits for a task that may not be there.
 async fn finished<T>(task: &mut Option<AbortOnDropHandle<T>>) -> Result<T, JoinError> {
     match task {
@@ -83,6 +93,9 @@ impl<S: Stage> Session<'_, S> {
         let context = self.context;
         context.reporter.phase(Phase::Running);
         let mut live = Live::new(&self);
+        let mut asked = context.asked.clone();
+        // Who asked before has given up.
+        asked.mark_unchanged();
         let mut timer = tokio::time::interval(TICK_POLL);
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -97,11 +110,13 @@ impl<S: Stage> Session<'_, S> {
             tokio::select! {
                 biased;
                 done = finished(&mut live.publishing) => self.published(done)?,
-                saved = finished(&mut live.saving) => self.saved(saved),
+                saved = finished(&mut live.saving) => self.saved(saved)?,
                 () = context.shutdown.cancelled(), if !live.draining() => {
                     live.drain_until = Some(Instant::now() + DRAIN_MAX);
                 }
                 _ = timer.tick() => self.timer(&mut live)?,
+                // What a repair would add belongs to what was consumed.
+                number = rise(&mut asked), if live.repair.is_none() => self.inspect(number)?,
                 next = backfill::next(&mut self.reader, &mut live.reading), if reading => match next? {
                     Next::Input(source, message) => {
                         live.ticker.noticed(source, &message);
@@ -187,22 +202,32 @@ impl<S: Stage> Session<'_, S> {
 
     /// Takes the checkpoint now, writes it beside the loop.
     fn save(&mut self, live: &mut Live) -> Result<(), Error> {
-        let checkpoint = guard(|| self.checkpoint(clock::now().0)).map_err(unusable)?;
+        let begun = Instant::now();
+        let (meta, changes) = guard(|| self.checkpoint(clock::now().0)).map_err(unusable)?;
+        let stage = self.context.plan.stage;
+        metrics::histogram!("balefire_checkpoint_stall_seconds", "stage" => stage)
+            .record(begun.elapsed().as_secs_f64());
         live.covered = self.consumed;
         live.next_checkpoint = Instant::now() + self.context.settings.checkpoint_interval;
         let store = self.context.store.clone();
         let name = self.context.plan.checkpoint_name();
         live.saving = Some(AbortOnDropHandle::new(tokio::spawn(async move {
-            let step = checkpoint.meta.step;
-            store.save(&name, checkpoint).await.map(|()| step)
+            let step = meta.step;
+            store.save(&name, meta, changes).await.map(|()| step)
         })));
         Ok(())
     }
 
-    fn saved(&self, saved: Result<Result<u64, balefire_store::Error>, JoinError>) {
+    fn saved(
+        &mut self,
+        saved: Result<Result<u64, balefire_store::Error>, JoinError>,
+    ) -> Result<(), Error> {
         let Context { plan, reporter, .. } = self.context;
         let failed = match saved {
-            Ok(Ok(step)) => return reporter.update(|report| report.checkpoint_step = step),
+            Ok(Ok(step)) => {
+                reporter.update(|report| report.checkpoint_step = step);
+                return Ok(());
+            }
             Ok(Err(error)) => error.to_string(),
             Err(error) => error.to_string(),
         };
@@ -213,6 +238,29 @@ impl<S: Stage> Session<'_, S> {
             failed,
             "no checkpoint"
         );
+        guard(|| self.stage.unsaved()).map_err(unusable)
+    }
+
+    fn inspect(&self, asked: u64) -> Result<(), Error> {
+        let held = guard(|| self.stage.inspect()).map_err(unusable)?;
+        let plan = &self.context.plan;
+        let streams = plan.sources.iter().map(|source| source.stream.clone());
+        let inspection = Inspection {
+            asked,
+            stage: plan.stage,
+            stage_version: self.stage.version(),
+            partition: plan.partition,
+            step: self.ledger.step(),
+            positions: streams
+                .zip(self.ledger.positions().iter().copied())
+                .collect(),
+            held,
+        };
+        let inspection = Some(Arc::new(inspection));
+        self.context
+            .reporter
+            .update(|report| report.inspection = inspection);
+        Ok(())
     }
 
     fn timer(&mut self, live: &mut Live) -> Result<(), Error> {

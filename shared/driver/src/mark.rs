@@ -1,7 +1,7 @@
 //! A checkpoint against the log: does it stand where it says?
 
 use balefire_bus::{Log, StreamInfo};
-use balefire_store::{Checkpoint, LaneRun, Meta, SourceMark, TargetMark};
+use balefire_store::{Changes, LaneRun, Meta, SourceMark, TargetMark};
 
 use crate::error::Error;
 use crate::ledger::{Ledger, Run, RunList};
@@ -134,7 +134,7 @@ pub(crate) fn ledger_of(meta: &Meta) -> Ledger {
 
 impl<S: Stage> Session<'_, S> {
     /// The state as it stands; only where nothing is pending and nothing in flight.
-    pub(crate) fn checkpoint(&self, taken_at_ns: i64) -> Checkpoint {
+    pub(crate) fn checkpoint(&mut self, taken_at_ns: i64) -> (Meta, Changes) {
         let plan = &self.context.plan;
         let positions = self.ledger.positions();
         let sources = plan
@@ -169,17 +169,15 @@ impl<S: Stage> Session<'_, S> {
             first: run.first,
             count: run.count,
         });
-        Checkpoint {
-            meta: Meta {
-                stage_version: self.stage.version(),
-                partition: plan.partition,
-                step: self.ledger.step(),
-                sources,
-                targets,
-                tail: tail.collect(),
-                taken_at_ns,
-            },
-            state: self.stage.snapshot(),
-        }
+        let meta = Meta {
+            stage_version: self.stage.version(),
+            partition: plan.partition,
+            step: self.ledger.step(),
+            sources,
+            targets,
+            tail: tail.collect(),
+            taken_at_ns,
+        };
+        (meta, self.stage.changes())
     }
 }

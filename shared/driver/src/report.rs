@@ -1,5 +1,7 @@
 //! How a partition is, for status pages.
 
+use std::sync::Arc;
+
 use balefire_wire::status::v1::PartitionStatus;
 use tokio::sync::watch;
 
@@ -53,6 +55,27 @@ pub struct Report {
     pub consumed: u64,
     /// The stage's own numbers.
     pub stage: StageStatus,
+    /// What it held when that was asked last.
+    pub inspection: Option<Arc<Inspection>>,
+}
+
+/// What a partition held at some positions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspection {
+    /// Which asking this answers.
+    pub(crate) asked: u64,
+    /// Stage, as its dead letters are filed.
+    pub stage: &'static str,
+    /// Version of the stage.
+    pub stage_version: u32,
+    /// Partition.
+    pub partition: u32,
+    /// Last acknowledged step.
+    pub step: u64,
+    /// Streams it reads, with the last sequence consumed of each.
+    pub positions: Vec<(String, u64)>,
+    /// What the stage says; see [`crate::Stage::inspect`].
+    pub held: Vec<u8>,
 }
 
 impl Report {

@@ -11,6 +11,7 @@ use balefire_kit::clock;
 use balefire_store::Store;
 use balefire_wire::{BatchView, Error as WireError};
 use bytes::Bytes;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
@@ -31,6 +32,8 @@ pub(crate) struct Context {
     pub(crate) letters: DeadLetters,
     pub(crate) store: Store,
     pub(crate) reporter: Reporter,
+    /// Rises when somebody asks what the stage holds.
+    pub(crate) asked: watch::Receiver<u64>,
     pub(crate) shutdown: CancellationToken,
     /// Batches (source, sequence) on which the stage panicked.
     pub(crate) skipped: BTreeSet<(usize, u64)>,

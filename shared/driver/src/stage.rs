@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use balefire_event::stamp::SKEW;
 use balefire_event::{Lane, Timestamp};
+use balefire_store::{Changes, Records};
 use balefire_wire::BatchView;
 
 /// One input batch.
@@ -213,11 +214,29 @@ pub trait Stage: Send + 'static {
     /// The whole state, encoded (`balefire_store::encode`).
     fn snapshot(&self) -> Vec<u8>;
 
+    /// What changed since the last call, for a checkpoint: all of the state the first time and
+    /// after [`Stage::unsaved`], what differs from the restored one after a restore. The live path
+    /// stands still meanwhile, so a stage of many keys gives only those that changed.
+    fn changes(&mut self) -> Changes {
+        Changes::sliced(&self.snapshot())
+    }
+
+    /// What [`Stage::changes`] gave is not on disk: the next call gives all of the state.
+    fn unsaved(&mut self) {}
+
     /// Takes over a snapshot of the same version.
     ///
     /// # Errors
     /// [`BadState`] for anything doubtful; the driver then resets and rebuilds.
     fn restore(&mut self, state: &[u8]) -> Result<(), BadState>;
+
+    /// Takes over what a checkpoint and the changes behind it hold.
+    ///
+    /// # Errors
+    /// As [`Stage::restore`].
+    fn restore_records(&mut self, state: &Records) -> Result<(), BadState> {
+        self.restore(&state.joined())
+    }
 
     /// Empty, as new. Rule sets and configuration stay.
     fn reset(&mut self);
@@ -225,6 +244,12 @@ pub trait Stage: Send + 'static {
     /// Earliest wall-clock time at which a tick would let something happen; `None`: nothing is
     /// open. The driver then publishes a tick to every source with a tick subject.
     fn next_deadline(&self) -> Option<Timestamp>;
+
+    /// What it holds, in bytes of its own, for somebody who compares that with the log. The live
+    /// path stands still meanwhile; asked seldom.
+    fn inspect(&self) -> Vec<u8> {
+        Vec::new()
+    }
 
     /// How it is, for status pages; asked at most once a second.
     fn status(&self) -> StageStatus;

@@ -247,7 +247,7 @@ async fn match_log<S: Stage>(
     )
     .await?;
     let doubt = |reason| Error::Doubt { reason };
-    guard(|| stage.restore(&state))
+    guard(|| stage.restore_records(&state))
         .map_err(doubt)?
         .map_err(|bad| doubt(bad.to_string()))?;
     Ok(meta)

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::records::Records;
+
 /// Where one input stream stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceMark {
@@ -63,6 +65,6 @@ pub struct Meta {
 pub struct Checkpoint {
     /// Where.
     pub meta: Meta,
-    /// The stage's own bytes.
-    pub state: Vec<u8>,
+    /// The stage's own records.
+    pub state: Records,
 }

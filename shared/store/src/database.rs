@@ -1,19 +1,26 @@
 //! [`Database`]: the sled side. Blocking, and it may panic: only the worker's thread calls it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::checkpoint::Checkpoint;
-use crate::envelope::{Manifest, PAGE_BYTES, PageDigest};
+use crate::checkpoint::{Checkpoint, Meta};
+use crate::envelope::{Delta, Manifest, PageDigest, page_digest, whole};
 use crate::error::Error;
+use crate::records::{Changes, Cutter, Fold, Records};
 
 /// sled's page cache, bytes.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
+/// More deltas than this are merged into the base.
+pub(crate) const DELTAS_MAX: usize = 64;
+/// Deltas of more bytes than this, and than half the base, are merged into it.
+pub(crate) const DELTA_BYTES_MIN: u64 = 2 * 1024 * 1024;
+/// Pages that wait to be written at a merge, bytes.
+const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
 pub(crate) struct Database {
     db: sled::Db,
-    /// Digests of the pages that are on disk, by name: what needs no writing.
-    written: BTreeMap<String, Vec<PageDigest>>,
+    /// What is durably on disk, by name. Not in here: nobody knows.
+    known: BTreeMap<String, Manifest>,
 }
 
 impl Database {
@@ -28,49 +35,198 @@ impl Database {
             .map_err(|e| opening(dir, e))?;
         Ok(Self {
             db,
-            written: BTreeMap::new(),
+            known: BTreeMap::new(),
         })
     }
 
-    /// One atomic batch with the pages that changed and the manifest, then an explicit flush.
-    pub(crate) fn save(&mut self, name: &str, checkpoint: Checkpoint) -> Result<(), Error> {
-        let Checkpoint { meta, state } = checkpoint;
-        let manifest = Manifest::of(meta, &state);
-        // Until the flush succeeded nobody knows what is on disk: write all the next time.
-        let before = self.written.remove(name).unwrap_or_default();
+    /// Durable when this returns: all of it or nothing.
+    pub(crate) fn save(&mut self, name: &str, meta: Meta, changes: Changes) -> Result<(), Error> {
+        // Until it succeeded nobody knows what is on disk: all of the state the next time.
+        let before = self.known.remove(name);
+        let manifest = if changes.is_whole() {
+            let deltas = [changes.into_bytes()];
+            self.rewrite(name, meta, (&[], &deltas), before.as_ref())?
+        } else {
+            let before =
+                before.ok_or_else(|| Error::doubt("there is no base for these changes"))?;
+            self.append(name, meta, changes, before)?
+        };
+        self.known.insert(name.to_owned(), manifest);
+        Ok(())
+    }
+
+    /// One atomic batch with what changed and the manifest, then an explicit flush.
+    fn append(
+        &self,
+        name: &str,
+        meta: Meta,
+        changes: Changes,
+        before: Manifest,
+    ) -> Result<Manifest, Error> {
+        let bytes = changes.into_bytes();
+        let number = before.next_delta;
+        let mut manifest = Manifest {
+            meta,
+            next_delta: number + 1,
+            ..before
+        };
+        manifest.deltas.push(Delta {
+            number,
+            bytes: bytes.len() as u64,
+            digest: page_digest(&bytes),
+        });
         let mut batch = sled::Batch::default();
-        for (index, page) in state.chunks(PAGE_BYTES).enumerate() {
-            if before.get(index) != manifest.pages.get(index) {
-                batch.insert(page_key(name, index), page);
+        batch.insert(delta_key(name, number), bytes);
+        batch.insert(manifest_key(name), manifest.seal()?);
+        self.db.apply_batch(batch).map_err(Error::database)?;
+        self.db.flush().map_err(Error::database)?;
+        Ok(manifest)
+    }
+
+    /// Merges the deltas of a name into its base, where they have grown enough. What changed is
+    /// written beside what is there; the last batch makes it count.
+    pub(crate) fn merge_if_due(&mut self, name: &str) -> Result<(), Error> {
+        let Some(before) = self.known.get(name) else {
+            return Ok(());
+        };
+        let bytes = before.delta_bytes();
+        let heavy = bytes > DELTA_BYTES_MIN.max(before.page_bytes / 2);
+        if before.deltas.len() <= DELTAS_MAX && !heavy {
+            return Ok(());
+        }
+        let deltas = self.deltas(name, before)?;
+        let meta = before.meta.clone();
+        let merged = self.rewrite(name, meta, (&before.pages, &deltas), Some(before));
+        match merged {
+            Ok(manifest) => {
+                self.known.insert(name.to_owned(), manifest);
+                Ok(())
+            }
+            Err(error) => {
+                self.known.remove(name);
+                Err(error)
             }
         }
-        for index in manifest.pages.len()..before.len() {
-            batch.remove(page_key(name, index));
+    }
+
+    fn rewrite(
+        &self,
+        name: &str,
+        meta: Meta,
+        (pages, deltas): (&[PageDigest], &[Vec<u8>]),
+        before: Option<&Manifest>,
+    ) -> Result<Manifest, Error> {
+        let there = self.there(name, before)?;
+        let fold = Fold::of(deltas)?;
+        let mut merge = fold.merge();
+        let mut cutter = Cutter::default();
+        let mut base = Base {
+            db: &self.db,
+            name,
+            there: &there,
+            pages: Vec::new(),
+            page_bytes: 0,
+            batch: sled::Batch::default(),
+            waiting: 0,
+        };
+        for digest in pages {
+            let page = self.page(name, digest)?;
+            let mut cut = Vec::new();
+            merge.page(&page, &mut |key, value| cut.extend(cutter.put(key, value)))?;
+            cut.into_iter().try_for_each(|page| base.put(page))?;
+        }
+        let mut cut = Vec::new();
+        merge.rest(&mut |key, value| cut.extend(cutter.put(key, value)));
+        cut.extend(cutter.end());
+        cut.into_iter().try_for_each(|page| base.put(page))?;
+        let manifest = Manifest {
+            meta,
+            pages: base.pages,
+            page_bytes: base.page_bytes,
+            deltas: Vec::new(),
+            next_delta: before.map_or(0, |before| before.next_delta),
+        };
+        let mut batch = base.batch;
+        let kept: BTreeSet<&PageDigest> = manifest.pages.iter().collect();
+        for key in there {
+            let digest = key.strip_prefix(page_prefix(name).as_slice());
+            let kept = digest
+                .and_then(|digest| <&PageDigest>::try_from(digest).ok())
+                .is_some_and(|digest| kept.contains(digest));
+            if !kept {
+                batch.remove(key);
+            }
         }
         batch.insert(manifest_key(name), manifest.seal()?);
         self.db.apply_batch(batch).map_err(Error::database)?;
         self.db.flush().map_err(Error::database)?;
-        self.written.insert(name.to_owned(), manifest.pages);
-        Ok(())
+        Ok(manifest)
+    }
+
+    /// Keys of the pages and deltas that are there under a name.
+    fn there(&self, name: &str, before: Option<&Manifest>) -> Result<BTreeSet<Vec<u8>>, Error> {
+        if let Some(before) = before {
+            let pages = before.pages.iter().map(|digest| page_key(name, digest));
+            let deltas = before.deltas.iter();
+            return Ok(pages
+                .chain(deltas.map(|delta| delta_key(name, delta.number)))
+                .collect());
+        }
+        let mut there = BTreeSet::new();
+        for key in self.db.scan_prefix(format!("{name}/")).keys() {
+            there.insert(key.map_err(Error::database)?.to_vec());
+        }
+        there.remove(manifest_key(name).as_slice());
+        Ok(there)
+    }
+
+    fn page(&self, name: &str, digest: &PageDigest) -> Result<sled::IVec, Error> {
+        let found = self.db.get(page_key(name, digest));
+        whole("page", found.map_err(Error::database)?, digest)
+    }
+
+    fn deltas(&self, name: &str, manifest: &Manifest) -> Result<Vec<Vec<u8>>, Error> {
+        let deltas = manifest.deltas.iter().map(|delta| {
+            let found = self.db.get(delta_key(name, delta.number));
+            let found = found.map_err(Error::database)?;
+            whole("delta", found, &delta.digest).map(|bytes| bytes.to_vec())
+        });
+        deltas.collect()
     }
 
     pub(crate) fn load(&mut self, name: &str) -> Result<Option<Checkpoint>, Error> {
+        self.known.remove(name);
         let Some(sealed) = self.db.get(manifest_key(name)).map_err(Error::database)? else {
             return Ok(None);
         };
         let manifest = Manifest::open(&sealed)?;
-        let state = manifest
-            .assemble(|index| self.db.get(page_key(name, index)).map_err(Error::database))?;
-        self.written.insert(name.to_owned(), manifest.pages);
-        Ok(Some(Checkpoint {
-            meta: manifest.meta,
-            state,
-        }))
+        let deltas = self.deltas(name, &manifest)?;
+        let fold = Fold::of(&deltas)?;
+        let (mut merge, mut state) = (fold.merge(), Records::default());
+        for digest in &manifest.pages {
+            let page = self.page(name, digest)?;
+            merge.page(&page, &mut |key, value| state.put(key, value))?;
+        }
+        merge.rest(&mut |key, value| state.put(key, value));
+        self.clear(name, &manifest)?;
+        let meta = manifest.meta.clone();
+        self.known.insert(name.to_owned(), manifest);
+        Ok(Some(Checkpoint { meta, state }))
+    }
+
+    /// Removes what a merge left that a crash ended.
+    fn clear(&self, name: &str, manifest: &Manifest) -> Result<(), Error> {
+        let known = self.there(name, Some(manifest))?;
+        let mut batch = sled::Batch::default();
+        for key in self.there(name, None)?.difference(&known) {
+            batch.remove(key.as_slice());
+        }
+        self.db.apply_batch(batch).map_err(Error::database)
     }
 
     /// Renames everything of `name` to `~name`, over what was there.
     pub(crate) fn set_aside(&mut self, name: &str) -> Result<(), Error> {
-        self.written.remove(name);
+        self.known.remove(name);
         let mut batch = sled::Batch::default();
         for entry in self.db.scan_prefix(format!("~{name}/")) {
             batch.remove(entry.map_err(Error::database)?.0);
@@ -93,6 +249,38 @@ impl Database {
     }
 }
 
+/// A base that is being written, page by page.
+struct Base<'d> {
+    db: &'d sled::Db,
+    name: &'d str,
+    there: &'d BTreeSet<Vec<u8>>,
+    pages: Vec<PageDigest>,
+    page_bytes: u64,
+    batch: sled::Batch,
+    waiting: usize,
+}
+
+impl Base<'_> {
+    /// Pages are named by what they hold: what is there already is not written again.
+    fn put(&mut self, page: Vec<u8>) -> Result<(), Error> {
+        let digest = page_digest(&page);
+        self.pages.push(digest);
+        self.page_bytes += page.len() as u64;
+        let key = page_key(self.name, &digest);
+        if self.there.contains(&key) {
+            return Ok(());
+        }
+        self.waiting += page.len();
+        self.batch.insert(key, page);
+        if self.waiting >= BATCH_BYTES {
+            self.waiting = 0;
+            let batch = std::mem::take(&mut self.batch);
+            self.db.apply_batch(batch).map_err(Error::database)?;
+        }
+        Ok(())
+    }
+}
+
 fn opening(dir: &Path, error: sled::Error) -> Error {
     let locked = matches!(&error, sled::Error::Io(io) if io.to_string().contains("acquire lock"));
     if locked {
@@ -107,6 +295,18 @@ fn manifest_key(name: &str) -> Vec<u8> {
     format!("{name}/m").into_bytes()
 }
 
-fn page_key(name: &str, index: usize) -> Vec<u8> {
-    format!("{name}/p{index:08}").into_bytes()
+fn page_prefix(name: &str) -> Vec<u8> {
+    format!("{name}/p").into_bytes()
+}
+
+fn page_key(name: &str, digest: &PageDigest) -> Vec<u8> {
+    let mut key = page_prefix(name);
+    key.extend_from_slice(digest);
+    key
+}
+
+fn delta_key(name: &str, number: u64) -> Vec<u8> {
+    let mut key = format!("{name}/d").into_bytes();
+    key.extend_from_slice(&number.to_be_bytes());
+    key
 }

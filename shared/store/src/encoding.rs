@@ -15,6 +15,18 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
     })
 }
 
+/// The same behind what `bytes` hold already.
+pub(crate) fn encode_into<T: Serialize>(value: &T, bytes: &mut Vec<u8>) -> Result<(), Error> {
+    let config = bincode::config::standard();
+    match bincode::serde::encode_into_std_write(value, bytes, config) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Error::Encoding {
+            doing: "encode",
+            reason: error.to_string(),
+        }),
+    }
+}
+
 /// Decodes what [`encode`] wrote.
 ///
 /// # Errors

@@ -6,31 +6,36 @@ use crate::checkpoint::Meta;
 use crate::encoding::{decode, encode};
 use crate::error::Error;
 
-/// Version of the envelope. Any other is in doubt.
-pub(crate) const VERSION: u32 = 1;
-/// Pages of a state, bytes: what did not change is not written again.
-pub(crate) const PAGE_BYTES: usize = 256 * 1024;
+/// Version of the envelope. Any other is in doubt: the state is built from the log.
+pub(crate) const VERSION: u32 = 2;
 const MAGIC: &[u8; 4] = b"BFCP";
 const DIGEST_BYTES: usize = 32;
 
 pub(crate) type PageDigest = [u8; DIGEST_BYTES];
 
+/// The changes of one checkpoint, as they lie behind the pages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Delta {
+    /// Which one: ascending, never again under the same name.
+    pub(crate) number: u64,
+    pub(crate) bytes: u64,
+    pub(crate) digest: PageDigest,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Manifest {
     pub(crate) meta: Meta,
-    pub(crate) state_bytes: u64,
+    /// The base, in the order of its keys.
     pub(crate) pages: Vec<PageDigest>,
+    /// Bytes of the base.
+    pub(crate) page_bytes: u64,
+    /// What changed since, the oldest first.
+    pub(crate) deltas: Vec<Delta>,
+    /// Number of the next delta.
+    pub(crate) next_delta: u64,
 }
 
 impl Manifest {
-    pub(crate) fn of(meta: Meta, state: &[u8]) -> Self {
-        Self {
-            meta,
-            state_bytes: state.len() as u64,
-            pages: state.chunks(PAGE_BYTES).map(page_digest).collect(),
-        }
-    }
-
     /// Magic, version, body, and BLAKE3 over all of it.
     pub(crate) fn seal(&self) -> Result<Vec<u8>, Error> {
         let mut bytes = MAGIC.to_vec();
@@ -53,32 +58,19 @@ impl Manifest {
         }
         let body = content
             .strip_prefix(MAGIC)
-            .and_then(|rest| rest.strip_prefix(&VERSION.to_le_bytes()))
-            .ok_or_else(|| Error::doubt("manifest has another version"))?;
-        decode(body).map_err(Error::doubt)
+            .and_then(|rest| rest.split_first_chunk());
+        let Some((version, body)) = body else {
+            return Err(Error::doubt("it is no manifest"));
+        };
+        match u32::from_le_bytes(*version) {
+            VERSION => decode(body).map_err(Error::doubt),
+            found => Err(Error::Version { found }),
+        }
     }
 
-    /// Puts the pages together again.
-    ///
-    /// # Errors
-    /// [`Error::Doubt`] where one is missing or altered.
-    pub(crate) fn assemble<P: AsRef<[u8]>>(
-        &self,
-        mut page: impl FnMut(usize) -> Result<Option<P>, Error>,
-    ) -> Result<Vec<u8>, Error> {
-        let mut state = Vec::new();
-        for (index, digest) in self.pages.iter().enumerate() {
-            let bytes =
-                page(index)?.ok_or_else(|| Error::doubt(format!("page {index} is missing")))?;
-            if page_digest(bytes.as_ref()) != *digest {
-                return Err(Error::doubt(format!("page {index} has another checksum")));
-            }
-            state.extend_from_slice(bytes.as_ref());
-        }
-        if state.len() as u64 != self.state_bytes {
-            return Err(Error::doubt("state has another length"));
-        }
-        Ok(state)
+    /// Bytes of all deltas.
+    pub(crate) fn delta_bytes(&self) -> u64 {
+        self.deltas.iter().map(|delta| delta.bytes).sum()
     }
 }
 
@@ -86,12 +78,26 @@ pub(crate) fn page_digest(page: &[u8]) -> PageDigest {
     *blake3::hash(page).as_bytes()
 }
 
+/// # Errors
+/// [`Error::Doubt`] where it is missing or altered.
+pub(crate) fn whole<P: AsRef<[u8]>>(
+    what: &str,
+    found: Option<P>,
+    digest: &PageDigest,
+) -> Result<P, Error> {
+    let bytes = found.ok_or_else(|| Error::doubt(format!("a {what} is missing")))?;
+    if page_digest(bytes.as_ref()) != *digest {
+        return Err(Error::doubt(format!("a {what} has another checksum")));
+    }
+    Ok(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn manifest(state: &[u8]) -> Manifest {
+    fn manifest() -> Manifest {
         let meta = Meta {
             stage_version: 3,
             partition: 1,
@@ -101,27 +107,43 @@ mod tests {
             tail: Vec::new(),
             taken_at_ns: 5,
         };
-        Manifest::of(meta, state)
+        Manifest {
+            meta,
+            pages: vec![page_digest(b"page")],
+            page_bytes: 4,
+            deltas: vec![Delta {
+                number: 7,
+                bytes: 5,
+                digest: page_digest(b"delta"),
+            }],
+            next_delta: 8,
+        }
     }
 
     #[test]
-    fn a_state_of_several_pages_comes_together_again() {
-        let state: Vec<u8> = (0..=250).cycle().take(PAGE_BYTES * 2 + 5).collect();
-        let pages: Vec<&[u8]> = state.chunks(PAGE_BYTES).collect();
-        let manifest = Manifest::open(&manifest(&state).seal().unwrap()).unwrap();
-        let whole = manifest.assemble(|i| Ok(pages.get(i).copied())).unwrap();
-        assert_eq!(whole, state);
-        assert!(
-            manifest
-                .assemble(|i| Ok(pages.get(i + 1).copied()))
-                .is_err()
-        );
+    fn what_was_sealed_is_opened_and_an_older_one_is_named() {
+        let sealed = manifest().seal().unwrap();
+        assert_eq!(Manifest::open(&sealed).unwrap(), manifest());
+        let mut older = sealed[..sealed.len() - DIGEST_BYTES].to_vec();
+        older[4] = 1;
+        let digest = blake3::hash(&older);
+        older.extend_from_slice(digest.as_bytes());
+        let refused = Manifest::open(&older).unwrap_err();
+        assert!(matches!(refused, Error::Version { found: 1 }), "{refused}");
+    }
+
+    #[test]
+    fn what_is_missing_or_altered_is_in_doubt() {
+        let digest = page_digest(b"page");
+        assert!(whole("page", Some(b"page"), &digest).is_ok());
+        assert!(whole("page", Some(b"pagf"), &digest).is_err());
+        assert!(whole("page", None::<Vec<u8>>, &digest).is_err());
     }
 
     proptest! {
         #[test]
         fn an_altered_manifest_is_in_doubt(at in any::<prop::sample::Index>(), bit in 0u8..8) {
-            let mut sealed = manifest(b"state").seal().unwrap();
+            let mut sealed = manifest().seal().unwrap();
             let at = at.index(sealed.len());
             sealed[at] ^= 1 << bit;
             prop_assert!(Manifest::open(&sealed).is_err());

@@ -27,6 +27,15 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// It was written by another version of Balefire.
+    #[error(
+        "checkpoint of format {found}, this version reads {}",
+        crate::envelope::VERSION
+    )]
+    Version {
+        /// Its format.
+        found: u32,
+    },
     /// The database failed or panicked; the whole store has been set aside.
     #[error("checkpoint database failed: {reason}")]
     Database {

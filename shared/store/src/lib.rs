@@ -5,8 +5,12 @@
 //! the caller builds its state from the log. So nothing here is ever fatal, a panic inside the
 //! database is an [`Error::Doubt`], and bytes that come out are exactly the bytes that went in.
 //!
-//! Layout of one tree: `<name>/m` holds the manifest (envelope, [`Meta`], digest of each page),
-//! `<name>/p<index>` a page of the state; `~<name>/…` is what was set aside last.
+//! A state is records by key: a base of pages, and behind it the changes of each checkpoint since,
+//! which are merged into the base when they have grown enough.
+//!
+//! Layout of one tree: `<name>/m` holds the manifest (envelope, [`Meta`], digest of each page and
+//! of each delta), `<name>/p<digest>` a page, `<name>/d<number>` a delta; `~<name>/…` is what was
+//! set aside last.
 
 mod aside;
 mod checkpoint;
@@ -15,10 +19,12 @@ mod database;
 mod encoding;
 mod envelope;
 mod error;
+mod records;
 mod worker;
 
 pub use checkpoint::{Checkpoint, LaneRun, Meta, SourceMark, TargetMark};
 pub use copy::Copy;
 pub use encoding::{decode, encode};
 pub use error::Error;
+pub use records::{Changes, KEY_BYTES_MAX, Records};
 pub use worker::{Options, Store};

@@ -9,9 +9,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::aside::set_aside;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Meta};
 use crate::database::Database;
 use crate::error::Error;
+use crate::records::Changes;
 
 /// Requests that may wait for the thread.
 const QUEUE_LEN: usize = 64;
@@ -41,7 +42,11 @@ impl Default for Options {
 }
 
 enum Request {
-    Save(String, Box<Checkpoint>, oneshot::Sender<Result<(), Error>>),
+    Save(
+        String,
+        Box<(Meta, Changes)>,
+        oneshot::Sender<Result<(), Error>>,
+    ),
     Load(String, oneshot::Sender<Result<Option<Checkpoint>, Error>>),
     SetAside(String, oneshot::Sender<Result<(), Error>>),
 }
@@ -141,14 +146,16 @@ impl Store {
         self.requests.is_some()
     }
 
-    /// Writes a checkpoint, durable when this returns: all of it or nothing.
+    /// Writes a checkpoint, durable when this returns: all of it or nothing. Changes lie behind
+    /// the checkpoint that was loaded or saved last under this name.
     ///
     /// # Errors
-    /// Whatever kept it from being written; the one before it is then still there.
-    pub async fn save(&self, name: &str, checkpoint: Checkpoint) -> Result<(), Error> {
+    /// Whatever kept it from being written; the one before it is then still there, and the next
+    /// one must be whole ([`Changes::is_whole`]).
+    pub async fn save(&self, name: &str, meta: Meta, changes: Changes) -> Result<(), Error> {
         let name = name.to_owned();
         self.ask("saving", |reply| {
-            Request::Save(name, Box::new(checkpoint), reply)
+            Request::Save(name, Box::new((meta, changes)), reply)
         })
         .await
         .map(Option::unwrap_or_default)
@@ -281,13 +288,29 @@ fn serve(database: &mut Option<Database>, request: Request) -> bool {
     let absent = || Error::database("it cannot be opened");
     let using = database.as_mut().ok_or_else(absent);
     match request {
-        Request::Save(name, checkpoint, reply) => answer(
-            reply,
-            using.and_then(|d| guarded(|| d.save(&name, *checkpoint))),
-        ),
+        Request::Save(name, saved, reply) => {
+            let (meta, changes) = *saved;
+            let result = using.and_then(|d| guarded(|| d.save(&name, meta, changes)));
+            // Whoever waits for it waits no longer than that.
+            answer(reply, result) && merge(database, &name)
+        }
         Request::Load(name, reply) => answer(reply, using.and_then(|d| guarded(|| d.load(&name)))),
         Request::SetAside(name, reply) => {
             answer(reply, using.and_then(|d| guarded(|| d.set_aside(&name))))
+        }
+    }
+}
+
+/// False where the database can no longer be trusted.
+fn merge(database: &mut Option<Database>, name: &str) -> bool {
+    let Some(database) = database else {
+        return true;
+    };
+    match guarded(|| database.merge_if_due(name)) {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!(name, %error, "checkpoints not merged");
+            !matches!(error, Error::Database { .. })
         }
     }
 }

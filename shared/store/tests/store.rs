@@ -1,10 +1,13 @@
 //! The store against real files, whole and damaged.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use balefire_store::{Checkpoint, Error, LaneRun, Meta, Options, SourceMark, Store, TargetMark};
+use balefire_store::{
+    Changes, Checkpoint, Error, LaneRun, Meta, Options, Records, SourceMark, Store, TargetMark,
+};
 
 fn options() -> Options {
     Options {
@@ -14,8 +17,8 @@ fn options() -> Options {
     }
 }
 
-fn checkpoint(step: u64, bytes: usize) -> Checkpoint {
-    let meta = Meta {
+fn meta(step: u64) -> Meta {
+    Meta {
         stage_version: 1,
         partition: 2,
         step,
@@ -37,12 +40,70 @@ fn checkpoint(step: u64, bytes: usize) -> Checkpoint {
             count: 2,
         }],
         taken_at_ns: 99,
-    };
-    let state = (0..bytes)
+    }
+}
+
+/// A state without keys, of so many bytes.
+fn checkpoint(step: u64, bytes: usize) -> Checkpoint {
+    let state: Vec<u8> = (0..bytes)
         .map(|i| (i as u64 * 31 + step * (i as u64 / 300_000)) % 253)
         .map(|byte| u8::try_from(byte).unwrap())
         .collect();
-    Checkpoint { meta, state }
+    Checkpoint {
+        meta: meta(step),
+        state: Records::of(Changes::sliced(&state)).unwrap(),
+    }
+}
+
+async fn save(store: &Store, name: &str, checkpoint: Checkpoint) {
+    let Checkpoint { meta, state } = checkpoint;
+    let saved = store.save(name, meta, state.into_changes()).await;
+    saved.unwrap();
+}
+
+/// A state by key that changes from step to step.
+#[derive(Default)]
+struct Keyed {
+    state: BTreeMap<[u8; 16], Vec<u8>>,
+    step: u64,
+}
+
+impl Keyed {
+    fn key(number: u64) -> [u8; 16] {
+        let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut key = [0; 16];
+        key[..8].copy_from_slice(&number.to_be_bytes());
+        key[8..].copy_from_slice(&mixed.to_le_bytes());
+        key
+    }
+
+    /// Puts the records of these numbers, and removes one in seven of them.
+    fn change(&mut self, numbers: std::ops::Range<u64>, mut changes: Changes) -> Changes {
+        self.step += 1;
+        for number in numbers {
+            let key = Self::key(number);
+            if number % 7 == 3 && self.step > 1 {
+                self.state.remove(&key);
+                changes.gone(&key).unwrap();
+                continue;
+            }
+            let value = vec![u8::try_from((number + self.step) % 251).unwrap(); 100];
+            changes.put(&key, &value).unwrap();
+            self.state.insert(key, value);
+        }
+        changes
+    }
+
+    fn checkpoint(&self) -> Checkpoint {
+        let mut all = Changes::whole();
+        for (key, value) in &self.state {
+            all.put(key, value).unwrap();
+        }
+        Checkpoint {
+            meta: meta(self.step),
+            state: Records::of(all).unwrap(),
+        }
+    }
 }
 
 #[tokio::test]
@@ -55,11 +116,8 @@ async fn what_was_saved_is_there_after_a_restart() {
             let found = store.load("engine.2").await.unwrap().unwrap();
             assert_eq!(found, checkpoint(step - 1, 700_000));
         }
-        store
-            .save("engine.2", checkpoint(step, 700_000))
-            .await
-            .unwrap();
-        store.save("engine.3", checkpoint(step, 10)).await.unwrap();
+        save(&store, "engine.2", checkpoint(step, 700_000)).await;
+        save(&store, "engine.3", checkpoint(step, 10)).await;
         assert_eq!(store.load("engine.1").await.unwrap(), None);
     }
 }
@@ -71,7 +129,7 @@ async fn a_state_that_shrank_leaves_no_pages_behind() {
         .await
         .unwrap();
     for bytes in [900_000, 0, 300_000, 5] {
-        store.save("a", checkpoint(1, bytes)).await.unwrap();
+        save(&store, "a", checkpoint(1, bytes)).await;
         let found = store.load("a").await.unwrap().unwrap();
         assert_eq!(found, checkpoint(1, bytes));
     }
@@ -83,8 +141,8 @@ async fn a_checkpoint_set_aside_is_gone_and_the_others_stay() {
     let store = Store::open(&root.path().join("s"), options())
         .await
         .unwrap();
-    store.save("a", checkpoint(1, 10)).await.unwrap();
-    store.save("b", checkpoint(2, 10)).await.unwrap();
+    save(&store, "a", checkpoint(1, 10)).await;
+    save(&store, "b", checkpoint(2, 10)).await;
     store.set_aside("a").await.unwrap();
     assert_eq!(store.load("a").await.unwrap(), None);
     assert_eq!(store.load("b").await.unwrap(), Some(checkpoint(2, 10)));
@@ -93,7 +151,7 @@ async fn a_checkpoint_set_aside_is_gone_and_the_others_stay() {
 #[tokio::test]
 async fn a_store_that_keeps_nothing_finds_nothing() {
     let store = Store::none();
-    store.save("a", checkpoint(1, 10)).await.unwrap();
+    save(&store, "a", checkpoint(1, 10)).await;
     assert_eq!(store.load("a").await.unwrap(), None);
     assert!(!store.keeps());
 }
@@ -103,7 +161,7 @@ async fn a_store_in_use_is_refused_and_stays_whole() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("s");
     let store = Store::open(&dir, options()).await.unwrap();
-    store.save("a", checkpoint(1, 10)).await.unwrap();
+    save(&store, "a", checkpoint(1, 10)).await;
     let short = Options {
         open_timeout: Duration::from_millis(200),
         ..options()
@@ -122,9 +180,9 @@ async fn a_store_that_outgrew_its_limit_begins_anew() {
         ..options()
     };
     let store = Store::open(&dir, small).await.unwrap();
-    store.save("a", checkpoint(1, 3_000_000)).await.unwrap();
+    save(&store, "a", checkpoint(1, 3_000_000)).await;
     assert_eq!(store.load("a").await.unwrap(), None);
-    store.save("a", checkpoint(1, 1000)).await.unwrap();
+    save(&store, "a", checkpoint(1, 1000)).await;
     assert_eq!(store.load("a").await.unwrap(), Some(checkpoint(1, 1000)));
     assert!(dir.with_file_name("s.aside-1").exists());
 }
@@ -181,21 +239,98 @@ fn damage(file: &Path, how: &Damage, at: usize) {
     std::fs::write(file, bytes).unwrap();
 }
 
+/// Loads what may be damaged: one of what went in, or nothing and it is set aside. Whether there
+/// was something.
+async fn loaded(store: &Store, name: &str, valid: &[Checkpoint]) -> bool {
+    match store.load(name).await {
+        Ok(Some(found)) => {
+            assert!(valid.contains(&found), "{name}: other bytes than went in");
+            true
+        }
+        Ok(None) => false,
+        Err(error) => {
+            let noticed = matches!(error, Error::Doubt { .. } | Error::Database { .. });
+            assert!(noticed, "{error}");
+            store.set_aside(name).await.unwrap();
+            assert_eq!(store.load(name).await.unwrap(), None);
+            false
+        }
+    }
+}
+
 /// Places in each file at which it is damaged.
 const PARTS: usize = 8;
+
+#[tokio::test]
+async fn changes_lie_behind_what_was_saved_or_loaded_before_them() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("s");
+    let mut state = Keyed::default();
+    // Enough of them that some are merged into the base, across restarts.
+    for round in 0..4u64 {
+        let store = Store::open(&dir, options()).await.unwrap();
+        if round > 0 {
+            assert_eq!(store.load("a").await.unwrap(), Some(state.checkpoint()));
+        }
+        for step in 0..40u64 {
+            let first = round == 0 && step == 0;
+            let (numbers, changes) = if first {
+                (0..5_000, Changes::whole())
+            } else {
+                let from = (round * 40 + step) * 31 % 5_000;
+                (from..from + 300, Changes::since())
+            };
+            let changes = state.change(numbers, changes);
+            store.save("a", meta(state.step), changes).await.unwrap();
+        }
+        assert_eq!(store.load("a").await.unwrap(), Some(state.checkpoint()));
+    }
+}
+
+#[tokio::test]
+async fn changes_without_what_they_change_are_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("s");
+    let mut state = Keyed::default();
+    {
+        let store = Store::open(&dir, options()).await.unwrap();
+        let changes = state.change(0..10, Changes::since());
+        let refused = store.save("a", meta(1), changes).await.unwrap_err();
+        assert!(matches!(refused, Error::Doubt { .. }), "{refused}");
+        let whole = state.change(0..10, Changes::whole());
+        store.save("a", meta(state.step), whole).await.unwrap();
+    }
+    // Nobody has looked at what is there: it may be of another state than the one that changed.
+    let store = Store::open(&dir, options()).await.unwrap();
+    let changes = state.change(0..10, Changes::since());
+    let refused = store.save("a", meta(9), changes).await.unwrap_err();
+    assert!(matches!(refused, Error::Doubt { .. }), "{refused}");
+}
 
 /// Whatever happens to the files: the bytes that went in, an earlier whole checkpoint, or none.
 #[tokio::test]
 async fn damage_never_gives_wrong_bytes() {
     let root = tempfile::tempdir().unwrap();
     let whole = root.path().join("whole");
+    let mut valid = Vec::new();
     {
         let store = Store::open(&whole, options()).await.unwrap();
         for step in 1..4 {
-            store.save("a", checkpoint(step, 400_000)).await.unwrap();
+            save(&store, "a", checkpoint(step, 400_000)).await;
+        }
+        // And a base with changes behind it.
+        let mut state = Keyed::default();
+        for step in 0..5u64 {
+            let (numbers, changes) = match step {
+                0 => (0..3_000, Changes::whole()),
+                _ => (step * 500..step * 500 + 400, Changes::since()),
+            };
+            let changes = state.change(numbers, changes);
+            store.save("b", meta(state.step), changes).await.unwrap();
+            valid.push(state.checkpoint());
         }
     }
-    let valid: Vec<Checkpoint> = (1..4).map(|step| checkpoint(step, 400_000)).collect();
+    valid.extend((1..4).map(|step| checkpoint(step, 400_000)));
     // The thread closes the store when the last clone is gone: opening waits for its lock.
     drop(Store::open(&whole, options()).await.unwrap());
     drop(Store::open(&whole, options()).await.unwrap());
@@ -218,20 +353,10 @@ async fn damage_never_gives_wrong_bytes() {
                 let hit = dir.join(file.strip_prefix(&whole).unwrap());
                 damage(&hit, &how, size * part / PARTS);
                 let store = Store::open(&dir, options()).await.unwrap();
-                match store.load("a").await {
-                    Ok(Some(found)) => assert!(valid.contains(&found), "{}", hit.display()),
-                    Ok(None) => lost += 1,
-                    Err(error) => {
-                        lost += 1;
-                        assert!(
-                            matches!(error, Error::Doubt { .. } | Error::Database { .. }),
-                            "{error}"
-                        );
-                        store.set_aside("a").await.unwrap();
-                        assert_eq!(store.load("a").await.unwrap(), None);
-                    }
+                for name in ["a", "b"] {
+                    lost += usize::from(!loaded(&store, name, &valid).await);
                 }
-                store.save("a", checkpoint(9, 1000)).await.unwrap();
+                save(&store, "a", checkpoint(9, 1000)).await;
                 assert_eq!(store.load("a").await.unwrap(), Some(checkpoint(9, 1000)));
             }
         }

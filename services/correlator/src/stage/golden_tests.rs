@@ -157,7 +157,14 @@ async fn a_recorded_checkpoint_and_the_rest_of_the_log_give_the_rest() {
         let dir = part.golden.checkpoints(crate::NAME).unwrap();
         let store = Store::open(dir.path(), Options::default()).await.unwrap();
         let name = format!("{}.{}", crate::NAME, part.partition);
-        let Checkpoint { meta, state } = store.load(&name).await.unwrap().unwrap();
+        let Checkpoint { meta, state } = match store.load(&name).await {
+            Err(balefire_store::Error::Version { found }) => {
+                // Another format: it is set aside, too.
+                assert_eq!(found, 1);
+                continue;
+            }
+            found => found.unwrap().unwrap(),
+        };
         let mut stage = part.stage();
         if meta.stage_version != stage.version() {
             // A newer format sets it aside and reads the log, as the tests above do.
@@ -165,7 +172,7 @@ async fn a_recorded_checkpoint_and_the_rest_of_the_log_give_the_rest() {
             continue;
         }
         compared = true;
-        stage.restore(&state).unwrap();
+        stage.restore_records(&state).unwrap();
         let behind = |input: &InputRef| meta.sources[input.lane.index()].sequence < input.sequence;
         let rest: Vec<InputRef> = part.inputs.iter().copied().filter(behind).collect();
         assert!(rest.len() < part.inputs.len() && !rest.is_empty());

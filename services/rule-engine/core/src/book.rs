@@ -8,7 +8,7 @@ use balefire_stream::slots::Emitted;
 use balefire_stream::{Episode, Slots};
 
 use crate::key::Key;
-use crate::keyed::Keyed;
+use crate::keyed::{Fate, Keyed};
 
 /// The emitted slots of one key, with its canonical form: people see the key when a slot closes.
 #[derive(Debug, Clone, Default)]
@@ -128,6 +128,7 @@ impl Book {
         let rearm = self.rearm.max(1);
         self.keys.each(|tenant, key, track| {
             let open: Vec<Emitted> = track.slots.open().collect();
+            let mut fate = Fate::Same;
             for emitted in open {
                 let end = Timestamp(emitted.slot.saturating_add(1).saturating_mul(rearm));
                 if end > cut {
@@ -135,6 +136,7 @@ impl Book {
                     continue;
                 }
                 track.slots.set_closed(emitted.slot, true);
+                fate = Fate::Changed;
                 closings.push(Closing {
                     tenant: Arc::clone(tenant),
                     key,
@@ -142,6 +144,7 @@ impl Book {
                     emitted,
                 });
             }
+            fate
         });
         self.open_from = left;
         closings.sort_unstable_by(|a, b| {
@@ -158,9 +161,14 @@ impl Book {
     pub(crate) fn drop_until(&mut self, cut: Timestamp) -> Option<Timestamp> {
         let mut latest = None;
         let rearm = self.rearm;
-        self.keys.retain(|_, _, track| {
-            latest = latest.max(track.slots.drop_until(cut, rearm));
-            !track.slots.is_empty()
+        self.keys.each(|_, _, track| {
+            let dropped = track.slots.drop_until(cut, rearm);
+            latest = latest.max(dropped);
+            match dropped {
+                _ if track.slots.is_empty() => Fate::Gone,
+                Some(_) => Fate::Changed,
+                None => Fate::Same,
+            }
         });
         latest
     }

@@ -5,11 +5,13 @@
 //! that are kept whatever the order was, emitted slots, the low watermark; of an escalation its
 //! id and what the id is made of.
 
+mod digest;
 mod state;
 mod told;
 
 use std::fmt::Write as _;
 
+pub use digest::{PartDigest, StatePart};
 pub use state::Mismatch;
 pub use told::{Comparison, Facts, Fault, compare};
 

@@ -1,13 +1,13 @@
 //! [`Copies`]: which records of an untrusted clock were seen, as copies of those have other
 //! times and do not meet in a window (SEMANTICS §2).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use balefire_event::{DedupId, Event, Lane, Timestamp};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Seen {
+pub(crate) struct Seen {
     /// Arrival of the newest record.
     last: Timestamp,
     /// t of the newest record that counts.
@@ -18,6 +18,28 @@ struct Seen {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Copies {
     seen: BTreeMap<(Lane, DedupId), Seen>,
+    #[serde(skip)]
+    changed: Changed,
+}
+
+/// Which ids changed since it was told; `None`: nothing was told. No part of the state.
+#[derive(Debug, Clone, Default)]
+struct Changed(Option<BTreeSet<(Lane, DedupId)>>);
+
+impl PartialEq for Changed {
+    fn eq(&self, _other: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Changed {}
+
+impl Changed {
+    fn note(&mut self, id: (Lane, DedupId)) {
+        if let Some(ids) = &mut self.0 {
+            ids.insert(id);
+        }
+    }
 }
 
 impl Copies {
@@ -35,12 +57,14 @@ impl Copies {
         // it is remembered, as the copies after it will differ.
         let untrusted = event.t != event.occurred_at;
         let Some(seen) = self.seen.get_mut(&(lane, event.dedup_id)) else {
+            self.changed.note((lane, event.dedup_id));
             self.seen.insert((lane, event.dedup_id), own);
             return true;
         };
         if seen.counted == event.t {
             return true;
         }
+        self.changed.note((lane, event.dedup_id));
         let copy = untrusted && event.received_at.since(seen.last).abs() <= memory;
         if copy {
             seen.last = seen.last.max(event.received_at);
@@ -52,7 +76,38 @@ impl Copies {
 
     /// Forgets what no record at or behind `low` can be a copy of.
     pub(crate) fn forget(&mut self, low: Timestamp, memory: i64) {
-        self.seen.retain(|_, seen| seen.last.plus(memory) >= low);
+        let changed = &mut self.changed;
+        self.seen.retain(|id, seen| {
+            let kept = seen.last.plus(memory) >= low;
+            if !kept {
+                changed.note(*id);
+            }
+            kept
+        });
+    }
+
+    /// Tells of each id that changed since this was asked last; `None`: it is forgotten. All of
+    /// them the first time.
+    pub(crate) fn take_changes(&mut self, mut told: impl FnMut(Lane, DedupId, Option<&Seen>)) {
+        match self.changed.0.replace(BTreeSet::new()) {
+            Some(ids) => ids
+                .into_iter()
+                .for_each(|(lane, id)| told(lane, id, self.seen.get(&(lane, id)))),
+            None => self
+                .seen
+                .iter()
+                .for_each(|((lane, id), seen)| told(*lane, *id, Some(seen))),
+        }
+    }
+
+    /// All of it is to be told again.
+    pub(crate) fn untold(&mut self) {
+        self.changed.0 = None;
+    }
+
+    /// As it was told.
+    pub(crate) fn put(&mut self, lane: Lane, id: DedupId, seen: Seen) {
+        self.seen.insert((lane, id), seen);
     }
 
     /// What a record behind `low` can be a copy of, with when it came last and what t counts.

@@ -18,6 +18,7 @@ use crate::recent::Recent;
 use crate::rekey::Part;
 use crate::repair::{Open, Pending};
 use crate::spec::RuleSpec;
+use crate::state::Told;
 use crate::warm::Warming;
 
 /// What an engine cannot be made from.
@@ -95,6 +96,8 @@ pub struct Engine {
     pub(crate) current: Current,
     pub(crate) key: Vec<u8>,
     pub(crate) matched: Vec<usize>,
+    /// What checkpoints have.
+    pub(crate) told: Told,
 }
 
 impl Engine {
@@ -178,6 +181,7 @@ impl Engine {
             },
             key: Vec::new(),
             matched: Vec::new(),
+            told: Told::default(),
         })
     }
 

@@ -9,7 +9,7 @@ use balefire_stream::{Bound, Condition, Payload, Relation, Window, WindowSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Error;
-use crate::keyed::Keyed;
+use crate::keyed::{Fate, Keyed};
 use crate::spec::RuleSpec;
 
 /// What a window keeps of an event for evidence.
@@ -114,20 +114,26 @@ impl Counting {
     pub(crate) fn drop_until(&mut self, cut: Timestamp) {
         let mut dropped: Option<Timestamp> = None;
         let mut oldest: Option<Timestamp> = None;
-        self.keys.retain(|_, _, window| {
+        self.keys.each(|_, _, window| {
+            let mut fate = Fate::Same;
             if let Some(last) = window.range(Timestamp::MIN, cut).last() {
                 dropped = dropped.max(Some(last.t));
                 window.drop_until(cut);
+                fate = Fate::Changed;
             }
             if let Some(first) = window.first() {
                 oldest = Some(oldest.map_or(first.t, |other| other.min(first.t)));
+                return fate;
             }
-            !window.is_empty()
+            Fate::Gone
         });
         self.oldest = oldest;
         let keys = &self.keys;
         self.canonicals
-            .retain(|tenant, key, _| keys.get(tenant, key).is_some());
+            .each(|tenant, key, _| match keys.get(tenant, key) {
+                Some(_) => Fate::Same,
+                None => Fate::Gone,
+            });
         if let Some(dropped) = dropped {
             self.raise_horizon(dropped);
         }

@@ -2,6 +2,8 @@
 //!
 //! Values lie side by side in rooms that never move; a hash index of eight bytes a key says where.
 //! So growing copies the index alone, and what the index leaves free costs little.
+//!
+//! Once it was asked what changed it marks what does from then on, one bit a key.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
@@ -15,16 +17,27 @@ use crate::key::Key;
 /// Values of a room: few enough that half an empty one does not matter.
 const ROOM_LEN: usize = 256;
 
+/// What became of a value that was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Same,
+    Changed,
+    Gone,
+}
+
 /// Values by tenant and key.
 #[derive(Debug, Clone)]
 pub(crate) struct Keyed<V> {
     tenants: BTreeMap<Arc<str>, Table<V>>,
+    /// It was asked what changed.
+    told: bool,
 }
 
 impl<V> Default for Keyed<V> {
     fn default() -> Self {
         Self {
             tenants: BTreeMap::new(),
+            told: false,
         }
     }
 }
@@ -43,20 +56,36 @@ impl<V: Default> Keyed<V> {
         table.or_insert_with(Table::new).entry(key)
     }
 
-    /// Works on every value, in no order.
-    pub(crate) fn each(&mut self, mut work: impl FnMut(&Arc<str>, Key, &mut V)) {
+    /// Works on every value, in no order; says what became of each.
+    pub(crate) fn each(&mut self, mut work: impl FnMut(&Arc<str>, Key, &mut V) -> Fate) {
         for (tenant, table) in &mut self.tenants {
-            let rooms = table.rooms.iter_mut().flatten();
-            rooms.for_each(|(key, value)| work(tenant, *key, value));
+            table.each(&mut |key, value| work(tenant, key, value));
         }
+        self.tenants.retain(|_, table| !table.is_forgotten());
     }
 
-    /// Keeps the values that `keep` says, in no order.
-    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&Arc<str>, Key, &mut V) -> bool) {
+    /// Tells of every key whose value changed since this was asked last; `None`: it is gone. All of
+    /// them the first time.
+    pub(crate) fn take_changes(&mut self, mut told: impl FnMut(&Arc<str>, Key, Option<&V>)) {
+        self.told = true;
         for (tenant, table) in &mut self.tenants {
-            table.retain(&mut |key, value| keep(tenant, key, value));
+            table.take_changes(&mut |key, value| told(tenant, key, value));
         }
-        self.tenants.retain(|_, table| table.len() > 0);
+        self.tenants.retain(|_, table| !table.is_forgotten());
+    }
+
+    /// Whether it was asked what changed, and that counts.
+    pub(crate) const fn is_told(&self) -> bool {
+        self.told
+    }
+
+    /// All of it is to be told again.
+    pub(crate) fn untold(&mut self) {
+        self.told = false;
+        for table in self.tenants.values_mut() {
+            table.changed = None;
+        }
+        self.tenants.retain(|_, table| !table.is_forgotten());
     }
 
     /// All of them, by tenant and key.
@@ -75,7 +104,53 @@ impl<V: Default> Keyed<V> {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.tenants.is_empty()
+        self.tenants.values().all(|table| table.len() == 0)
+    }
+}
+
+/// What changed of a table since it was told.
+#[derive(Debug, Clone, Default)]
+struct Changed {
+    /// A bit for each place.
+    places: Vec<u64>,
+    /// Keys that were removed, some of them there again.
+    gone: Vec<Key>,
+}
+
+const BITS: usize = u64::BITS as usize;
+
+impl Changed {
+    fn set(&mut self, number: usize) {
+        let word = number / BITS;
+        if self.places.len() <= word {
+            self.places.resize(word + 1, 0);
+        }
+        if let Some(bits) = self.places.get_mut(word) {
+            *bits |= 1 << (number % BITS);
+        }
+    }
+
+    /// Whether it was set.
+    fn clear(&mut self, number: usize) -> bool {
+        let Some(bits) = self.places.get_mut(number / BITS) else {
+            return false;
+        };
+        let bit = 1 << (number % BITS);
+        let was = *bits & bit != 0;
+        *bits &= !bit;
+        was
+    }
+
+    /// The value at the last place moves to another.
+    fn moved(&mut self, last: usize, to: usize) {
+        let was = self.clear(last);
+        match to == last {
+            true => {}
+            false if was => self.set(to),
+            false => {
+                self.clear(to);
+            }
+        }
     }
 }
 
@@ -93,6 +168,8 @@ struct Table<V> {
     index: HashTable<Place>,
     rooms: Vec<Vec<(Key, V)>>,
     len: usize,
+    /// `None`: nothing of it was told.
+    changed: Option<Changed>,
 }
 
 impl<V: Default> Table<V> {
@@ -103,6 +180,7 @@ impl<V: Default> Table<V> {
             index: HashTable::new(),
             rooms: Vec::new(),
             len: 0,
+            changed: None,
         }
     }
 
@@ -139,6 +217,9 @@ impl<V: Default> Table<V> {
         let hash = self.hash(key);
         let number = self.find(hash, key).unwrap_or_else(|| self.add(hash, key));
         let number = number as usize;
+        if let Some(changed) = &mut self.changed {
+            changed.set(number);
+        }
         let room = self.rooms.get_mut(number / ROOM_LEN);
         let value = room.and_then(|room| room.get_mut(number % ROOM_LEN));
         &mut value.expect("every place in the index has its room").1
@@ -163,15 +244,29 @@ impl<V: Default> Table<V> {
         number
     }
 
-    fn retain(&mut self, keep: &mut impl FnMut(Key, &mut V) -> bool) {
+    fn each(&mut self, work: &mut impl FnMut(Key, &mut V) -> Fate) {
         let mut number = 0;
         while number < self.len {
             let room = self.rooms.get_mut(number / ROOM_LEN);
             let value = room.and_then(|room| room.get_mut(number % ROOM_LEN));
-            if value.is_none_or(|(key, value)| keep(*key, value)) {
-                number += 1;
-            } else {
-                self.remove(number);
+            let Some((key, value)) = value else {
+                return;
+            };
+            let key = *key;
+            match work(key, value) {
+                Fate::Same => number += 1,
+                Fate::Changed => {
+                    if let Some(changed) = &mut self.changed {
+                        changed.set(number);
+                    }
+                    number += 1;
+                }
+                Fate::Gone => {
+                    self.remove(number);
+                    if let Some(changed) = &mut self.changed {
+                        changed.gone.push(key);
+                    }
+                }
             }
         }
         if self.index.len() * 4 < self.index.capacity() {
@@ -189,6 +284,9 @@ impl<V: Default> Table<V> {
             self.rooms.pop();
         }
         self.len = last;
+        if let Some(changed) = &mut self.changed {
+            changed.moved(last, number);
+        }
         let Some((key, value)) = moved.filter(|_| number != last) else {
             return;
         };
@@ -212,6 +310,37 @@ impl<V: Default> Table<V> {
         let is_it = |place: &Place| place.number as usize == number;
         if let Ok(listed) = self.index.find_entry(hash, is_it) {
             listed.remove();
+        }
+    }
+
+    /// Empty, and nobody needs to be told of it.
+    fn is_forgotten(&self) -> bool {
+        let told = self.changed.as_ref();
+        self.len == 0 && told.is_none_or(|changed| changed.gone.is_empty())
+    }
+
+    fn take_changes(&mut self, told: &mut impl FnMut(Key, Option<&V>)) {
+        let Some(Changed { places, mut gone }) = self.changed.replace(Changed::default()) else {
+            self.iter().for_each(|(key, value)| told(*key, Some(value)));
+            return;
+        };
+        for (word, bits) in places.into_iter().enumerate() {
+            let mut left = bits;
+            while left != 0 {
+                let number = word * BITS + left.trailing_zeros() as usize;
+                left &= left - 1;
+                let room = self.rooms.get(number / ROOM_LEN);
+                if let Some((key, value)) = room.and_then(|room| room.get(number % ROOM_LEN)) {
+                    told(*key, Some(value));
+                }
+            }
+        }
+        gone.sort_unstable();
+        gone.dedup();
+        for key in gone {
+            if self.get(key).is_none() {
+                told(key, None);
+            }
         }
     }
 
@@ -252,13 +381,32 @@ mod tests {
         ) {
             let tenants = [Arc::from("a"), Arc::from("b")];
             let (mut keyed, mut plain) = (Keyed::<u32>::default(), BTreeMap::new());
+            let mut copy = BTreeMap::new();
             for (index, (second, n, value)) in steps.into_iter().enumerate() {
                 let tenant = &tenants[usize::from(second)];
                 *keyed.entry(tenant, key(n)) += value;
                 *plain.entry((Arc::clone(tenant), key(n))).or_default() += value;
+                if index % 300 == 299 {
+                    keyed.take_changes(|tenant, key, value| {
+                        let at = (Arc::clone(tenant), key);
+                        match value {
+                            Some(value) => copy.insert(at, *value),
+                            None => copy.remove(&at),
+                        };
+                    });
+                    prop_assert_eq!(&copy, &plain);
+                }
                 if index % 700 == 699 {
-                    keyed.retain(|_, _, kept: &mut u32| !kept.is_multiple_of(3));
+                    keyed.each(|_, _, kept: &mut u32| match *kept % 6 {
+                        0 | 3 => Fate::Gone,
+                        1 => {
+                            *kept += 1;
+                            Fate::Changed
+                        }
+                        _ => Fate::Same,
+                    });
                     plain.retain(|_, kept: &mut u32| !kept.is_multiple_of(3));
+                    plain.values_mut().for_each(|kept| *kept += u32::from(*kept % 6 == 1));
                 }
                 prop_assert_eq!(keyed.get(tenant, key(n)), plain.get(&(Arc::clone(tenant), key(n))));
             }
@@ -270,8 +418,13 @@ mod tests {
                 let wanted = plain.get(&(Arc::clone(&tenants[0]), key(n)));
                 prop_assert_eq!(keyed.get("a", key(n)), wanted);
             }
-            keyed.retain(|_, _, _| false);
+            keyed.each(|_, _, _| Fate::Gone);
             prop_assert!(keyed.is_empty());
+            keyed.take_changes(|tenant, key, value| {
+                assert!(value.is_none());
+                copy.remove(&(Arc::clone(tenant), key));
+            });
+            prop_assert!(copy.is_empty());
         }
     }
 }

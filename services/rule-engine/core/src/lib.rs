@@ -38,7 +38,7 @@ mod sweep;
 mod warm;
 mod whatif;
 
-pub use compare::{Comparison, Facts, Fault, Mismatch, compare};
+pub use compare::{Comparison, Facts, Fault, Mismatch, PartDigest, StatePart, compare};
 pub use counters::{Counters, RuleCounters};
 pub use effect::{BatchHeader, Effect, EngineConfig, RECENT_LEN_MAX, RULE_PANICKED, RepairRequest};
 pub use engine::{Engine, Error};
@@ -46,7 +46,7 @@ pub use generation::Contribution;
 pub use rekey::{Part, Rekeyed};
 pub use replay::{Replay, replay};
 pub use spec::{Matcher, RuleSpec};
-pub use state::{EngineState, STATE_VERSION};
+pub use state::{Decode, EngineState, STATE_VERSION, Sink, Unfit};
 pub use warm::Backfill;
 pub use whatif::{
     Counts, DIFFERENCES_MAX, Difference, ENTRIES_MAX, Findings, IDS_MAX, Outcome, Scope, TooMuch,

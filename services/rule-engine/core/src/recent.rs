@@ -11,6 +11,8 @@ use crate::effect::RECENT_LEN_MAX;
 pub(crate) struct Recent {
     known: BTreeSet<EscalationId>,
     order: VecDeque<EscalationId>,
+    /// Since it was asked.
+    changed: bool,
 }
 
 impl Recent {
@@ -19,6 +21,7 @@ impl Recent {
         if !self.known.insert(id) {
             return false;
         }
+        self.changed = true;
         self.order.push_back(id);
         if self.order.len() > RECENT_LEN_MAX
             && let Some(oldest) = self.order.pop_front()
@@ -26,6 +29,11 @@ impl Recent {
             self.known.remove(&oldest);
         }
         true
+    }
+
+    /// Whether it changed since this was asked last.
+    pub(crate) const fn take_changed(&mut self) -> bool {
+        std::mem::replace(&mut self.changed, false)
     }
 
     /// Oldest first.

@@ -1,5 +1,7 @@
 //! [`EngineState`]: everything a checkpoint holds, as plain data, and the state digest.
 
+mod records;
+
 use std::sync::Arc;
 
 use balefire_event::digest::FieldHasher;
@@ -8,12 +10,16 @@ use balefire_stream::slots::Emitted;
 use balefire_stream::{Barriers, Entry, Lateness, Slots, Watermark, Window};
 use serde::{Deserialize, Serialize};
 
+use crate::book::Book;
 use crate::copies::Copies;
 use crate::counters::Counters;
 use crate::engine::{Engine, Error};
-use crate::generation::Contribution;
+use crate::generation::{Contribution, Generation};
 use crate::key::Key;
 use crate::recent::Recent;
+
+pub(crate) use records::Told;
+pub use records::{Decode, Sink, Unfit};
 
 /// Version of [`EngineState`]. Another one is not read: the state is built from the log.
 pub const STATE_VERSION: u32 = 7;
@@ -76,6 +82,34 @@ struct KeyState<T> {
     values: Vec<T>,
 }
 
+impl GenerationState {
+    fn of(generation: &Generation, keys: Vec<KeyState<Entry<Contribution>>>) -> Self {
+        let counting = generation.counting.as_ref();
+        Self {
+            rule: generation.spec().id,
+            signature: generation.spec().signature,
+            first: generation.first,
+            horizon: counting.and_then(|counting| counting.horizon),
+            oldest: counting.and_then(|counting| counting.oldest),
+            decided_until: counting.and_then(|counting| counting.decided_until),
+            warming: generation.warming,
+            keys,
+        }
+    }
+}
+
+impl BookState {
+    const fn of(book: &Book, keys: Vec<TrackState>) -> Self {
+        Self {
+            rule: book.rule,
+            rearm: book.rearm,
+            open_from: book.open_from,
+            closed_until: book.closed_until,
+            keys,
+        }
+    }
+}
+
 impl EngineState {
     /// Newest control revision that it knew of: the rule sets up to there are its.
     #[must_use]
@@ -89,6 +123,17 @@ impl Engine {
     #[must_use]
     pub fn snapshot(&self) -> EngineState {
         EngineState {
+            recent: self.recent.ids().copied().collect(),
+            copies: self.copies.clone(),
+            generations: self.generation_states(),
+            books: self.book_states(),
+            ..self.small()
+        }
+    }
+
+    /// What there is one of.
+    fn small(&self) -> EngineState {
+        EngineState {
             version: STATE_VERSION,
             partition: self.partition,
             known_revision: self.known_revision,
@@ -96,12 +141,12 @@ impl Engine {
             lateness: self.lateness.clone(),
             swept: self.swept,
             barriers: self.barriers.clone(),
-            recent: self.recent.ids().copied().collect(),
-            copies: self.copies.clone(),
+            recent: Vec::new(),
+            copies: Copies::default(),
             untrusted: self.untrusted,
             counters: self.counters.clone(),
-            generations: self.generation_states(),
-            books: self.book_states(),
+            generations: Vec::new(),
+            books: Vec::new(),
             warming: self.backfill().map(|backfill| backfill.from),
         }
     }
@@ -111,47 +156,30 @@ impl Engine {
             let counting = generation.counting.as_ref();
             let keys = counting.map(|counting| counting.keys.sorted());
             let keys = keys.unwrap_or_default().into_iter();
-            GenerationState {
-                rule: generation.spec().id,
-                signature: generation.spec().signature,
-                first: generation.first,
-                horizon: counting.and_then(|counting| counting.horizon),
-                oldest: counting.and_then(|counting| counting.oldest),
-                decided_until: counting.and_then(|counting| counting.decided_until),
-                warming: generation.warming,
-                keys: keys
-                    .map(|(tenant, key, window)| KeyState {
-                        tenant: tenant.to_string(),
-                        key,
-                        canonical: counting
-                            .and_then(|counting| counting.canonicals.get(tenant, key))
-                            .cloned()
-                            .unwrap_or_default(),
-                        values: window.entries().cloned().collect(),
-                    })
-                    .collect(),
-            }
+            let keys = keys.map(|(tenant, key, window)| KeyState {
+                tenant: tenant.to_string(),
+                key,
+                canonical: counting
+                    .and_then(|counting| counting.canonicals.get(tenant, key))
+                    .cloned()
+                    .unwrap_or_default(),
+                values: window.entries().cloned().collect(),
+            });
+            GenerationState::of(generation, keys.collect())
         });
         states.collect()
     }
 
     fn book_states(&self) -> Vec<BookState> {
-        let states = self.books.iter().map(|book| BookState {
-            rule: book.rule,
-            rearm: book.rearm,
-            open_from: book.open_from,
-            closed_until: book.closed_until,
-            keys: book
-                .keys
-                .sorted()
-                .into_iter()
-                .map(|(tenant, key, track)| TrackState {
-                    tenant: tenant.to_string(),
-                    key,
-                    canonical: track.canonical.clone(),
-                    emitted: track.slots.emitted().to_vec(),
-                })
-                .collect(),
+        let states = self.books.iter().map(|book| {
+            let keys = book.keys.sorted().into_iter();
+            let keys = keys.map(|(tenant, key, track)| TrackState {
+                tenant: tenant.to_string(),
+                key,
+                canonical: track.canonical.clone(),
+                emitted: track.slots.emitted().to_vec(),
+            });
+            BookState::of(book, keys.collect())
         });
         states.collect()
     }

@@ -77,6 +77,11 @@ impl Reading {
         given.collect()
     }
 
+    /// What was read.
+    pub(crate) const fn engine(&self) -> &Engine {
+        &self.stage.engine
+    }
+
     /// Compares a stored state with this one; see [`Engine::first_difference`].
     pub(crate) fn differs(
         &self,

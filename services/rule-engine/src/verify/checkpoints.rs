@@ -3,12 +3,13 @@
 use balefire_bus::{Log, StreamInfo};
 use balefire_driver::{Error as DriverError, compare_with_log};
 use balefire_event::Timestamp;
-use balefire_rule_engine_core::{EngineState, Error as CoreError, STATE_VERSION};
+use balefire_rule_engine_core::{Error as CoreError, STATE_VERSION};
 use balefire_store::{Checkpoint, Meta, Store};
 
 use super::{Partition, Verdict};
 use crate::Error;
 use crate::control::Known;
+use crate::stage::state_of;
 
 /// Why a checkpoint is not compared, or is wrong.
 enum Otherwise {
@@ -56,7 +57,7 @@ impl Partition<'_> {
         if let Err(otherwise) = self.stands(&meta, ends).await? {
             return Ok(Err(otherwise));
         }
-        let state: EngineState = match balefire_store::decode(&state) {
+        let state = match state_of(&state) {
             Ok(state) => state,
             Err(error) => return Ok(Err(Otherwise::Fault(error.to_string()))),
         };

@@ -6,8 +6,8 @@ use balefire_bus::Role;
 use balefire_event::time::{HOUR, SECOND};
 use balefire_event::{BarrierId, Event, Timestamp};
 use balefire_rule_engine::verify::{Subject, Verdict, verify};
-use balefire_store::{Checkpoint, Copy, Options, Store};
-use balefire_wire::escalation::v1::AwaitBarrierRequest;
+use balefire_store::{Changes, Copy, Options, Records, Store};
+use balefire_wire::escalation::v1::{AwaitBarrierRequest, DigestStateRequest, PartitionState};
 use balefire_wire::{BatchView, BatchWriter, RecordRef, RecordView};
 
 use crate::world::{World, block, blocks};
@@ -89,10 +89,19 @@ async fn worked_on() -> World {
 }
 
 async fn verified(world: &World, checkpoints: Vec<(String, Store)>) -> Vec<Verdict> {
+    verified_with(world, checkpoints, Vec::new()).await
+}
+
+async fn verified_with(
+    world: &World,
+    checkpoints: Vec<(String, Store)>,
+    live: Vec<(String, PartitionState)>,
+) -> Vec<Verdict> {
     let subject = Subject {
         bus: &world.bus(Role::Operator).await,
         topology: world.topology,
         checkpoints,
+        live,
         patience: Duration::ZERO,
         progress: &|_, _, _| {},
     };
@@ -138,11 +147,96 @@ async fn what_was_worked_on_is_what_the_log_gives() {
     engine.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_owner_holds_is_what_the_log_gives() {
+    let world = worked_on().await;
+    let engine = world.engine_under(rules(), true).await;
+    // One more, so that the state is not that of the checkpoints.
+    world.append(&recent(&blocks("late", 0..3))).await;
+    let id = BarrierId([8; 16]);
+    world.barrier(id).await;
+    let request = AwaitBarrierRequest {
+        barrier_id: id.0.to_vec().into(),
+    };
+    engine.client.clone().await_barrier(request).await.unwrap();
+    let mut client = engine.client.clone();
+    let held = client.digest_state(DigestStateRequest {}).await;
+    let held = held.unwrap().into_inner();
+    assert_eq!(held.silent, Vec::<String>::new());
+    assert_eq!(
+        held.partitions.len(),
+        4,
+        "of every partition of both stages"
+    );
+    let entries = held.partitions.iter().flat_map(|state| &state.parts);
+    assert!(entries.map(|part| part.count).sum::<u64>() > 20);
+    let live = |states: &[PartitionState]| -> Vec<(String, PartitionState)> {
+        let named = states
+            .iter()
+            .map(|state| ("ENGINE".to_owned(), state.clone()));
+        named.collect()
+    };
+    let verdicts = verified_with(&world, Vec::new(), live(&held.partitions)).await;
+    assert_eq!(faults(&verdicts), Vec::<String>::new());
+    assert_eq!(verdicts.iter().map(|verdict| verdict.live).sum::<u64>(), 4);
+    // An engine that holds something else, or less, is named with the rule.
+    let mut told = 0;
+    for (index, state) in held.partitions.iter().enumerate() {
+        for part in 0..state.parts.len() {
+            let mut other = held.partitions.clone();
+            let digest = &mut other[index].parts[part].digest;
+            let mut bytes = digest.to_vec();
+            bytes[3] ^= 1;
+            *digest = bytes.into();
+            let found = faults(&verified_with(&world, Vec::new(), live(&other)).await);
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert!(
+                found[0].starts_with("state held by ENGINE, after step "),
+                "{found:?}"
+            );
+            assert!(
+                found[0].contains("_burst") && found[0].contains("differ"),
+                "{found:?}"
+            );
+            told += 1;
+        }
+    }
+    assert!(told >= 4, "{told} parts");
+    // One that stands elsewhere than it says.
+    let mut other = held.partitions.clone();
+    let windows = |state: &&mut PartitionState| state.parts.iter().any(|part| part.count > 3);
+    let state = other.iter_mut().find(windows).unwrap();
+    let furthest = state.positions.iter_mut().max_by_key(|one| one.sequence);
+    furthest.unwrap().sequence -= 4;
+    let found = faults(&verified_with(&world, Vec::new(), live(&other)).await);
+    assert_eq!(found.len(), 1, "{found:?}");
+    engine.stop().await;
+}
+
 /// Where `wanted` stands in some bytes, each time.
 fn find(bytes: &[u8], wanted: &[u8]) -> Vec<usize> {
     let windows = bytes.windows(wanted.len()).enumerate();
     let found = windows.filter(|(_, bytes)| *bytes == wanted);
     found.map(|(at, _)| at).collect()
+}
+
+/// The same records, each byte string `wanted` in them altered in one place: one after the other.
+fn altered_states(right: &Records, wanted: &[u8]) -> Vec<Changes> {
+    let mut all = Vec::new();
+    for (place, (_, hit)) in right.iter().enumerate() {
+        for at in find(hit, wanted) {
+            let mut changes = Changes::whole();
+            for (other, (key, value)) in right.iter().enumerate() {
+                let mut value = value.to_vec();
+                if other == place {
+                    value[at + 3] ^= 1;
+                }
+                changes.put_encoded(key, &value).unwrap();
+            }
+            all.push(changes);
+        }
+    }
+    all
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -163,12 +257,9 @@ async fn one_altered_byte_of_a_stored_state_is_named() {
         let mut windows = 0;
         for name in names {
             let right = copy.store.load(name).await.unwrap().unwrap();
-            for at in find(&right.state, wanted) {
-                let mut state = right.state.clone();
-                state[at + 3] ^= 1;
-                let meta = right.meta.clone();
-                let wrong = Checkpoint { state, meta };
-                copy.store.save(name, wrong).await.unwrap();
+            for (at, wrong) in altered_states(&right.state, wanted).into_iter().enumerate() {
+                let saved = copy.store.save(name, right.meta.clone(), wrong).await;
+                saved.unwrap();
                 let stores = vec![("STATE".into(), copy.store.clone())];
                 let found = faults(&verified(&world, stores).await);
                 assert_eq!(found.len(), 1, "{name} at {at}: {found:?}");
@@ -178,7 +269,8 @@ async fn one_altered_byte_of_a_stored_state_is_named() {
                 assert!(in_window || found[0].contains("copies seen"), "{found:?}");
                 windows += usize::from(found[0].contains(&format!(", rule {rule}, ")));
             }
-            copy.store.save(name, right).await.unwrap();
+            let whole = right.state.into_changes();
+            copy.store.save(name, right.meta, whole).await.unwrap();
         }
         assert!(
             windows >= 2,

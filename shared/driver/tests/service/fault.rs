@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use balefire_driver::{MALFORMED_RECORD, Phase, RULE_PANICKED, UNKNOWN_SCHEMA};
 use balefire_event::Lane;
-use balefire_store::Store;
+use balefire_store::{Changes, Store};
 use balefire_wire::deadletter::v1::DeadLetter;
 use balefire_wire::log::v1::record::Kind;
 use balefire_wire::{BatchView, BatchWriter, Header, RecordView};
@@ -159,9 +159,10 @@ async fn a_damaged_state_is_built_from_the_log() {
     running.stop().await;
     {
         let store = harness.store().await;
-        let mut checkpoint = store.load("rule-engine.0").await.unwrap().unwrap();
-        checkpoint.state = b"another stage's bytes".to_vec();
-        store.save("rule-engine.0", checkpoint).await.unwrap();
+        let checkpoint = store.load("rule-engine.0").await.unwrap().unwrap();
+        let other = Changes::sliced(b"another stage's bytes");
+        let saved = store.save("rule-engine.0", checkpoint.meta, other).await;
+        saved.unwrap();
     }
     harness.mark().await;
     let running = harness.drive(harness.store().await, Thirds::new());

@@ -287,6 +287,79 @@ pub struct ExplainEscalationResponse {
     #[prost(uint32, tag = "11")]
     pub events_missing: u32,
 }
+/// Asks for digests of what this process's engines hold in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DigestStateRequest {}
+/// How far one input was consumed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StatePosition {
+    /// Name of the stream.
+    #[prost(string, tag = "1")]
+    pub stream: ::prost::alloc::string::String,
+    /// Last sequence consumed. 0: none.
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+}
+/// Digest of one part of a state, as far as that is the same under every order of arrival.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StatePartDigest {
+    /// Rule, 16 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub rule_id: ::prost::bytes::Bytes,
+    /// Digest of what the rule decides by, 32 bytes. Empty: this is of its escalated slots.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub signature: ::prost::bytes::Bytes,
+    /// First control revision that it decides under. 0 for slots.
+    #[prost(uint64, tag = "3")]
+    pub first_revision: u64,
+    /// Re-arm period of the slots, nanoseconds. 0 for windows.
+    #[prost(sfixed64, tag = "4")]
+    pub rearm_ns: i64,
+    /// What lies at or before it is left out, nanoseconds UTC.
+    #[prost(sfixed64, tag = "5")]
+    pub cut_ns: i64,
+    /// Digest of the rest, 32 bytes.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub digest: ::prost::bytes::Bytes,
+    /// Entries or slots that it is of.
+    #[prost(uint64, tag = "7")]
+    pub count: u64,
+}
+/// What the owner of one partition holds, at the positions it stands at.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PartitionState {
+    /// rule-engine, rule-engine-rekeyed.
+    #[prost(string, tag = "1")]
+    pub stage: ::prost::alloc::string::String,
+    /// Version of the stage: only the same one is comparable.
+    #[prost(uint32, tag = "2")]
+    pub stage_version: u32,
+    /// Partition.
+    #[prost(uint32, tag = "3")]
+    pub partition: u32,
+    /// Last step.
+    #[prost(uint64, tag = "4")]
+    pub step: u64,
+    /// One for each input.
+    #[prost(message, repeated, tag = "5")]
+    pub positions: ::prost::alloc::vec::Vec<StatePosition>,
+    /// Newest control revision that the engine knows of.
+    #[prost(uint64, tag = "6")]
+    pub control_revision: u64,
+    /// Its parts. Rules that warm up, or are decided at close, are left out.
+    #[prost(message, repeated, tag = "7")]
+    pub parts: ::prost::alloc::vec::Vec<StatePartDigest>,
+}
+/// What was held.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DigestStateResponse {
+    /// The partitions that this process owns.
+    #[prost(message, repeated, tag = "1")]
+    pub partitions: ::prost::alloc::vec::Vec<PartitionState>,
+    /// Of which there is no answer, each with the reason.
+    #[prost(string, repeated, tag = "2")]
+    pub silent: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
 /// What an escalation record says about its slot. A fold over the log order of ESCALATIONS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -578,6 +651,37 @@ pub mod escalation_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Digests what the engines hold, for `balefire verify`. Each stands still meanwhile, so the
+        /// caller must be allowed to operate, and there is one such call at a time.
+        pub async fn digest_state(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DigestStateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DigestStateResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/balefire.escalation.v1.EscalationService/DigestState",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "balefire.escalation.v1.EscalationService",
+                        "DigestState",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -632,6 +736,15 @@ pub mod escalation_service_server {
             request: tonic::Request<super::ExplainEscalationRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ExplainEscalationResponse>,
+            tonic::Status,
+        >;
+        /// Digests what the engines hold, for `balefire verify`. Each stands still meanwhile, so the
+        /// caller must be allowed to operate, and there is one such call at a time.
+        async fn digest_state(
+            &self,
+            request: tonic::Request<super::DigestStateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DigestStateResponse>,
             tonic::Status,
         >;
     }
@@ -887,6 +1000,52 @@ pub mod escalation_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ExplainEscalationSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/balefire.escalation.v1.EscalationService/DigestState" => {
+                    #[allow(non_camel_case_types)]
+                    struct DigestStateSvc<T: EscalationService>(pub Arc<T>);
+                    impl<
+                        T: EscalationService,
+                    > tonic::server::UnaryService<super::DigestStateRequest>
+                    for DigestStateSvc<T> {
+                        type Response = super::DigestStateResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DigestStateRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EscalationService>::digest_state(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DigestStateSvc(inner);
                         let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -115,7 +115,7 @@ impl Engine {
     }
 
     /// What lies at or before it is not compared: it may have left memory.
-    fn cut(&self, window: i64, since: Timestamp) -> Timestamp {
+    pub(super) fn cut(&self, window: i64, since: Timestamp) -> Timestamp {
         let low = self.watermark.low();
         let cut = low.map_or(Timestamp::MIN, |low| {
             low.minus(self.lateness_now()).minus(window)
@@ -145,20 +145,25 @@ impl Engine {
             if book.at_close {
                 return None;
             }
-            let counting = self.generations.iter().filter_map(|g| g.counting.as_ref());
-            let of_book = counting.filter(|counting| counting.book == index);
-            let window = of_book.clone().map(|c| c.window.window()).max();
-            // A slot that was forgotten lies behind the horizon of all that share the book.
-            let horizon = of_book.filter_map(|c| c.horizon).max();
-            // A book keeps a slot for one period longer.
-            let kept = window.unwrap_or(0).saturating_add(book.rearm);
-            let cut = self.cut(kept, since.max(horizon.unwrap_or(since)));
+            let cut = self.slots_cut(index, book, since);
             let name = self.rule_name(book.rule);
             book_differs(book, other, cut).map(|at| at.named(&name))
         })
     }
 
-    fn rule_name(&self, rule: RuleId) -> String {
+    /// Slots that begin at or before it are not compared.
+    pub(super) fn slots_cut(&self, index: usize, book: &Book, since: Timestamp) -> Timestamp {
+        let counting = self.generations.iter().filter_map(|g| g.counting.as_ref());
+        let of_book = counting.filter(|counting| counting.book == index);
+        let window = of_book.clone().map(|c| c.window.window()).max();
+        // A slot that was forgotten lies behind the horizon of all that share the book.
+        let horizon = of_book.filter_map(|c| c.horizon).max();
+        // A book keeps a slot for one period longer.
+        let kept = window.unwrap_or(0).saturating_add(book.rearm);
+        self.cut(kept, since.max(horizon.unwrap_or(since)))
+    }
+
+    pub(super) fn rule_name(&self, rule: RuleId) -> String {
         let of_rule = self.generations.iter().find(|g| g.spec().id == rule);
         of_rule.map_or_else(|| rule.to_uuid(), |g| g.spec().name.clone())
     }
@@ -194,7 +199,7 @@ impl At {
     }
 }
 
-fn slots_behind(book: &Book, track: Option<&Track>, cut: Timestamp) -> Vec<i64> {
+pub(super) fn slots_behind(book: &Book, track: Option<&Track>, cut: Timestamp) -> Vec<i64> {
     let emitted = track.map_or(&[][..], |track| track.slots.emitted());
     let slots = emitted.iter().map(|emitted| emitted.slot);
     // A slot begins behind the cut, so that all that can breach it is behind it, too.
@@ -263,12 +268,12 @@ fn first_apart<'l, T: PartialEq>(
 
 /// Of an entry, what must be the same.
 #[derive(PartialEq)]
-struct Kept<'e> {
-    t: Timestamp,
-    dedup_id: DedupId,
-    value: u64,
-    may_breach: bool,
-    event_id: &'e str,
+pub(super) struct Kept<'e> {
+    pub(super) t: Timestamp,
+    pub(super) dedup_id: DedupId,
+    pub(super) value: u64,
+    pub(super) may_breach: bool,
+    pub(super) event_id: &'e str,
 }
 
 impl<'e> Kept<'e> {
@@ -335,7 +340,7 @@ fn windows_differ(
     })
 }
 
-fn kept<'w>(
+pub(super) fn kept<'w>(
     engine: &'w Engine,
     book: usize,
     spec: &'w balefire_stream::WindowSpec,

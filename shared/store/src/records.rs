@@ -1,0 +1,557 @@
+//! A state as records by key: [`Records`] is a whole one, [`Changes`] what became of it since.
+//!
+//! A checkpoint writes what changed; pages of records and the changes behind them make the whole
+//! again. Nothing here knows what a record means.
+
+use std::collections::BTreeMap;
+use std::iter::Peekable;
+
+use serde::Serialize;
+
+use crate::encoding::encode_into;
+use crate::error::Error;
+
+/// Longest key, bytes.
+pub const KEY_BYTES_MAX: usize = 4096;
+/// A page ends behind a record that makes it this long, bytes.
+pub(crate) const PAGE_BYTES_MAX: usize = 256 * 1024;
+/// No page ends before it is this long, bytes, but the last.
+const PAGE_BYTES_MIN: usize = 32 * 1024;
+/// Between the two one key in so many ends a page: which one depends on the key alone, so a change
+/// moves no end but near itself.
+const PAGE_END_ONE_IN: u64 = 512;
+/// A state without keys is cut into records of this size.
+const SLICE_BYTES: usize = PAGE_BYTES_MAX;
+
+/// Length of a key and of a value.
+const HEAD_BYTES: usize = 6;
+/// In place of a value's length: the record is gone.
+const GONE: u32 = u32::MAX;
+/// In place of a value's length: every record whose key begins so is gone.
+const DROPPED: u32 = u32::MAX - 1;
+
+/// What became of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate<'b> {
+    Value(&'b [u8]),
+    Gone,
+    Dropped,
+}
+
+/// What changed of a state since the checkpoint before, or all of it. In any order; of two changes
+/// of a key the later counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changes {
+    whole: bool,
+    bytes: Vec<u8>,
+    len: usize,
+}
+
+impl Changes {
+    /// All of a state: nothing that was there before counts.
+    #[must_use]
+    pub const fn whole() -> Self {
+        Self {
+            whole: true,
+            bytes: Vec::new(),
+            len: 0,
+        }
+    }
+
+    /// What changed since the last changes that were given.
+    #[must_use]
+    pub const fn since() -> Self {
+        Self {
+            whole: false,
+            bytes: Vec::new(),
+            len: 0,
+        }
+    }
+
+    /// All of a state that has no keys: it is cut into slices; see [`Records::joined`].
+    #[must_use]
+    pub fn sliced(state: &[u8]) -> Self {
+        let mut changes = Self::whole();
+        for (index, slice) in (0u32..).zip(state.chunks(SLICE_BYTES)) {
+            // Far below what is too long.
+            let _taken = changes.put_encoded(&index.to_be_bytes(), slice);
+        }
+        changes
+    }
+
+    /// Whether this is all of a state.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.whole
+    }
+
+    /// How many records it says something of.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it says nothing.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes of it.
+    #[must_use]
+    pub fn byte_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// A record is this now.
+    ///
+    /// # Errors
+    /// [`Error::Encoding`] where serde refuses, or it is too long.
+    pub fn put<T: Serialize>(&mut self, key: &[u8], value: &T) -> Result<(), Error> {
+        check(key)?;
+        let begin = self.bytes.len();
+        self.begin(key, 0);
+        let value_at = self.bytes.len();
+        let written = encode_into(value, &mut self.bytes);
+        let len = u32::try_from(self.bytes.len() - value_at);
+        let len = len.ok().filter(|len| *len < DROPPED);
+        let (Ok(()), Some(len)) = (&written, len) else {
+            self.bytes.truncate(begin);
+            self.len -= 1;
+            return written.and(Err(too_long("value")));
+        };
+        if let Some(place) = self.bytes.get_mut(begin + 2..begin + HEAD_BYTES) {
+            place.copy_from_slice(&len.to_le_bytes());
+        }
+        Ok(())
+    }
+
+    /// A record is this now, encoded already.
+    ///
+    /// # Errors
+    /// [`Error::Encoding`] where it is too long.
+    pub fn put_encoded(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        check(key)?;
+        let len = u32::try_from(value.len()).ok();
+        let len = len.filter(|len| *len < DROPPED);
+        self.begin(key, len.ok_or_else(|| too_long("value"))?);
+        self.bytes.extend_from_slice(value);
+        Ok(())
+    }
+
+    /// There is no such record any more.
+    ///
+    /// # Errors
+    /// [`Error::Encoding`] for a key that is too long.
+    pub fn gone(&mut self, key: &[u8]) -> Result<(), Error> {
+        check(key)?;
+        self.begin(key, GONE);
+        Ok(())
+    }
+
+    /// There is no record any more whose key begins so.
+    ///
+    /// # Errors
+    /// [`Error::Encoding`] for a prefix that is too long.
+    pub fn dropped(&mut self, prefix: &[u8]) -> Result<(), Error> {
+        check(prefix)?;
+        self.begin(prefix, DROPPED);
+        Ok(())
+    }
+
+    fn begin(&mut self, key: &[u8], value_len: u32) {
+        let key_len = u16::try_from(key.len()).unwrap_or_default();
+        self.bytes.extend_from_slice(&key_len.to_le_bytes());
+        self.bytes.extend_from_slice(&value_len.to_le_bytes());
+        self.bytes.extend_from_slice(key);
+        self.len += 1;
+    }
+
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+fn check(key: &[u8]) -> Result<(), Error> {
+    if key.len() > KEY_BYTES_MAX {
+        return Err(too_long("key"));
+    }
+    Ok(())
+}
+
+fn too_long(what: &str) -> Error {
+    Error::Encoding {
+        doing: "encode",
+        reason: format!("a {what} is too long"),
+    }
+}
+
+/// A whole state: records in the order of their keys, each key once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Records {
+    bytes: Vec<u8>,
+}
+
+impl Records {
+    /// What a first checkpoint of these changes holds.
+    ///
+    /// # Errors
+    /// [`Error::Doubt`]: never for what [`Changes`] wrote.
+    pub fn of(changes: Changes) -> Result<Self, Error> {
+        let deltas = [changes.into_bytes()];
+        let mut records = Self::default();
+        let fold = Fold::of(&deltas)?;
+        let mut merge = fold.merge();
+        merge.rest(&mut |key, value| write(&mut records.bytes, key, value));
+        Ok(records)
+    }
+
+    /// Key and value of each, in the order of the keys.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        Read(&self.bytes)
+            .map_while(Result::ok)
+            .filter_map(|(key, fate)| match fate {
+                Fate::Value(value) => Some((key, value)),
+                Fate::Gone | Fate::Dropped => None,
+            })
+    }
+
+    /// All values, one behind the other: what [`Changes::sliced`] was given.
+    #[must_use]
+    pub fn joined(&self) -> Vec<u8> {
+        let mut all = Vec::with_capacity(self.bytes.len());
+        self.iter()
+            .for_each(|(_, value)| all.extend_from_slice(value));
+        all
+    }
+
+    /// How many records there are. Walks over all of them.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.iter().count()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// The same as changes of which nothing was there before.
+    #[must_use]
+    pub fn into_changes(self) -> Changes {
+        Changes {
+            whole: true,
+            len: self.len(),
+            bytes: self.bytes,
+        }
+    }
+
+    pub(crate) fn put(&mut self, key: &[u8], value: &[u8]) {
+        write(&mut self.bytes, key, value);
+    }
+}
+
+fn write(bytes: &mut Vec<u8>, key: &[u8], value: &[u8]) {
+    let key_len = u16::try_from(key.len()).unwrap_or_default();
+    let value_len = u32::try_from(value.len()).unwrap_or_default();
+    bytes.extend_from_slice(&key_len.to_le_bytes());
+    bytes.extend_from_slice(&value_len.to_le_bytes());
+    bytes.extend_from_slice(key);
+    bytes.extend_from_slice(value);
+}
+
+/// What bytes say, one record after the other.
+struct Read<'b>(&'b [u8]);
+
+impl<'b> Read<'b> {
+    fn one(&mut self) -> Option<(&'b [u8], Fate<'b>)> {
+        let (head, rest) = self.0.split_first_chunk::<HEAD_BYTES>()?;
+        let [k0, k1, v0, v1, v2, v3] = *head;
+        let key_len = usize::from(u16::from_le_bytes([k0, k1]));
+        let value_len = u32::from_le_bytes([v0, v1, v2, v3]);
+        let (key, rest) = rest.split_at_checked(key_len)?;
+        let (fate, rest) = match value_len {
+            GONE => (Fate::Gone, rest),
+            DROPPED => (Fate::Dropped, rest),
+            len => {
+                let (value, rest) = rest.split_at_checked(usize::try_from(len).ok()?)?;
+                (Fate::Value(value), rest)
+            }
+        };
+        self.0 = rest;
+        Some((key, fate))
+    }
+}
+
+impl<'b> Iterator for Read<'b> {
+    type Item = Result<(&'b [u8], Fate<'b>), Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let one = self.one();
+        if one.is_none() {
+            self.0 = &[];
+        }
+        Some(one.ok_or_else(|| Error::doubt("a record is cut off")))
+    }
+}
+
+/// Changes of several checkpoints, taken together.
+#[derive(Debug)]
+pub(crate) struct Fold<'d> {
+    changed: BTreeMap<&'d [u8], Option<&'d [u8]>>,
+    dropped: Vec<&'d [u8]>,
+}
+
+impl<'d> Fold<'d> {
+    /// The oldest first.
+    pub(crate) fn of(deltas: &'d [Vec<u8>]) -> Result<Self, Error> {
+        let mut fold = Self {
+            changed: BTreeMap::new(),
+            dropped: Vec::new(),
+        };
+        for delta in deltas {
+            // What drops says nothing of what the same changes put.
+            for record in Read(delta) {
+                let (prefix, fate) = record?;
+                if fate == Fate::Dropped {
+                    fold.changed.retain(|key, _| !key.starts_with(prefix));
+                    fold.dropped.push(prefix);
+                }
+            }
+            for record in Read(delta) {
+                match record? {
+                    (key, Fate::Value(value)) => fold.changed.insert(key, Some(value)),
+                    (key, Fate::Gone) => fold.changed.insert(key, None),
+                    (_, Fate::Dropped) => continue,
+                };
+            }
+        }
+        Ok(fold)
+    }
+
+    pub(crate) fn merge(&self) -> Merge<'_, 'd> {
+        Merge {
+            changed: self.changed.iter().peekable(),
+            dropped: &self.dropped,
+        }
+    }
+}
+
+/// Goes through pages in their order, and through what changed beside them.
+pub(crate) struct Merge<'f, 'd> {
+    changed: Peekable<std::collections::btree_map::Iter<'f, &'d [u8], Option<&'d [u8]>>>,
+    dropped: &'f [&'d [u8]],
+}
+
+impl Merge<'_, '_> {
+    /// Takes the next page.
+    pub(crate) fn page(
+        &mut self,
+        page: &[u8],
+        put: &mut impl FnMut(&[u8], &[u8]),
+    ) -> Result<(), Error> {
+        for record in Read(page) {
+            let (key, Fate::Value(value)) = record? else {
+                return Err(Error::doubt("a page holds a change"));
+            };
+            while let Some((before, change)) = self.changed.next_if(|(other, _)| **other < key) {
+                if let Some(value) = change {
+                    put(before, value);
+                }
+            }
+            match self.changed.next_if(|(other, _)| **other == key) {
+                Some((_, Some(value))) => put(key, value),
+                Some((_, None)) => {}
+                None if self.dropped.iter().any(|prefix| key.starts_with(prefix)) => {}
+                None => put(key, value),
+            }
+        }
+        Ok(())
+    }
+
+    /// What lies behind the last page.
+    pub(crate) fn rest(&mut self, put: &mut impl FnMut(&[u8], &[u8])) {
+        for (key, change) in self.changed.by_ref() {
+            if let Some(value) = change {
+                put(key, value);
+            }
+        }
+    }
+}
+
+/// Cuts records in the order of their keys into pages.
+#[derive(Debug, Default)]
+pub(crate) struct Cutter {
+    page: Vec<u8>,
+}
+
+impl Cutter {
+    /// A page, where this record completes one.
+    pub(crate) fn put(&mut self, key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
+        write(&mut self.page, key, value);
+        let len = self.page.len();
+        let ends = len >= PAGE_BYTES_MAX || (len >= PAGE_BYTES_MIN && ends_page(key));
+        ends.then(|| std::mem::take(&mut self.page))
+    }
+
+    /// The last page.
+    pub(crate) fn end(self) -> Option<Vec<u8>> {
+        (!self.page.is_empty()).then_some(self.page)
+    }
+}
+
+/// Keys end in a hash, where there are many.
+fn ends_page(key: &[u8]) -> bool {
+    let tail = key.last_chunk::<8>();
+    tail.is_some_and(|tail| u64::from_le_bytes(*tail).is_multiple_of(PAGE_END_ONE_IN))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    type Plain = BTreeMap<Vec<u8>, Vec<u8>>;
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Put(Vec<u8>, u16),
+        Gone(Vec<u8>),
+        Drop(Vec<u8>),
+    }
+
+    fn key() -> impl Strategy<Value = Vec<u8>> {
+        prop::collection::vec(0u8..3, 0..5)
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            6 => (key(), any::<u16>()).prop_map(|(key, value)| Step::Put(key, value)),
+            2 => key().prop_map(Step::Gone),
+            1 => prop::collection::vec(0u8..3, 1..3).prop_map(Step::Drop),
+        ]
+    }
+
+    /// The changes of some steps, and what they make of a plain map: what drops comes first.
+    fn taken(plain: &mut Plain, steps: &[Step], mut changes: Changes) -> Changes {
+        for step in steps {
+            if let Step::Drop(prefix) = step {
+                plain.retain(|key, _| !key.starts_with(prefix));
+            }
+        }
+        for step in steps {
+            match step {
+                Step::Put(key, value) => {
+                    plain.insert(key.clone(), crate::encode(value).unwrap());
+                    changes.put(key, value).unwrap();
+                }
+                Step::Gone(key) => {
+                    plain.remove(key);
+                    changes.gone(key).unwrap();
+                }
+                Step::Drop(prefix) => changes.dropped(prefix).unwrap(),
+            }
+        }
+        changes
+    }
+
+    fn held(records: &Records) -> Plain {
+        let all = records.iter();
+        all.map(|(key, value)| (key.to_vec(), value.to_vec()))
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn pages_and_changes_hold_what_a_plain_map_holds(
+            first in prop::collection::vec(step(), 0..60),
+            later in prop::collection::vec(prop::collection::vec(step(), 0..20), 0..5),
+        ) {
+            let mut plain = Plain::new();
+            let base = Records::of(taken(&mut plain, &first, Changes::whole())).unwrap();
+            prop_assert_eq!(held(&base), plain.clone());
+            let deltas: Vec<Vec<u8>> = later
+                .iter()
+                .map(|steps| taken(&mut plain, steps, Changes::since()).into_bytes())
+                .collect();
+            let fold = Fold::of(&deltas).unwrap();
+            let (mut merge, mut whole) = (fold.merge(), Records::default());
+            let half = base.iter().nth(base.len() / 2).map_or(0, |(key, _)| {
+                key.as_ptr() as usize - base.bytes.as_ptr() as usize - HEAD_BYTES
+            });
+            for page in [&base.bytes[..half], &base.bytes[half..]] {
+                merge.page(page, &mut |key, value| whole.put(key, value)).unwrap();
+            }
+            merge.rest(&mut |key, value| whole.put(key, value));
+            prop_assert_eq!(held(&whole), plain.clone());
+            prop_assert_eq!(Records::of(whole.clone().into_changes()).unwrap(), whole);
+        }
+
+        #[test]
+        fn random_bytes_are_refused_or_read_to_their_end(
+            bytes in prop::collection::vec(any::<u8>(), 0..100),
+        ) {
+            for record in Read(&bytes) {
+                if record.is_err() {
+                    return Ok(());
+                }
+            }
+            prop_assert!(Fold::of(std::slice::from_ref(&bytes)).is_ok());
+        }
+    }
+
+    fn numbered(number: u64) -> Vec<u8> {
+        let hash = blake3::hash(&number.to_le_bytes());
+        hash.as_bytes()[..16].to_vec()
+    }
+
+    fn pages(state: &Plain) -> Vec<Vec<u8>> {
+        let mut cutter = Cutter::default();
+        let mut pages: Vec<Vec<u8>> = state
+            .iter()
+            .filter_map(|(key, value)| cutter.put(key, value))
+            .collect();
+        pages.extend(cutter.end());
+        pages
+    }
+
+    #[test]
+    fn a_new_record_changes_the_page_it_lies_in_and_no_other() {
+        let mut state: Plain = (0..20_000).map(|n| (numbered(n), vec![7; 90])).collect();
+        let before = pages(&state);
+        assert!(before.len() > 10, "{}", before.len());
+        assert!(
+            before
+                .iter()
+                .all(|page| page.len() < PAGE_BYTES_MAX + 1_000)
+        );
+        let mut written = 0;
+        for n in 0..20 {
+            state.insert(numbered(1_000_000 + n), vec![8; 70]);
+        }
+        for page in pages(&state) {
+            written += usize::from(!before.contains(&page));
+        }
+        assert!((1..=24).contains(&written), "{written}");
+    }
+
+    #[test]
+    fn a_state_without_keys_comes_together_again() {
+        let state: Vec<u8> = (0..=250).cycle().take(SLICE_BYTES * 2 + 5).collect();
+        let records = Records::of(Changes::sliced(&state)).unwrap();
+        assert_eq!((records.len(), records.joined()), (3, state));
+        assert!(Records::of(Changes::sliced(&[])).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_too_long_is_refused_and_leaves_nothing() {
+        let mut changes = Changes::since();
+        let key = vec![0; KEY_BYTES_MAX + 1];
+        assert!(changes.put(&key, &1).is_err() && changes.gone(&key).is_err());
+        assert!(changes.is_empty() && changes.byte_len() == 0);
+    }
+}
