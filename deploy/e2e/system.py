@@ -35,16 +35,19 @@ def wait_for(condition, what, seconds=120):
 class Process:
     """One program whose `ready key=value …` line is read."""
 
-    def __init__(self, command, log, env=None):
+    def __init__(self, command, log, env=None, facts=None):
+        """`facts`: what its ready line would say; it is not waited for then."""
         self.command, self.env = command, env
         self.log = open(log, "ab")
-        self.facts = {}
+        self.facts = facts or {}
         self.child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True, env=env)
-        for line in self.child.stdout:
+        for line in self.child.stdout if facts is None else ():
             if line.startswith("ready"):
                 self.facts = dict(fact.split("=", 1) for fact in line.split()[1:])
                 break
         else:
+            if facts is not None:
+                return
             raise Failed(f"{command[0]} {command[1] if len(command) > 1 else ''} did not become ready; see {log}:\n"
                          + Path(log).read_text()[-2000:])
         threading.Thread(target=lambda: [None for _ in self.child.stdout], daemon=True).start()
@@ -53,13 +56,13 @@ class Process:
         self.child.send_signal(signal.SIGKILL)
         self.child.wait(END_S)
 
-    def again(self):
-        """The same, at the same addresses."""
+    def again(self, ready=True):
+        """The same, at the same addresses; where it will not become ready, without waiting for that."""
         command = list(self.command)
         for flag, fact in (("--grpc-addr", "grpc"), ("--http-addr", "http")):
             command[command.index(flag) + 1] = self.facts[fact]
         self.log.close()
-        return Process(command, self.log.name, self.env)
+        return Process(command, self.log.name, self.env, None if ready else self.facts)
 
     def stop(self, seconds=END_S):
         """SIGTERM; the exit code."""
@@ -110,9 +113,9 @@ class Up(Client):
         self.process = Process(self.command, f"{self.data}.log")
         self.addr, self.http = self.process.facts["grpc"], self.process.facts["http"]
 
-    def again(self):
+    def again(self, ready=True):
         """Starts it at the addresses it had."""
-        self.process = self.process.again()
+        self.process = self.process.again(ready)
 
     def nats_pid(self):
         """The nats-server that it started, once it has one."""
