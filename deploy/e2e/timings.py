@@ -81,10 +81,9 @@ class Steady:
 
 
 def gap(arrived, sent, at):
-    """Seconds between the last of these that came before `at` and the first that came behind it of what was sent since."""
-    before = [came for event_id in sent if (came := arrived.get(event_id)) is not None and came <= at]
-    after = [arrived[event_id] for event_id, when in sent.items() if when >= at and event_id in arrived]
-    return min(after) - max(before)
+    """The longest time without an escalation, from a second before `at` on, seconds."""
+    came = sorted(when for event_id in sent if (when := arrived[event_id]) >= at - 1)
+    return max(after - before for before, after in zip(came, came[1:]))
 
 
 class Pair(Four):
@@ -114,32 +113,32 @@ def owner(client, engines):
 def failover(arguments, folder):
     """kill -9, then SIGTERM, of the rule-engine that owns a partition, with a second one running."""
     receiver = Clocked()
-    pair = Pair(arguments.bin, folder, receiver)
+    pair = Pair(arguments.bin, folder / "pair", receiver)
     client = Client(arguments.binary, pair.addr["ingest"])
     gone = []
     try:
         for name, end, limit in (("fail-over after kill -9", "kill", 5), ("hand-over after SIGTERM", "stop", 1)):
             if gone:
                 pair.restart(gone.pop())
-            found = wait_for(lambda: owner(client, pair.engines()), "an owner", READY_S)
             both = lambda: all(client.status("rule-engine", one.facts["grpc"])["ready"] for one in pair.engines())  # noqa: E731
             wait_for(both, "both rule-engines", READY_S)
             steady = Steady(arguments.binary, pair.addr["ingest"], end)
             wait_for(lambda steady=steady: len(steady.sent) > STEADY_S / EVERY_S and set(list(steady.sent)[:50]) <= set(receiver.arrived), "escalations")
+            found = wait_for(lambda: owner(client, pair.engines()), "an owner", READY_S)
             at = time.monotonic()
             if end == "kill":
                 found[0].kill()
             else:
                 found[0].child.terminate()
-            wait_for(lambda steady=steady, at=at: any(when >= at and event_id in receiver.arrived for event_id, when in list(steady.sent.items())),
-                     "an escalation afterwards")
-            ended = time.monotonic()
-            wait_for(lambda ended=ended: time.monotonic() > ended + STEADY_S, "a while")
+            # once it is gone, what is sent from then on is the other's
+            found[0].child.wait(END_S)
+            gone_at = time.monotonic()
+            wait_for(lambda steady=steady, gone_at=gone_at: any(when >= gone_at and event_id in receiver.arrived
+                                                                for event_id, when in list(steady.sent.items())), "an escalation afterwards")
+            wait_for(lambda ended=time.monotonic(): time.monotonic() > ended + STEADY_S, "a while")
             steady.end()
             wait_for(lambda steady=steady: set(steady.sent) <= set(receiver.arrived), "all escalations")
             figure(name, gap(receiver.arrived, steady.sent, at), "s", limit, f"{len(steady.sent)} escalations, none missing")
-            if end == "stop":
-                found[0].child.wait(END_S)
             gone.append(found[0])
         came = [message_id for message_id, _ in receiver.deliveries]
         check(len(came) == len(set(came)), "somebody was told twice")
@@ -167,12 +166,13 @@ def disk(folder):
     return sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
 
 
-def first_after(four, client, receiver, service, name, t_ns, between=lambda: None):
+def first_after(four, client, receiver, service, name, users, t_ns, between=lambda: None):
     """Kills the service, sends what raises, starts it; seconds to the first escalation told, of all of them."""
     place = four.services.index(service)
     four.parts[place].kill()
     between()
-    events = [line(f"{name}-{number}", f"user{number * 7}@example.com", "guardrail_block", t_ns + 2_000_000_000, severity="low") for number in range(5)]
+    first = int.from_bytes(name.encode()[-3:], "big") % 9973
+    events = [line(f"{name}-{number}", f"user{(first * 31 + number * 7) % users}@example.com", "guardrail_block", t_ns + 2_000_000_000, severity="low") for number in range(5)]
     client.run("send", "-", data=b"".join(events))
     begun = time.monotonic()
     four.parts[place] = four.parts[place].again()
@@ -215,9 +215,9 @@ def restarts(arguments, folder):
         figure("bytes a key on disk", disk(state) / keys_of(client, engine), "B", None, f"{BLOCKS} events a key, {disk(state) / 1e6:.1f} MB")
         figure("bytes an entry on disk", disk(state) / (users * BLOCKS), "B", 200, "a key with one event is one entry")
         for attempt in range(3):
-            first, ready = first_after(four, client, receiver, "rule-engine", f"again{attempt}", t_ns + attempt)
+            first, ready = first_after(four, client, receiver, "rule-engine", f"again{attempt}", users, t_ns)
             figure("restart on its data, to the first escalation", first, "s", 0.5, f"ready after {ready:.3f} s, {users:,} users with {BLOCKS} events each")
-        first, ready = first_after(four, client, receiver, "rule-engine", "lost", t_ns + 9, lambda: shutil.rmtree(state))
+        first, ready = first_after(four, client, receiver, "rule-engine", "lost", users, t_ns, lambda: shutil.rmtree(state))
         count = batches(arguments, four)
         mean = users * BLOCKS / count
         million = first * 1e6 / (users * BLOCKS)

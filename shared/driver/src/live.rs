@@ -139,8 +139,11 @@ impl<S: Stage> Session<'_, S> {
         if let Some(repair) = live.repair.take() {
             self.repair(repair).await?;
         }
-        let long = self.ledger.list().runs().len() >= LIST_RUNS_MAX;
-        if !self.outputs.is_empty() || long {
+        let runs = self.ledger.list().runs().len();
+        // At a hand-over what was consumed is listed, too: else the next owner would list it in an
+        // order of its own, and this checkpoint would fit nothing when the partition comes back.
+        let whole = runs >= LIST_RUNS_MAX || (live.draining() && runs > 0);
+        if !self.outputs.is_empty() || whole {
             live.publishing = self.publish();
         } else if self.checkpoint_due(live) {
             self.save(live)?;

@@ -6,7 +6,8 @@ use std::path::Path;
 use crate::checkpoint::{Checkpoint, Meta};
 use crate::envelope::{Delta, Manifest, PageDigest, page_digest, whole};
 use crate::error::Error;
-use crate::records::{Changes, Cutter, Fold, Records};
+use crate::page::Cutter;
+use crate::records::{Changes, Fold, Records};
 
 /// sled's page cache, bytes.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;

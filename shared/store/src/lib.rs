@@ -19,6 +19,7 @@ mod database;
 mod encoding;
 mod envelope;
 mod error;
+mod page;
 mod records;
 mod worker;
 

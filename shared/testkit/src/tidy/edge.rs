@@ -42,7 +42,8 @@ pub const OWNERS: [(&str, &[&str]); 10] = [
     ("bincode", &["balefire-store"]),
     ("rsigma-parser", &["balefire-rule"]),
     ("yaml_serde", &["balefire-rule"]),
-    ("reqwest", &["balefire-notifier"]),
+    // The kit posts notices about Balefire itself: every process may have to.
+    ("reqwest", &["balefire-kit", "balefire-notifier"]),
     ("tracing-subscriber", &["balefire-kit"]),
     ("metrics-exporter-prometheus", &["balefire-kit"]),
     (
