@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use balefire_control::{Fault, Kind, Refusal};
-use balefire_kit::violation::{invalid, overloaded, unavailable};
+use balefire_kit::violation::{full, invalid, unavailable};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -79,7 +79,7 @@ pub fn told(kind: Kind, name: &str, refusal: Refusal) -> Status {
         Refusal::Protected => {
             Status::failed_precondition(format!("{what} is protected; set deletion_allowed first"))
         }
-        Refusal::Full => overloaded("there are 10000 of this kind already", RETRY_AFTER),
+        Refusal::Full => full("there are 10000 of this kind already"),
         Refusal::OfPlatform => Status::permission_denied(format!(
             "a {kind} is of the whole platform; only callers of the tenant \"default\" change it"
         )),

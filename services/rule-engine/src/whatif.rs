@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use balefire_event::{EscalationId, Lane, RuleId, Timestamp, stamp};
 use balefire_kit::clock;
-use balefire_kit::violation::{invalid, overloaded};
+use balefire_kit::violation::{full, invalid};
 use balefire_kit::{Caller, Scope as Right};
 use balefire_rule::{Rule, RuleKind, RuleSet};
 use balefire_rule_engine_core::{
     Counts, Engine, EngineConfig, Findings, Outcome, Scope, TooMuch, WhatIf,
 };
+use balefire_wire::record::kind;
 use balefire_wire::whatif::v1 as wire;
 use balefire_wire::whatif::v1::what_if_service_server::WhatIfService;
-use balefire_wire::{BatchView, RecordView};
+use balefire_wire::{BatchView, RecordView, event_codec};
 use futures::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -35,8 +36,6 @@ const ANSWERS_MAX: usize = 256;
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 /// What would be added by the newest events is waited for so long: the live path is as quick.
 const SETTLE_MAX: Duration = Duration::from_secs(2);
-/// When to come again with less.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 type Answer = Result<wire::EvaluateResponse, Status>;
 type Answers = Pin<Box<dyn Stream<Item = Answer> + Send>>;
@@ -51,13 +50,13 @@ struct Candidate {
 }
 
 fn too_much(error: TooMuch) -> Status {
-    overloaded(&error.to_string(), RETRY_AFTER)
+    full(&error.to_string())
 }
 
 /// Rules of a set whose ids stand in a text.
 pub(crate) fn rules_in<'s>(set: &'s RuleSet, yaml: &str) -> impl Iterator<Item = &'s Rule> {
     let yaml = yaml.to_ascii_lowercase();
-    let rules = set.rules().iter();
+    let rules = set.rules().iter().map(|rule| &**rule);
     rules.filter(move |rule| yaml.contains(&rule.id.to_uuid()))
 }
 
@@ -133,7 +132,7 @@ impl Services {
         let known = self.control.known();
         let live = known.sets.last().map(|(_, live)| live.rules());
         let all = || set.rules().iter().chain(live.into_iter().flatten());
-        let closes = |rule: &&Rule| matches!(rule.kind, RuleKind::AtClose(_));
+        let closes = |rule: &&Arc<Rule>| matches!(rule.kind, RuleKind::AtClose(_));
         let late: BTreeSet<RuleId> = all().filter(closes).map(|rule| rule.id).collect();
         if late.is_empty() {
             return rules;
@@ -293,9 +292,20 @@ impl Work<'_> {
         let Ok(batch) = BatchView::parse(payload) else {
             return Ok(());
         };
-        for record in batch.records() {
-            match record {
-                Ok(RecordView::Event(event)) if batch.header.tenant == *self.tenant => {
+        let own = batch.header.tenant == *self.tenant;
+        for raw in batch.raw_records() {
+            let Ok(raw) = raw else { continue };
+            if raw.kind == kind::EVENT {
+                let category = event_codec::category(raw.message);
+                if !own || category.is_some_and(|category| !self.what_if.heeds(category)) {
+                    if own {
+                        self.what_if.passed();
+                    }
+                    continue;
+                }
+            }
+            match raw.view() {
+                Ok(RecordView::Event(event)) => {
                     self.what_if.event(&self.tenant, &event)?;
                 }
                 Ok(RecordView::Escalation(escalation)) if escalation.tenant == *self.tenant => {

@@ -24,6 +24,20 @@ pub fn overloaded(message: &str, retry_after: Duration) -> Status {
     Status::with_error_details(Code::ResourceExhausted, message, details)
 }
 
+/// RESOURCE_EXHAUSTED of a rate: names the limit, and says when to come again.
+#[must_use]
+pub fn limited(limit: &str, message: &str, retry_after: Duration) -> Status {
+    let mut details = ErrorDetails::with_retry_info(Some(retry_after));
+    details.add_quota_failure_violation(limit, message);
+    Status::with_error_details(Code::ResourceExhausted, message, details)
+}
+
+/// RESOURCE_EXHAUSTED that coming again does not mend: nothing says when.
+#[must_use]
+pub fn full(message: &str) -> Status {
+    Status::resource_exhausted(message)
+}
+
 /// UNAVAILABLE with a hint when to come again.
 #[must_use]
 pub fn unavailable(message: &str, retry_after: Duration) -> Status {

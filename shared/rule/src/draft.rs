@@ -27,6 +27,27 @@ pub const DOCUMENTS_MAX: usize = 4_096;
 pub struct Reader {
     /// Digest of the text, and its documents, by the file's name.
     files: BTreeMap<String, ([u8; 32], Vec<Arc<Sheet>>)>,
+    /// The rules that escalated in the last set.
+    rules: BTreeMap<RuleId, Arc<Rule>>,
+}
+
+impl Reader {
+    /// These rules; what is as it was is not kept twice.
+    pub(crate) fn shared(&mut self, rules: Vec<Rule>) -> Vec<Arc<Rule>> {
+        let known = std::mem::take(&mut self.rules);
+        let shared: Vec<Arc<Rule>> = rules
+            .into_iter()
+            .map(|rule| match known.get(&rule.id) {
+                Some(known) if **known == rule => Arc::clone(known),
+                Some(_) | None => Arc::new(rule),
+            })
+            .collect();
+        self.rules = shared
+            .iter()
+            .map(|rule| (rule.id, Arc::clone(rule)))
+            .collect();
+        shared
+    }
 }
 
 /// Documents that parsed, and what was found wrong so far.

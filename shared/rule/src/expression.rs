@@ -8,7 +8,7 @@ use crate::test::Test;
 const EVERY: u16 = u16::MAX;
 
 /// A compiled condition.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Expression {
     All(Box<[Expression]>),
     Any(Box<[Expression]>),

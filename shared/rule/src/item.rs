@@ -3,6 +3,8 @@
 //! Everything that can be decided from the rule alone is decided here: words of closed lists become
 //! bit masks, numbers are parsed, regular expressions built.
 
+use std::sync::Arc;
+
 use balefire_event::{Category, Field, Severity, Timing};
 use rsigma_parser::{DetectionItem, SigmaString, SigmaValue};
 
@@ -314,7 +316,7 @@ impl Line<'_> {
             .dot_matches_new_line(self.dot_all)
             .size_limit(REGEX_BYTES_MAX)
             .build()
-            .map(|regex| Check::Regex(Box::new(regex)))
+            .map(|regex| Check::Regex(Arc::new(regex)))
             .map_err(|error| {
                 let last = error
                     .to_string()

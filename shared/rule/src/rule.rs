@@ -18,7 +18,7 @@ pub enum RuleKind {
 }
 
 /// A rule that escalates, as compiled.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Rule {
     /// Its UUID; hashed into every escalation id.
     pub id: RuleId,

@@ -1,5 +1,7 @@
 //! Owns the rules in force and answers which of them an event concerns. Holds no state.
 
+use std::sync::Arc;
+
 use crate::diagnostic::Diagnostic;
 use crate::draft::{Draft, Reader};
 use crate::rule::Rule;
@@ -9,7 +11,7 @@ use balefire_event::{Category, Event, Field, RuleId};
 /// The rules in force: those that escalate, compiled.
 #[derive(Debug, Clone)]
 pub struct RuleSet {
-    rules: Vec<Rule>,
+    rules: Vec<Arc<Rule>>,
     /// Places in `rules`, by category number.
     by_category: Vec<Box<[usize]>>,
     digest: [u8; 32],
@@ -25,8 +27,9 @@ impl RuleSet {
         Self::parse_with(&mut Reader::default(), files)
     }
 
-    /// The same, without reading again what the reader knows. The order of the files has no
-    /// influence, nor has what the reader knows.
+    /// The same, without reading again what the reader knows; a rule that is as it was in the
+    /// reader's last set is the same in memory. The order of the files has no influence, nor has
+    /// what the reader knows.
     ///
     /// # Errors
     /// As [`RuleSet::parse`].
@@ -35,10 +38,10 @@ impl RuleSet {
         files: &[(N, Y)],
     ) -> Result<Self, Vec<Diagnostic>> {
         let rules = Draft::read(reader, files)?.link()?;
-        Ok(Self::new(rules, digest(files)))
+        Ok(Self::new(reader.shared(rules), digest(files)))
     }
 
-    fn new(mut rules: Vec<Rule>, digest: [u8; 32]) -> Self {
+    fn new(mut rules: Vec<Arc<Rule>>, digest: [u8; 32]) -> Self {
         rules.sort_by(|a, b| a.name.cmp(&b.name));
         let last = Category::ALL
             .iter()
@@ -66,20 +69,26 @@ impl RuleSet {
 
     /// The rules that escalate, by name.
     #[must_use]
-    pub fn rules(&self) -> &[Rule] {
+    pub fn rules(&self) -> &[Arc<Rule>] {
         &self.rules
     }
 
     /// The rule of an id.
     #[must_use]
     pub fn rule(&self, id: &RuleId) -> Option<&Rule> {
-        self.rules.iter().find(|rule| rule.id == *id)
+        self.rules
+            .iter()
+            .find(|rule| rule.id == *id)
+            .map(AsRef::as_ref)
     }
 
     /// The rule of a name.
     #[must_use]
     pub fn named(&self, name: &str) -> Option<&Rule> {
-        self.rules.iter().find(|rule| rule.name == name)
+        self.rules
+            .iter()
+            .find(|rule| rule.name == name)
+            .map(AsRef::as_ref)
     }
 
     /// The rules that an event of the category could match, by name; the others need not be asked.
@@ -88,7 +97,7 @@ impl RuleSet {
             .get(category as usize)
             .into_iter()
             .flatten()
-            .filter_map(|place| self.rules.get(*place))
+            .filter_map(|place| self.rules.get(*place).map(AsRef::as_ref))
     }
 
     /// The rules that match the event, by name.

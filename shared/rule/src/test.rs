@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use balefire_event::{Category, Event, Field, IdentityKind, KeyKind, Severity, Timing, Value};
 use serde_json::value::RawValue;
@@ -87,10 +88,33 @@ impl Comparison {
 #[derive(Debug, Clone)]
 pub(crate) enum Check {
     Text(Pattern),
-    Regex(Box<regex::Regex>),
+    Regex(Arc<regex::Regex>),
     Cidr(Cidr),
     Number(Comparison, Number),
     Flag(bool),
+}
+
+impl PartialEq for Check {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Text(one), Self::Text(other)) => one == other,
+            // Its flags cannot be seen from outside, so only the same one is.
+            (Self::Regex(one), Self::Regex(other)) => Arc::ptr_eq(one, other),
+            (Self::Cidr(one), Self::Cidr(other)) => one == other,
+            (Self::Number(how, one), Self::Number(other_how, other)) => {
+                how == other_how && one == other
+            }
+            (Self::Flag(one), Self::Flag(other)) => one == other,
+            (
+                Self::Text(_)
+                | Self::Regex(_)
+                | Self::Cidr(_)
+                | Self::Number(..)
+                | Self::Flag(_),
+                _,
+            ) => false,
+        }
+    }
 }
 
 impl Check {
@@ -139,7 +163,7 @@ fn compare(value: Number, comparison: Comparison, number: Number) -> bool {
 }
 
 /// One test of one field.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Test {
     /// Bit n: the category with number n.
     Category(u16),

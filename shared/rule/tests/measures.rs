@@ -32,7 +32,7 @@ fn with(correlation: &str, block: &str) -> Rule {
         .unwrap_or_else(|found| panic!("{found:#?}\n{yaml}"));
     let names: Vec<&str> = set.rules().iter().map(|rule| rule.name.as_str()).collect();
     assert_eq!(names, ["c"], "rules that are measured do not escalate");
-    set.rules()[0].clone()
+    Rule::clone(&set.rules()[0])
 }
 
 fn threshold(rule: &Rule) -> &Threshold {

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing helper fails its test")]
 
+use std::sync::Arc;
+
 use balefire_rule::{Reader, RuleSet};
 
 fn file(number: u32, version: u32) -> (String, String) {
@@ -62,4 +64,26 @@ fn what_the_reader_knows_has_no_influence() {
     // Two files with one rule.
     files.push(("twice.yml".to_owned(), files[5].1.clone()));
     same(&mut reader, &files);
+}
+
+#[test]
+fn a_rule_that_is_as_it_was_is_not_kept_twice() {
+    let mut reader = Reader::default();
+    let mut files: Vec<(String, String)> = (0..4).map(|number| file(number, 0)).collect();
+    let first = RuleSet::parse_with(&mut reader, &files).unwrap();
+    files[1] = file(1, 1);
+    let second = RuleSet::parse_with(&mut reader, &files).unwrap();
+    let mut shared = Vec::new();
+    for (one, other) in first.rules().iter().zip(second.rules()) {
+        assert_eq!(one.id, other.id);
+        shared.push(Arc::ptr_eq(one, other));
+    }
+    // Files 2 and 3 count the rule of file 1: what they look for is another thing now.
+    let changed = shared.iter().filter(|shared| !**shared).count();
+    assert!((1..shared.len()).contains(&changed), "{shared:?}");
+    let anew = RuleSet::parse(&files).unwrap();
+    assert_eq!(
+        format!("{:?}", anew.rules()),
+        format!("{:?}", second.rules())
+    );
 }

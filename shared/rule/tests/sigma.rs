@@ -22,7 +22,7 @@ fn yaml(detection: &str) -> String {
 fn rule(detection: &str) -> Rule {
     let set = RuleSet::parse(&[("f.yml", yaml(detection))])
         .unwrap_or_else(|found| panic!("{detection}\n{found:?}"));
-    set.rules()[0].clone()
+    Rule::clone(&set.rules()[0])
 }
 
 /// One line of a selection, tried on the sample.

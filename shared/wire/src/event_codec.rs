@@ -16,6 +16,19 @@ use crate::part_codec as part;
 /// Most bytes that [`encode_stamps`] writes.
 pub const STAMPS_LEN_MAX: usize = 9 + 9 + 2 + 11;
 
+/// The category of an event, without reading the rest of it; `None` where it says none that is
+/// known.
+#[must_use]
+pub fn category(bytes: &[u8]) -> Option<Category> {
+    let mut fields = Fields::of(bytes, "event");
+    while let Some(field) = fields.next().ok()? {
+        if field.number == 9 {
+            return Category::from_number(field.number("event category").ok()?);
+        }
+    }
+    None
+}
+
 /// Appends everything but the stamps: `received_at`, `t`, `timing`, `control_revision`.
 pub fn encode_static(event: &Event<'_>, out: &mut Vec<u8>) {
     put::present_bytes(1, &event.dedup_id.0, out);

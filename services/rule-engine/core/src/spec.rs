@@ -80,7 +80,7 @@ impl RuleSpec {
     /// Of every rule of a compiled set, by name.
     #[must_use]
     pub fn of_set(set: &RuleSet) -> Vec<Self> {
-        set.rules().iter().map(Self::of).collect()
+        set.rules().iter().map(|rule| Self::of(rule)).collect()
     }
 
     /// Of a compiled rule.

@@ -7,7 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use balefire_event::{Escalation, EscalationId, EscalationKind, Event, RuleId, Timestamp};
+use balefire_event::{
+    Category, Escalation, EscalationId, EscalationKind, Event, RuleId, Timestamp,
+};
 
 use crate::engine::Engine;
 use crate::replay::Replay;
@@ -155,6 +157,17 @@ impl WhatIf {
                 })
             }),
         }
+    }
+
+    /// Whether an event of the category can concern any rule of the candidate.
+    #[must_use]
+    pub fn heeds(&self, category: Category) -> bool {
+        self.replay.engine().heeds(category)
+    }
+
+    /// An event passed that no rule asks for.
+    pub const fn passed(&mut self) {
+        self.events += 1;
     }
 
     /// Takes an event of a tenant, in any order.
