@@ -4,6 +4,7 @@
 
 mod answer;
 mod dynamic;
+mod patience;
 mod plan;
 mod platform;
 mod preview;

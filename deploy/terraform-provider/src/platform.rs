@@ -17,15 +17,11 @@ use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
-use tonic_types::StatusExt as _;
+
+use crate::patience::Patience;
 
 /// How long a connection may take.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
-/// A call is made so often where it is told to come again. What is ABORTED never is made again.
-const ATTEMPTS_MAX: u32 = 6;
-/// When to come again where nobody says.
-const RETRY_AFTER: Duration = Duration::from_millis(250);
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 /// Largest answer, bytes.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -66,28 +62,19 @@ pub struct Platform {
 /// Calls again where the server asks for it.
 macro_rules! patiently {
     ($call:expr) => {{
-        let mut attempt = 1;
+        let mut patience = Patience::default();
         loop {
-            match $call.await {
-                Err(status) if attempt < ATTEMPTS_MAX && passes(&status) => {
-                    tokio::time::sleep(pause(&status)).await;
-                    attempt += 1;
-                }
-                done => break done.map(tonic::Response::into_inner),
+            let done = $call.await;
+            let wait = match &done {
+                Err(status) => patience.next(status),
+                Ok(_) => None,
+            };
+            match wait {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => break done.map(tonic::Response::into_inner),
             }
         }
     }};
-}
-
-fn passes(status: &Status) -> bool {
-    matches!(status.code(), Code::Unavailable | Code::ResourceExhausted)
-}
-
-fn pause(status: &Status) -> Duration {
-    let told = status
-        .get_details_retry_info()
-        .and_then(|info| info.retry_delay);
-    told.unwrap_or(RETRY_AFTER).min(RETRY_AFTER_MAX)
 }
 
 impl Platform {
@@ -288,4 +275,96 @@ impl Platform {
 fn of_wire(object: Option<wire::Object>) -> Result<Object, Status> {
     let object = object.ok_or_else(|| Status::internal("an answer without an object"))?;
     Object::try_from(object).map_err(|e| Status::internal(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use tokio::time::Instant;
+    use tonic::Response;
+    use tonic::transport::Server;
+    use tonic_types::{ErrorDetails, StatusExt as _};
+    use wire::control_service_server::{ControlService, ControlServiceServer};
+
+    const WAIT: Duration = Duration::from_millis(30);
+
+    /// A door that is too full for the first calls, and says when to come again.
+    struct Full {
+        refusals: usize,
+        calls: Arc<Mutex<Vec<Instant>>>,
+    }
+
+    fn other<T>() -> Result<Response<T>, Status> {
+        Err(Status::unimplemented("nobody asks for it here"))
+    }
+
+    #[tonic::async_trait]
+    impl ControlService for Full {
+        async fn get_object(
+            &self,
+            _: Request<wire::GetObjectRequest>,
+        ) -> Result<Response<wire::GetObjectResponse>, Status> {
+            let mut calls = self.calls.lock().unwrap();
+            calls.push(Instant::now());
+            if calls.len() <= self.refusals {
+                let details = ErrorDetails::with_retry_info(Some(WAIT));
+                let code = Code::ResourceExhausted;
+                return Err(Status::with_error_details(code, "too many", details));
+            }
+            Err(Status::not_found("none"))
+        }
+        async fn create_object(
+            &self,
+            _: Request<wire::CreateObjectRequest>,
+        ) -> Result<Response<wire::CreateObjectResponse>, Status> {
+            other()
+        }
+        async fn list_objects(
+            &self,
+            _: Request<wire::ListObjectsRequest>,
+        ) -> Result<Response<wire::ListObjectsResponse>, Status> {
+            other()
+        }
+        async fn update_object(
+            &self,
+            _: Request<wire::UpdateObjectRequest>,
+        ) -> Result<Response<wire::UpdateObjectResponse>, Status> {
+            other()
+        }
+        async fn delete_object(
+            &self,
+            _: Request<wire::DeleteObjectRequest>,
+        ) -> Result<Response<wire::DeleteObjectResponse>, Status> {
+            other()
+        }
+        async fn list_changes(
+            &self,
+            _: Request<wire::ListChangesRequest>,
+        ) -> Result<Response<wire::ListChangesResponse>, Status> {
+            other()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_door_is_asked_again_no_sooner_than_it_says() {
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        let door = Full {
+            refusals: 9,
+            calls: Arc::clone(&calls),
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+        let server = Server::builder().add_service(ControlServiceServer::new(door));
+        let serving = tokio::spawn(server.serve_with_incoming(incoming));
+        let platform = Platform::new(&format!("http://{addr}"), None, "terraform").unwrap();
+        assert_eq!(platform.get(Kind::Rule, "burst").await.unwrap(), None);
+        let calls = calls.lock().unwrap().clone();
+        assert_eq!(calls.len(), 10, "more than an unreachable door is asked");
+        let sooner = calls.windows(2).find(|two| two[1] - two[0] < WAIT);
+        assert_eq!(sooner, None);
+        serving.abort();
+    }
 }

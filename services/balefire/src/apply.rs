@@ -9,7 +9,7 @@ use balefire_wire::control::v1::control_service_client::ControlServiceClient;
 use tonic::Code;
 
 use crate::Failure;
-use crate::connect::{Connection, Target};
+use crate::connect::{Connection, Target, patiently};
 use crate::difference::{Step, Steps, counts, plan, show};
 use crate::folder::{self, Wanted};
 use crate::print::{Out, note};
@@ -19,8 +19,9 @@ type Client = ControlServiceClient<Connection>;
 /// Makes the platform be as the files of a folder say.
 ///
 /// Files are KIND/NAME.toml (kinds: tenant, api_key, source, severity_map, identity_alias,
-/// receiver, route, silence), and rule/NAME.yml for rules. `balefire export DIR` writes such a folder. Exit 1 where anything
-/// was refused; what came before it is done.
+/// receiver, route, silence), and rule/NAME.yml for rules. identity_alias/ANY.csv (a head, then a
+/// row an alias) or .json (an array of objects) holds many. `balefire export DIR` writes such a
+/// folder. Exit 1 where anything was refused; what came before it is done.
 #[derive(Debug, clap::Args)]
 pub struct ApplyArgs {
     #[command(flatten)]
@@ -105,7 +106,8 @@ pub async fn objects(
             page_token,
             ..Default::default()
         };
-        let page = client.list_objects(request).await?.into_inner();
+        let page = patiently(async || client.clone().list_objects(request.clone()).await);
+        let page = page.await?.into_inner();
         for object in page.objects {
             let object = Object::try_from(object).map_err(|e| Failure::chain(&e))?;
             found.insert((object.key.kind, object.key.name.clone()), object);
@@ -150,7 +152,9 @@ impl Way {
                     validate_only,
                     ..Default::default()
                 };
-                client.create_object(request).await.map(|_| ())
+                patiently(async || client.clone().create_object(request.clone()).await)
+                    .await
+                    .map(|_| ())
             }
             Step::Update(object, want) => {
                 let request = wire::UpdateObjectRequest {
@@ -162,7 +166,9 @@ impl Way {
                     r#override: self.r#override,
                     ..Default::default()
                 };
-                client.update_object(request).await.map(|_| ())
+                patiently(async || client.clone().update_object(request.clone()).await)
+                    .await
+                    .map(|_| ())
             }
             Step::Delete(object) => {
                 let request = wire::DeleteObjectRequest {
@@ -175,7 +181,9 @@ impl Way {
                     r#override: self.r#override,
                     ..Default::default()
                 };
-                client.delete_object(request).await.map(|_| ())
+                patiently(async || client.clone().delete_object(request.clone()).await)
+                    .await
+                    .map(|_| ())
             }
         }
     }

@@ -6,13 +6,39 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
 /// How long a connection may take.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Largest answer, bytes.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// A call that is too much waits for so long altogether.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Makes a call, again where it was too much and the server says when to come again.
+///
+/// # Errors
+/// The last answer.
+pub async fn patiently<T>(mut call: impl AsyncFnMut() -> Result<T, Status>) -> Result<T, Status> {
+    let mut waited = Duration::ZERO;
+    loop {
+        let status = match call().await {
+            Err(status) if status.code() == Code::ResourceExhausted => status,
+            done => return done,
+        };
+        let told = status.get_details_retry_info();
+        let Some(wait) = told.and_then(|info| info.retry_delay) else {
+            return Err(status);
+        };
+        waited = waited.saturating_add(wait);
+        if waited > PATIENCE {
+            return Err(status);
+        }
+        tokio::time::sleep(wait).await;
+    }
+}
 
 /// Where Balefire is. Every client command takes these.
 #[derive(Debug, Clone, clap::Args)]
@@ -117,5 +143,43 @@ impl Target {
             .map(|token| format!("Bearer {token}").parse());
         let token = token.transpose().map_err(|_| Error::Token)?;
         Ok(InterceptedService::new(channel, Bearer(token)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic_types::ErrorDetails;
+
+    fn refused(after: Option<Duration>) -> Status {
+        let details = ErrorDetails::with_retry_info(after);
+        match after {
+            Some(_) => Status::with_error_details(Code::ResourceExhausted, "no", details),
+            None => Status::resource_exhausted("no"),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_too_much_is_asked_again_where_the_server_says_when() {
+        let soon = Duration::from_millis(5);
+        let mut calls = 0;
+        let done = patiently(async || {
+            calls += 1;
+            match calls {
+                1..=9 => Err(refused(Some(soon))),
+                _ => Ok(()),
+            }
+        });
+        assert!(done.await.is_ok());
+        assert_eq!(calls, 10);
+        for hopeless in [None, Some(PATIENCE + soon)] {
+            let mut calls = 0;
+            let done = patiently(async || {
+                calls += 1;
+                Err::<(), _>(refused(hopeless))
+            });
+            assert_eq!(done.await.unwrap_err().code(), Code::ResourceExhausted);
+            assert_eq!(calls, 1);
+        }
     }
 }

@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use balefire_bus::connection::shown;
 use balefire_bus::{
     Bus, Credential, Credentials, DirLock, InstanceId, Role, Server, ServerOptions, SyncProof,
     Topology, Verification, provision,
@@ -13,9 +12,12 @@ use balefire_kit::config::{ServerArgs, StoreKind};
 use balefire_kit::server::{Listeners, Service, serve};
 use balefire_kit::{install_crypto, self_alert, shutdown, telemetry};
 use balefire_notifier::ReceiverArgs;
+use balefire_rule_engine::Pace;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Failure, rules, span};
+
+mod shown;
 
 /// Runs all services in this process.
 ///
@@ -72,98 +74,13 @@ pub struct Args {
     /// Where checkpoints are kept; the outputs are the same
     #[arg(long, env = "BALEFIRE_STORE", value_enum, default_value_t)]
     store: StoreKind,
+    #[command(flatten)]
+    pace: Pace,
 }
 
 impl Args {
-    /// The settings as lines of TOML; secrets are left out.
-    ///
-    /// # Errors
-    /// Where the settings contradict each other.
-    pub fn shown(&self) -> Result<Vec<String>, Failure> {
-        self.server
-            .authenticator()
-            .map_err(|e| Failure::chain(&e))?;
-        let text = |value: &dyn std::fmt::Display| format!("{:?}", value.to_string());
-        let path = |value: &Option<PathBuf>| value.as_ref().map(|path| text(&path.display()));
-        let settings = [
-            ("data_dir", Some(text(&self.data_dir.display()))),
-            ("grpc_addr", Some(text(&self.server.grpc_addr))),
-            ("http_addr", Some(text(&self.server.http_addr))),
-            ("keys", path(&self.server.keys)),
-            (
-                "insecure_no_auth",
-                Some(self.server.insecure_no_auth.to_string()),
-            ),
-            ("log", Some(text(&self.server.log))),
-            (
-                "self_alert",
-                self.server
-                    .self_alert
-                    .self_alert_url
-                    .as_ref()
-                    .map(|url| text(&without_path(url))),
-            ),
-            (
-                "nats_url",
-                self.nats_url.as_ref().map(|url| text(&shown(url))),
-            ),
-            ("credentials", path(&self.credentials)),
-            (
-                "nats_monitoring_url",
-                self.nats_monitoring_url
-                    .as_ref()
-                    .map(|url| text(&shown(url))),
-            ),
-            (
-                "nats_sync_confirmed",
-                Some(self.nats_sync_confirmed.to_string()),
-            ),
-            ("allow_lossy", Some(self.allow_lossy.to_string())),
-            ("rules", path(&self.rules)),
-            ("partitions", self.partitions.map(|count| count.to_string())),
-            (
-                "allowed_lateness_seconds",
-                Some(self.allowed_lateness.as_secs().to_string()),
-            ),
-            (
-                "webhook",
-                self.receivers
-                    .webhook
-                    .as_ref()
-                    .map(|url| text(&without_path(url))),
-            ),
-            (
-                "webhook_signed",
-                Some(self.receivers.webhook_secret.is_some().to_string()),
-            ),
-            ("receivers", path(&self.receivers.receivers)),
-            (
-                "delivery_attempts",
-                self.receivers
-                    .delivery_attempts
-                    .map(|count| count.to_string()),
-            ),
-            ("store", Some(text(&self.store.as_str()))),
-        ];
-        let line = |(name, value): (&str, Option<String>)| match value {
-            Some(value) => format!("{name} = {value}"),
-            None => format!("# {name} is not set"),
-        };
-        Ok(settings.into_iter().map(line).collect())
-    }
-
     fn state_dir(&self, service: &str) -> Option<PathBuf> {
         self.store.dir(&self.data_dir, service)
-    }
-}
-
-/// A receiver's URL without user, password and path: the path often is the secret.
-fn without_path(url: &str) -> String {
-    let shown = shown(url);
-    let (scheme, rest) = shown.split_once("://").unwrap_or(("", &shown));
-    match rest.split_once(['/', '?', '#']) {
-        Some((host, path)) if !path.is_empty() => format!("{scheme}://{host}/…"),
-        Some(_) | None => shown,
     }
 }
 
@@ -308,6 +225,7 @@ async fn services(
         state_dir: args.state_dir(balefire_rule_engine::NAME),
         owner_id,
         instance,
+        pace: args.pace,
     };
     let bus = log.connect(Role::RuleEngine).await?;
     let deps = balefire_rule_engine::Deps {
@@ -393,31 +311,4 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         server.shutdown().await;
     }
     ended
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_a_receivers_url_only_the_host_is_shown() {
-        for (url, shown) in [
-            (
-                "https://hooks.example/services/T0/s3cret",
-                "https://hooks.example/…",
-            ),
-            (
-                "https://u:s3cret@hooks.example:8443/?key=s3cret",
-                "https://hooks.example:8443/…",
-            ),
-            ("https://hooks.example?s3cret", "https://hooks.example/…"),
-            (
-                "https://hooks.example/s3cret@x/y",
-                "https://hooks.example/…",
-            ),
-            ("http://127.0.0.1:9/", "http://127.0.0.1:9/"),
-        ] {
-            assert_eq!(without_path(url), shown, "{url}");
-        }
-    }
 }

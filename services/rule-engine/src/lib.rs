@@ -14,6 +14,7 @@ mod objects;
 mod output;
 mod paging;
 mod projection;
+mod rate;
 mod refusal;
 mod room;
 mod stage;
@@ -43,6 +44,7 @@ pub use files::{FilesError, baseline_files, rule_files};
 use grpc::Services;
 use objects::Objects;
 use projection::Projection;
+pub use rate::Pace;
 use room::Rooms;
 use stage::EngineStage;
 
@@ -104,6 +106,8 @@ pub struct Config {
     pub owner_id: [u8; 16],
     /// This instance, the same after a restart.
     pub instance: InstanceId,
+    /// How many calls of the ControlService each caller may make.
+    pub pace: Pace,
 }
 
 struct Status {
@@ -225,7 +229,7 @@ pub async fn start(config: Config, deps: Deps) -> Result<Service, Error> {
         );
     }
     tasks.spawn(control.clone().follow(bus.clone(), shutdown.clone()));
-    let objects = Objects::new(&bus, control.clone());
+    let objects = Objects::new(&bus, control.clone(), config.pace);
     tasks.spawn(objects.clone().enable_again(shutdown.clone()));
     let inspector = fleet.inspector();
     let status = Status {

@@ -7,7 +7,7 @@ use balefire_bus::Role;
 use balefire_kit::config::{BrokerArgs, ServerArgs};
 use balefire_kit::process;
 use balefire_kit::server::TaskError;
-use balefire_rule_engine::{Config, Deps, start};
+use balefire_rule_engine::{Config, Deps, Pace, start};
 use clap::Parser as _;
 
 /// Keeps windows over the events of a log and writes escalations.
@@ -21,6 +21,8 @@ struct Args {
     /// Folder of rule files to put in force; without it the baseline pack, where none is in force
     #[arg(long, env = "BALEFIRE_RULES", value_name = "DIR")]
     rules: Option<PathBuf>,
+    #[command(flatten)]
+    pace: Pace,
 }
 
 fn rules(dir: Option<&Path>) -> Result<Vec<(String, String)>, TaskError> {
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         |bus, topology, shutdown| {
             let state_dir = args.broker.state_dir("rule-engine");
             let files = rules(args.rules.as_deref());
+            let pace = args.pace;
             let instance = args.broker.instance("rule-engine", rand::random());
             async move {
                 let config = Config {
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
                     state_dir,
                     owner_id: rand::random(),
                     instance: instance?,
+                    pace,
                 };
                 start(
                     config,

@@ -9,9 +9,9 @@ use balefire_control::{
     Spec, decide,
 };
 use balefire_event::Timestamp;
+use balefire_kit::Caller;
 use balefire_kit::clock;
 use balefire_kit::violation::{invalid, unavailable};
-use balefire_kit::{Caller, Scope};
 use balefire_rule::{Reader, RuleSet};
 use balefire_wire::control::v1 as wire;
 use balefire_wire::control::v1::control_service_server::ControlService;
@@ -22,6 +22,7 @@ use tonic::{Request as Call, Response, Status};
 
 use crate::control::ControlLog;
 use crate::paging;
+use crate::rate::{Pace, Rates};
 use crate::refusal::{RETRY_AFTER, broken, faults, out_of_reach, told};
 
 /// So often a change is decided anew because another writer came before.
@@ -33,6 +34,7 @@ pub struct Objects {
     log: Log,
     bus: Bus,
     pub(crate) control: ControlLog,
+    rates: Rates,
     /// One change of this process at a time.
     writing: Arc<Mutex<()>>,
     /// What was read of the rules.
@@ -49,11 +51,12 @@ pub(crate) struct Outcome {
 impl Objects {
     /// Over a log that `control` follows.
     #[must_use]
-    pub fn new(bus: &Bus, control: ControlLog) -> Self {
+    pub fn new(bus: &Bus, control: ControlLog, pace: Pace) -> Self {
         Self {
             log: Log::new(bus),
             bus: bus.clone(),
             control,
+            rates: Rates::new(pace),
             writing: Arc::default(),
             reader: Arc::default(),
         }
@@ -193,7 +196,7 @@ impl ControlService for Objects {
         &self,
         call: Call<wire::CreateObjectRequest>,
     ) -> Result<Response<wire::CreateObjectResponse>, Status> {
-        let caller = Caller::of(&call, Scope::Operate)?;
+        let caller = self.rates.change(&call)?;
         let asked = call.into_inner();
         let (object, kind, spec) = said(asked.object)?;
         let cause = asked.cause.unwrap_or_default();
@@ -222,7 +225,7 @@ impl ControlService for Objects {
         &self,
         call: Call<wire::GetObjectRequest>,
     ) -> Result<Response<wire::GetObjectResponse>, Status> {
-        let caller = Caller::of(&call, Scope::Read)?;
+        let caller = self.rates.read(&call)?;
         let asked = call.into_inner();
         let key = balefire_control::Key {
             tenant: caller.tenant.to_string(),
@@ -242,7 +245,7 @@ impl ControlService for Objects {
         &self,
         call: Call<wire::ListObjectsRequest>,
     ) -> Result<Response<wire::ListObjectsResponse>, Status> {
-        let caller = Caller::of(&call, Scope::Read)?;
+        let caller = self.rates.read(&call)?;
         let asked = call.into_inner();
         let size = paging::size(asked.page_size)?;
         let kind = paging::kind(asked.kind)?;
@@ -279,7 +282,7 @@ impl ControlService for Objects {
         &self,
         call: Call<wire::UpdateObjectRequest>,
     ) -> Result<Response<wire::UpdateObjectResponse>, Status> {
-        let caller = Caller::of(&call, Scope::Operate)?;
+        let caller = self.rates.change(&call)?;
         let asked = call.into_inner();
         let (object, kind, spec) = said(asked.object)?;
         let cause = asked.cause.unwrap_or_default();
@@ -313,7 +316,7 @@ impl ControlService for Objects {
         &self,
         call: Call<wire::DeleteObjectRequest>,
     ) -> Result<Response<wire::DeleteObjectResponse>, Status> {
-        let caller = Caller::of(&call, Scope::Operate)?;
+        let caller = self.rates.change(&call)?;
         let asked = call.into_inner();
         let cause = asked.cause.unwrap_or_default();
         let request = Request {
@@ -340,7 +343,7 @@ impl ControlService for Objects {
         &self,
         call: Call<wire::ListChangesRequest>,
     ) -> Result<Response<wire::ListChangesResponse>, Status> {
-        let caller = Caller::of(&call, Scope::Read)?;
+        let caller = self.rates.read(&call)?;
         let asked = call.into_inner();
         let size = paging::size(asked.page_size)?;
         let kind = paging::kind(asked.kind)?;

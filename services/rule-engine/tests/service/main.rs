@@ -7,6 +7,8 @@ mod live;
 #[cfg(test)]
 mod objects;
 #[cfg(test)]
+mod rate;
+#[cfg(test)]
 mod rekey;
 #[cfg(test)]
 mod verify;

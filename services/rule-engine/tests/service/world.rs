@@ -13,7 +13,7 @@ use balefire_event::{
     SubjectRef, Timestamp, partition,
 };
 use balefire_kit::{Authenticator, Listeners};
-use balefire_rule_engine::{Config, Deps, baseline_files, start};
+use balefire_rule_engine::{Config, Deps, Pace, baseline_files, start};
 use balefire_wire::escalation::v1::escalation_service_client::EscalationServiceClient;
 use balefire_wire::escalation::v1::{Escalation, ListEscalationsRequest};
 use balefire_wire::{BatchWriter, Header, RecordRef};
@@ -213,6 +213,16 @@ impl World {
 
     /// The same with rules of its own.
     pub async fn engine_under(&self, rules: Vec<(String, String)>, store: bool) -> Engine {
+        self.engine_paced(rules, store, Pace::default()).await
+    }
+
+    /// The same that lets each caller make so many calls of the ControlService.
+    pub async fn engine_paced(
+        &self,
+        rules: Vec<(String, String)>,
+        store: bool,
+        pace: Pace,
+    ) -> Engine {
         let bus = self.bus(Role::RuleEngine).await;
         let shutdown = CancellationToken::new();
         let config = Config {
@@ -220,6 +230,7 @@ impl World {
             state_dir: store.then(|| self.dir.path().join("state")),
             owner_id: [7; 16],
             instance: InstanceId([7; 16]),
+            pace,
         };
         let service = start(
             config,
