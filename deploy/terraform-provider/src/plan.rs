@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use balefire_control::{Fault, Kind, Object, Spec, check_name, check_spec};
+use balefire_control::{Fault, Kind, Object, Spec, check_each, check_name, check_spec};
 use rmpv::Value;
 
 use crate::dynamic::{Fields, is_unknown, of_own, of_words, read, text, to_own, unknown, words};
@@ -105,7 +105,13 @@ pub fn check(kind: Kind, config: &Fields) -> Vec<Diagnostic> {
         let detail = format!("a token has at least {TOKEN_BYTES_MIN} bytes");
         found.push(error("Invalid value", &detail, Some(TOKEN)));
     }
-    for fault in check_spec(kind, &spec(kind, config, Some(config))) {
+    // What fields are together can be said once all are known.
+    let check = if spec_fields(kind).any(|field| hidden(field.name)) {
+        check_each
+    } else {
+        check_spec
+    };
+    for fault in check(kind, &spec(kind, config, Some(config))) {
         let attribute = attribute_of(&fault.path).unwrap_or_default().to_owned();
         let by_token = attribute == DIGEST && (token.is_some() || hidden(TOKEN));
         if !hidden(&attribute) && !by_token {
@@ -285,5 +291,11 @@ mod tests {
             ),
             []
         );
+        // Whether one of two must be there is said once both are known.
+        let tiers = Value::Map(vec![("high".into(), unknown())]);
+        let map = fields(&[("name", "soc".into()), ("tiers", tiers)]);
+        assert_eq!(check(Kind::SeverityMap, &map), []);
+        let map = fields(&[("name", "soc".into())]);
+        assert_eq!(check(Kind::SeverityMap, &map).len(), 1);
     }
 }

@@ -1,5 +1,6 @@
 //! Control objects as files: `KIND/NAME.toml` with the fields of the spec and a table `[labels]`;
-//! of a rule `rule/NAME.yml` is its YAML, and `rule/NAME.toml` is there only for labels.
+//! of a rule `rule/NAME.yml` is its YAML, and `rule/NAME.toml` is there only for labels. A file
+//! `identity_alias/ANY.csv` or `.json` holds many aliases.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,8 +9,12 @@ use balefire_control::{Form, Kind, Spec, Value, check_name, check_spec};
 
 use crate::Failure;
 
-/// Largest file, bytes.
+mod rows;
+
+/// Largest file of one object, bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Largest file of many, bytes.
+const ROWS_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// What a folder says of one object.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,6 +23,27 @@ pub struct Wanted {
     pub spec: Spec,
     /// Words for people.
     pub labels: BTreeMap<String, String>,
+}
+
+impl Wanted {
+    /// Of the TOML of one object.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn of(kind: Kind, text: &str) -> Result<Self, String> {
+        let mut wanted = Self::default();
+        fields(kind, text, &mut wanted)?;
+        let faults = check_spec(kind, &wanted.spec);
+        let faults: Vec<String> = faults
+            .into_iter()
+            .map(|fault| format!("{}: {}", fault.path, fault.message))
+            .collect();
+        if faults.is_empty() {
+            Ok(wanted)
+        } else {
+            Err(faults.join("\n  "))
+        }
+    }
 }
 
 /// What a folder says, by kind and name.
@@ -86,22 +112,25 @@ fn one(kind: Kind, path: &Path, folder: &mut Folder) -> Result<(), String> {
     let yaml = match ending {
         Some("yml" | "yaml") if kind == Kind::Rule => true,
         Some("toml") => false,
+        Some("csv") if kind == Kind::IdentityAlias => return many(path, rows::csv, folder),
+        Some("json") if kind == Kind::IdentityAlias => return many(path, rows::json, folder),
         _ => return Ok(()),
     };
     if let Some(fault) = check_name(&name) {
         return Err(fault.message);
     }
-    let size = std::fs::metadata(path).map_err(|e| e.to_string())?.len();
-    if size > FILE_BYTES_MAX {
-        return Err(format!("over {FILE_BYTES_MAX} bytes"));
-    }
-    let text = std::fs::read_to_string(path).map_err(|e| e.to_string())?;
+    let text = text(path, FILE_BYTES_MAX)?;
     let wanted = folder.entry((kind, name)).or_default();
     if yaml {
         wanted.spec.insert("yaml".into(), Value::Text(text));
         return Ok(());
     }
-    let table: toml::Table = toml::from_str(&text).map_err(|e| e.message().to_owned())?;
+    fields(kind, &text, wanted)
+}
+
+/// What the TOML of one object says.
+fn fields(kind: Kind, text: &str, wanted: &mut Wanted) -> Result<(), String> {
+    let table: toml::Table = toml::from_str(text).map_err(|e| e.message().to_owned())?;
     for (field, value) in table {
         if field == "labels" {
             wanted.labels = words(&value).ok_or("labels takes text by text")?;
@@ -116,6 +145,30 @@ fn one(kind: Kind, path: &Path, folder: &mut Folder) -> Result<(), String> {
         if !value.is_empty() {
             wanted.spec.insert(field, value);
         }
+    }
+    Ok(())
+}
+
+fn text(path: &Path, bytes_max: u64) -> Result<String, String> {
+    let size = std::fs::metadata(path).map_err(|e| e.to_string())?.len();
+    if size > bytes_max {
+        return Err(format!("over {bytes_max} bytes"));
+    }
+    std::fs::read_to_string(path).map_err(|e| e.to_string())
+}
+
+/// Objects that lie in one file.
+fn many(
+    path: &Path,
+    read: fn(&str) -> Result<BTreeMap<String, Spec>, String>,
+    folder: &mut Folder,
+) -> Result<(), String> {
+    for (name, spec) in read(&text(path, ROWS_BYTES_MAX)?)? {
+        let wanted = folder.entry((Kind::IdentityAlias, name.clone()));
+        if matches!(wanted, std::collections::btree_map::Entry::Occupied(_)) {
+            return Err(format!("{name} stands in another file too"));
+        }
+        wanted.or_default().spec = spec;
     }
     Ok(())
 }

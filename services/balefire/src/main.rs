@@ -16,6 +16,7 @@ mod receivers;
 mod replay;
 mod routes;
 mod rules;
+mod schemas;
 mod send;
 mod settings;
 mod silences;
@@ -82,6 +83,8 @@ enum Command {
     Rules(rules::Args),
     /// List the sources that are read; try a field map of your own JSON
     Sources(sources::Args),
+    /// Show which records are accepted, and in which version
+    Schemas(schemas::Args),
     /// Show everything that one request left, and what is missing
     Trace(trace::Args),
     /// Show how the platform is
@@ -200,6 +203,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Changes(args) => on_runtime(silences::changes(args)),
         Command::Silences(args) => on_runtime(silences::run(args)),
         Command::Rules(args) => on_runtime(rules::run(args)),
+        Command::Schemas(args) => on_runtime(schemas::run(args)),
         Command::Trace(args) => on_runtime(trace::run(args)),
         Command::Status(args) => on_runtime(status::run(args)),
         Command::Verify(args) => on_runtime(verify::run(args)),

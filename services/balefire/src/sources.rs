@@ -1,8 +1,10 @@
 //! `balefire sources`: which shapes are read, and what a field map makes of records.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use balefire_control::Kind;
+use balefire_control::Value::{Flag, Number, Text, Texts, Words};
 use balefire_event::stamp::ClockPolicy;
 use balefire_ingest_core::adapt::map::FieldMap;
 use balefire_ingest_core::adapt::{self, Context};
@@ -10,6 +12,7 @@ use balefire_ingest_core::{Door, Provenance, Source, admit_json};
 use serde_json::Value;
 
 use crate::Failure;
+use crate::folder::Wanted;
 use crate::print::{Out, note, table};
 use crate::source::Records;
 
@@ -32,7 +35,8 @@ enum Command {
     /// Prints the event of each record as one JSON object, and on standard error which records are refused and which
     /// fields of them no path of the map reads; exit 1 where any is refused.
     Check {
-        /// The map: TOML with source, [match], [fields], [defaults], [words.FIELD]
+        /// The map: TOML with source, [match], [fields], [defaults], [words.FIELD]; or the file of a source object,
+        /// source/NAME.toml, with [fields], [matches], [defaults], [words]
         map: PathBuf,
         /// Records: JSON, an array, NDJSON, gzip too; - for standard input
         file: PathBuf,
@@ -72,7 +76,12 @@ pub fn map_of(path: &Path) -> Result<FieldMap, Failure> {
         return Err(told(format!("a map may have {MAP_BYTES_MAX} bytes")));
     }
     let text = std::fs::read_to_string(path).map_err(|e| told(e.to_string()))?;
-    let map: FieldMap = toml::from_str(&text).map_err(|e| told(e.to_string()))?;
+    let table: toml::Table = toml::from_str(&text).map_err(|e| told(e.to_string()))?;
+    let map = if table.contains_key("source") {
+        table.try_into().map_err(|e| told(e.to_string()))?
+    } else {
+        of_object(path, &text).map_err(told)?
+    };
     let faults = map.faults();
     if faults.is_empty() {
         return Ok(map);
@@ -82,6 +91,25 @@ pub fn map_of(path: &Path) -> Result<FieldMap, Failure> {
         .map(|fault| format!("{}: {}", fault.place, fault.what))
         .collect();
     Err(told(faults.join("\n  ")))
+}
+
+/// The map of a source object, `source/NAME.toml`.
+fn of_object(path: &Path, text: &str) -> Result<FieldMap, String> {
+    let wanted = Wanted::of(Kind::Source, text)?;
+    let name = path.file_stem().and_then(|name| name.to_str());
+    let none = BTreeMap::new();
+    let words = |field: &str| match wanted.spec.get(field) {
+        Some(Words(words)) => words,
+        Some(Text(_) | Number(_) | Flag(_) | Texts(_)) | None => &none,
+    };
+    FieldMap::of_object(
+        name.unwrap_or_default(),
+        words("matches"),
+        words("fields"),
+        words("defaults"),
+        words("words"),
+    )
+    .ok_or_else(|| "is no map: it has neither source, nor fields as a source object has".to_owned())
 }
 
 fn check(map: &FieldMap, file: &Path) -> Result<(), Failure> {

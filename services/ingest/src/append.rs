@@ -5,15 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use balefire_bus::{Bus, GroupCommit, Place, Ticket, Weight};
-use balefire_event::limits::{
-    BATCH_EVENTS_MAX, EVENT_BYTES_MAX, NAME_BYTES_MAX, REQUEST_BYTES_MAX,
-};
+use balefire_event::limits::EVENT_BYTES_MAX;
 use balefire_event::{BarrierId, Groups, Timestamp, Timing};
 use balefire_ingest_core::{self as core, Provenance, Reason, Violation};
 use balefire_kit::clock;
 use balefire_wire::encoded_len;
-use balefire_wire::ingest::v1::NativeEvent;
-use bytes::Bytes;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::budget::Budget;
@@ -27,6 +23,7 @@ use crate::memory::Memory;
 use crate::metrics::{self, Counters};
 use crate::outcome::{Outcome, Refusal};
 use crate::plan::{Plan, Planner, Slot};
+pub use crate::request::{Records, Request};
 use crate::target::Targets;
 
 /// A request that names no deadline waits this long for the log.
@@ -35,30 +32,6 @@ pub const DEADLINE: Duration = Duration::from_secs(10);
 const BEHIND_RETRY: Duration = Duration::from_secs(1);
 /// Source of requests that name none.
 const SOURCE_DEFAULT: &str = "native";
-
-/// The records of a request.
-#[derive(Debug, Clone, Copy)]
-pub enum Records<'r> {
-    /// JSON records, and of each the number of identical ones before it; none: all 0.
-    Raw(&'r [Bytes], &'r [u32]),
-    /// Typed events.
-    Typed(&'r [NativeEvent]),
-}
-
-/// A request.
-#[derive(Debug, Clone, Copy)]
-pub struct Request<'r> {
-    /// Tenant of the caller.
-    pub tenant: &'r str,
-    /// Name of the source; empty: `native`.
-    pub source: &'r str,
-    /// History, with its span in nanoseconds.
-    pub backfill: Option<i64>,
-    /// With its index, the id of a record without one. Empty: none.
-    pub idempotency_key: &'r str,
-    /// The records.
-    pub records: Records<'r>,
-}
 
 /// The door itself.
 pub struct Door {
@@ -76,59 +49,6 @@ pub struct Door {
     /// What was counted.
     pub counters: Counters,
     naming: Mutex<Groups>,
-}
-
-impl Records<'_> {
-    fn len(&self) -> usize {
-        match self {
-            Self::Raw(records, _) => records.len(),
-            Self::Typed(events) => events.len(),
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Raw(records, _) => records.iter().map(Bytes::len).sum(),
-            Self::Typed(events) => events.iter().map(encoded_len).sum(),
-        }
-    }
-}
-
-impl Request<'_> {
-    fn check(&self, bytes: usize) -> Result<(), Refusal> {
-        if self.records.len() > BATCH_EVENTS_MAX {
-            return Err(Refusal::too_large(
-                "events",
-                "a request may hold 512 events",
-            ));
-        }
-        if bytes > REQUEST_BYTES_MAX {
-            return Err(Refusal::too_large("events", "a request may have 4 MiB"));
-        }
-        if let Records::Raw(records, occurrences) = &self.records
-            && !occurrences.is_empty()
-            && occurrences.len() != records.len()
-        {
-            return Err(Refusal::invalid(
-                "occurrences",
-                "give one for each record, or none",
-            ));
-        }
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:".contains(&byte);
-        if self.source.len() > NAME_BYTES_MAX || !self.source.bytes().all(plain) {
-            return Err(Refusal::invalid(
-                "options.source",
-                "at most 256 letters, digits and . _ - / :",
-            ));
-        }
-        if self.backfill.is_some_and(|span| span < 0) {
-            return Err(Refusal::invalid(
-                "options.backfill_span_ns",
-                "must not be negative",
-            ));
-        }
-        Ok(())
-    }
 }
 
 impl Door {
@@ -219,9 +139,10 @@ impl Door {
         };
         // Read first: what is stamped with this revision or a later one knows at least so much.
         let revision = self.control.revision();
-        let source = self.config.source(name);
-        let source = self.control.declared().source(request.tenant, source);
-        let mut door = core::Door::new(request.tenant, source, self.targets.partitions());
+        let declared = self.control.declared();
+        let source = declared.source(request.tenant, self.config.source(name));
+        let mut door = core::Door::new(request.tenant, source, self.targets.partitions())
+            .knowing(declared.aliases(request.tenant));
         if let Some(span) = request.backfill {
             door = door.backfilling(span);
         }

@@ -34,9 +34,9 @@ pub struct Applied {
     confirmed_at: AtomicI64,
     /// This machine's clock less the server's, nanoseconds.
     skew: AtomicI64,
-    /// Sources as of `revision`, or newer ones.
+    /// Sources and aliases as of `revision`, or newer ones.
     declared: RwLock<Arc<Declared>>,
-    /// A record could not be read: what it says of sources is not known.
+    /// A record could not be read: what it says is not known.
     unread: AtomicBool,
 }
 
@@ -58,7 +58,7 @@ impl Applied {
         self.revision.load(Ordering::Acquire)
     }
 
-    /// What is declared of sources, at least as of the revision that is applied.
+    /// What is declared of sources and identities, at least as of the revision that is applied.
     pub fn declared(&self) -> Arc<Declared> {
         Arc::clone(&self.declared.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -79,7 +79,7 @@ impl Applied {
         }
         if changes
             .iter()
-            .any(|change| change.key.kind == balefire_control::Kind::Source)
+            .any(|change| Declared::heeds(change.key.kind))
         {
             let mut declared = self
                 .declared

@@ -1,12 +1,16 @@
-//! What control objects say of sources: clock, lateness, horizon of joins, authority.
+//! What control objects say of sources (clock, lateness, horizon of joins, authority) and of
+//! identities that stand for others.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use balefire_control::{Change, Kind, Object, Value, span};
-use balefire_event::Assurance;
+use balefire_event::identity::TenantKey;
 use balefire_event::stamp::ClockPolicy;
 use balefire_event::time::{HOUR, SECOND};
-use balefire_ingest_core::Source;
+use balefire_event::{Assurance, IdentityKind, Timestamp};
+use balefire_ingest_core::adapt::map::FieldMap;
+use balefire_ingest_core::{Alias, Aliases, Source};
 
 use crate::config::LATENESS_MAX;
 
@@ -15,27 +19,80 @@ const JOIN_HORIZON_MIN: i64 = 10 * SECOND;
 /// Longest, nanoseconds.
 const JOIN_HORIZON_MAX: i64 = 24 * HOUR;
 
-/// Every declared source, by tenant and name.
+/// Every declared source, by tenant and name; the aliases of each tenant.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Declared(BTreeMap<(String, String), Object>);
+pub struct Declared {
+    sources: BTreeMap<(String, String), Object>,
+    aliases: BTreeMap<String, Arc<Aliases>>,
+    /// Field maps of sources that declare one.
+    maps: BTreeMap<(String, String), Arc<FieldMap>>,
+}
 
 impl Declared {
-    /// Takes a change in. Of other kinds than sources nothing changes.
+    /// Whether changes of a kind are taken in.
+    pub const fn heeds(kind: Kind) -> bool {
+        matches!(kind, Kind::Source | Kind::IdentityAlias)
+    }
+
+    /// Takes a change in. Of other kinds nothing changes.
     pub fn apply(&mut self, change: Change) {
+        if change.key.kind == Kind::IdentityAlias {
+            self.alias(&change);
+        }
         if change.key.kind != Kind::Source {
             return;
         }
         let key = (change.key.tenant, change.key.name);
-        match change.object {
-            Some(object) => self.0.insert(key, object),
-            None => self.0.remove(&key),
+        match change.object.as_ref().and_then(field_map) {
+            Some(map) => self.maps.insert(key.clone(), Arc::new(map)),
+            None => self.maps.remove(&key),
         };
+        match change.object {
+            Some(object) => self.sources.insert(key, object),
+            None => self.sources.remove(&key),
+        };
+    }
+
+    fn alias(&mut self, change: &Change) {
+        let tenant = &change.key.tenant;
+        let none = || Arc::new(Aliases::new(TenantKey::default_of(tenant)));
+        let aliases = self.aliases.entry(tenant.clone()).or_insert_with(none);
+        let aliases = Arc::make_mut(aliases);
+        match change.object.as_ref().and_then(alias) {
+            Some(alias) => aliases.set(&change.key.name, alias),
+            None => aliases.remove(&change.key.name),
+        }
+    }
+
+    /// Identities of a tenant that stand for others.
+    pub fn aliases(&self, tenant: &str) -> Option<Arc<Aliases>> {
+        self.aliases.get(tenant).cloned()
+    }
+
+    /// The field map of a tenant's source.
+    pub fn map(&self, tenant: &str, source: &str) -> Option<Arc<FieldMap>> {
+        let key = (tenant.to_owned(), source.to_owned());
+        self.maps.get(&key).cloned()
+    }
+
+    /// Name, revision and fields of each field map of a tenant.
+    pub fn maps(
+        &self,
+        tenant: &str,
+    ) -> impl Iterator<Item = (&str, u64, impl Iterator<Item = &str>)> {
+        let own = self.maps.iter().filter(move |((of, _), _)| of == tenant);
+        own.map(|(key, map)| {
+            let revision = self.sources.get(key).map_or(0, |object| object.revision);
+            let names = map.fields.keys().chain(map.defaults.keys());
+            let names: std::collections::BTreeSet<&str> = names.map(String::as_str).collect();
+            (map.source.as_str(), revision, names.into_iter())
+        })
     }
 
     /// A tenant's source as its object declares it, on top of `base`.
     pub fn source(&self, tenant: &str, base: Source) -> Source {
         let key = (tenant.to_owned(), base.name.clone());
-        let Some(object) = self.0.get(&key) else {
+        let Some(object) = self.sources.get(&key) else {
             return base;
         };
         let bounded = |field: &str, min: i64, max: i64| {
@@ -66,11 +123,53 @@ impl Declared {
     }
 }
 
+/// The map that a source object declares, where it is one that can be used.
+fn field_map(object: &Object) -> Option<FieldMap> {
+    let none = BTreeMap::new();
+    let table = |field: &str| match object.spec.get(field) {
+        Some(Value::Words(words)) => words,
+        Some(Value::Text(_) | Value::Number(_) | Value::Flag(_) | Value::Texts(_)) | None => &none,
+    };
+    let map = FieldMap::of_object(
+        &object.key.name,
+        table("matches"),
+        table("fields"),
+        table("defaults"),
+        table("words"),
+    )?;
+    let faults = map.faults();
+    if let Some(fault) = faults.first() {
+        tracing::warn!(
+            source = map.source,
+            place = fault.place,
+            what = fault.what,
+            "the field map of a source cannot be used"
+        );
+    }
+    faults.is_empty().then_some(map)
+}
+
+/// What an alias object declares; `None`: nothing that this version knows.
+fn alias(object: &Object) -> Option<Alias> {
+    let kind = |field: &str| object.text(field).parse().ok();
+    let from: IdentityKind = kind("identity_kind")?;
+    let to = match object.text("canonical_kind") {
+        "" => from,
+        _ => kind("canonical_kind")?,
+    };
+    let time = |field: &str, absent| Timestamp::parse(object.text(field)).unwrap_or(absent);
+    Some(Alias {
+        from: (from, object.text("alias").to_owned()),
+        to: (to, object.text("canonical").to_owned()),
+        valid_from: time("valid_from", Timestamp::MIN),
+        valid_until: time("valid_until", Timestamp::MAX),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use balefire_control::Key;
-    use balefire_event::Timestamp;
     use balefire_event::time::MINUTE;
 
     fn change(kind: Kind, fields: &[(&str, Value)]) -> Change {
@@ -141,5 +240,31 @@ mod tests {
         gone.object = None;
         declared.apply(gone);
         assert_eq!(declared.source("acme", base.clone()), base);
+    }
+
+    #[test]
+    fn an_alias_is_its_tenants_until_its_object_is_deleted() {
+        let text = |text: &str| Value::Text(text.to_owned());
+        let fields = [
+            ("identity_kind", text("api_key")),
+            ("alias", text("k1")),
+            ("canonical_kind", text("user")),
+            ("canonical", text("ada@example.com")),
+            ("valid_from", text("2026-01-01T00:00:00Z")),
+        ];
+        let mut declared = Declared::default();
+        declared.apply(change(Kind::IdentityAlias, &fields));
+        assert_eq!(declared.aliases("umbrella"), None);
+        assert!(!declared.aliases("acme").unwrap().is_empty());
+        let object = change(Kind::IdentityAlias, &fields).object.unwrap();
+        let read = alias(&object).unwrap();
+        assert_eq!(read.from, (IdentityKind::ApiKey, "k1".to_owned()));
+        assert_eq!(read.to, (IdentityKind::User, "ada@example.com".to_owned()));
+        let begin = Timestamp::parse("2026-01-01T00:00:00Z").unwrap();
+        assert_eq!((read.valid_from, read.valid_until), (begin, Timestamp::MAX));
+        let mut gone = change(Kind::IdentityAlias, &fields);
+        gone.object = None;
+        declared.apply(gone);
+        assert!(declared.aliases("acme").unwrap().is_empty());
     }
 }

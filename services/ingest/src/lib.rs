@@ -24,6 +24,8 @@ mod otlp;
 mod otlp_grpc;
 mod outcome;
 mod plan;
+mod request;
+mod schemas;
 mod sources;
 mod status;
 mod target;
@@ -34,6 +36,7 @@ use std::time::Duration;
 use balefire_bus::{Bus, GroupCommit, Limits, Topology};
 use balefire_kit::Service;
 use balefire_wire::ingest::v1::ingest_service_server::IngestServiceServer;
+use balefire_wire::schema::v1::schema_service_server::SchemaServiceServer;
 use tokio_util::sync::CancellationToken;
 
 pub use config::{Config, IngestArgs};
@@ -51,6 +54,8 @@ use target::Targets;
 pub const SERVICE: &str = "ingest";
 /// Room beside the events of a request, bytes.
 const ENVELOPE_BYTES: usize = 64 * 1024;
+/// Largest request for a schema, bytes.
+const SCHEMA_BYTES_MAX: usize = 4 * 1024;
 /// How long what is accepted may take to become durable once the shutdown began.
 const DRAIN_MAX: Duration = Duration::from_secs(8);
 
@@ -108,6 +113,7 @@ pub async fn start(config: Config, deps: Deps) -> Result<Service, Error> {
     let logs = otlp_grpc::Export::new(&sources, otlp_grpc::Logs);
     let traces = budget::Calls::new(traces, config.calls_max, time_max);
     let logs = budget::Calls::new(logs, config.calls_max, time_max);
+    let schemas = SchemaServiceServer::new(schemas::Schemas::new(Arc::clone(&door.control)));
     let http = http::routes(ways, sources);
     let task = tokio::spawn(drain(Arc::clone(&door), control.task, shutdown));
     Ok(Service {
@@ -116,6 +122,7 @@ pub async fn start(config: Config, deps: Deps) -> Result<Service, Error> {
             routes.add_service(server);
             routes.add_service(traces);
             routes.add_service(logs);
+            routes.add_service(schemas.max_decoding_message_size(SCHEMA_BYTES_MAX));
         }),
         http,
         status: door,

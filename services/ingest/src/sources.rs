@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use balefire_event::limits::{BATCH_EVENTS_MAX, REQUEST_BYTES_MAX};
+use balefire_ingest_core::adapt::map::{self, FieldMap};
 use balefire_ingest_core::adapt::{self, Adapted, Choice, Context, Refused};
 use balefire_kit::{Caller, clock};
 use bytes::Bytes;
@@ -44,6 +45,30 @@ pub struct Sources {
     /// What every HTTP way in shares.
     pub http: Http,
     letters: Arc<Letters>,
+}
+
+/// What makes native records of a body.
+enum Reader {
+    /// An adapter, or whichever knows it.
+    Known(Choice),
+    /// The field map of a source object.
+    Mapped(Arc<FieldMap>),
+}
+
+impl Reader {
+    fn of(source: &str, map: Option<Arc<FieldMap>>) -> Option<Self> {
+        match map {
+            Some(map) => Some(Self::Mapped(map)),
+            None => Choice::of(source).map(Self::Known),
+        }
+    }
+
+    fn read(&self, bytes: &[u8], context: &Context) -> Vec<Result<Adapted, Refused>> {
+        match self {
+            Self::Known(choice) => adapt::read(*choice, bytes, context),
+            Self::Mapped(map) => map.read(bytes, context),
+        }
+    }
 }
 
 /// What became of a body.
@@ -92,9 +117,13 @@ async fn take(
     headers: &HeaderMap,
     packed: Body,
 ) -> Response {
-    let Some(choice) = Choice::of(source) else {
+    let declared = state.http.door.control.declared();
+    let Some(reader) = Reader::of(source, declared.map(&caller.tenant, source)) else {
         let names: Vec<&str> = adapt::ALL.iter().map(|adapter| adapter.name).collect();
-        let message = format!("no such source; there are auto, {}", names.join(", "));
+        let message = format!(
+            "no such source; there are auto, {}, and source objects with fields",
+            names.join(", ")
+        );
         return http::problem(StatusCode::NOT_FOUND, &message, None);
     };
     if let Err(refused) = state.http.admit(caller, headers) {
@@ -120,7 +149,7 @@ async fn take(
         Err(refused) => return http::unreadable(&refused),
     };
     let context = delivered(headers);
-    let reading = tokio::task::spawn_blocking(move || adapt::read(choice, &bytes, &context));
+    let reading = tokio::task::spawn_blocking(move || reader.read(&bytes, &context));
     let Ok(read) = reading.await else {
         let refused = Unreadable::new(StatusCode::BAD_REQUEST, "the body could not be read");
         return http::unreadable(&refused);
@@ -188,13 +217,16 @@ impl Sources {
         read: Vec<Result<Adapted, Refused>>,
     ) -> Result<Summary, Refusal> {
         let mut dead = Vec::new();
-        let mut by_source: BTreeMap<&'static str, Vec<Bytes>> = BTreeMap::new();
+        let mut by_source: BTreeMap<&str, Vec<Bytes>> = BTreeMap::new();
         for one in read {
             match one {
-                Ok(adapted) => by_source
-                    .entry(adapted.source)
-                    .or_default()
-                    .push(adapted.json.into()),
+                Ok(adapted) => {
+                    let name = match adapted.source {
+                        map::SOURCE => source,
+                        name => name,
+                    };
+                    by_source.entry(name).or_default().push(adapted.json.into());
+                }
                 Err(Refused { why, record }) => dead.push(Refusable {
                     source: source.to_owned(),
                     why: why.to_owned(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use balefire_event::Timestamp;
+use balefire_event::{Category, Severity, Timestamp, native};
 
 use crate::field::{Check, Field, Form};
 use crate::{Kind, Spec, Value};
@@ -71,6 +71,14 @@ pub(crate) fn check_labels(labels: &BTreeMap<String, String>) -> Vec<Fault> {
 /// Everything that is wrong with a spec.
 #[must_use]
 pub fn check_spec(kind: Kind, spec: &Spec) -> Vec<Fault> {
+    let mut faults = check_each(kind, spec);
+    faults.extend(check_together(kind, spec));
+    faults
+}
+
+/// What is wrong with fields each by itself: all that can be said where others are not known yet.
+#[must_use]
+pub fn check_each(kind: Kind, spec: &Spec) -> Vec<Fault> {
     let mut faults = Vec::new();
     for field in kind.fields() {
         let path = format!("spec.{}", field.name);
@@ -90,7 +98,6 @@ pub fn check_spec(kind: Kind, spec: &Spec) -> Vec<Fault> {
     if spec.values().map(Value::bytes).sum::<usize>() > SPEC_BYTES_MAX {
         faults.push(Fault::new("spec", format!("over {SPEC_BYTES_MAX} bytes")));
     }
-    faults.extend(check_together(kind, spec));
     faults
 }
 
@@ -117,14 +124,86 @@ fn check_together(kind: Kind, spec: &Spec) -> Option<Fault> {
                 .then(|| Fault::new("spec.ends_at", "lies not after spec.starts_at"))
         }
         Kind::SeverityMap => severity_map(spec),
-        Kind::Rule
-        | Kind::Route
-        | Kind::Receiver
-        | Kind::Source
-        | Kind::IdentityAlias
-        | Kind::ApiKey
-        | Kind::Tenant => None,
+        Kind::IdentityAlias => identity_alias(spec),
+        Kind::Source => field_map(spec),
+        Kind::Rule | Kind::Route | Kind::Receiver | Kind::ApiKey | Kind::Tenant => None,
     }
+}
+
+fn identity_alias(spec: &Spec) -> Option<Fault> {
+    let (from, to) = (text(spec, "identity_kind"), text(spec, "canonical_kind"));
+    if !to.is_empty() && to != "user" && to != from {
+        let message = format!("{to:?} is neither user nor {from:?}, the kind of the alias");
+        return Some(Fault::new("spec.canonical_kind", message));
+    }
+    let from = Timestamp::parse(text(spec, "valid_from")).ok()?;
+    let until = Timestamp::parse(text(spec, "valid_until")).ok()?;
+    (until <= from).then(|| Fault::new("spec.valid_until", "lies not after spec.valid_from"))
+}
+
+fn words<'s>(spec: &'s Spec, field: &str) -> impl Iterator<Item = (&'s String, &'s String)> {
+    let words = match spec.get(field) {
+        Some(Value::Words(words)) => Some(words),
+        Some(Value::Text(_) | Value::Number(_) | Value::Flag(_) | Value::Texts(_)) | None => None,
+    };
+    words.into_iter().flatten()
+}
+
+/// A field map of a source's own JSON, where it has one.
+fn field_map(spec: &Spec) -> Option<Fault> {
+    let tables = ["fields", "defaults", "matches", "words"];
+    if tables
+        .iter()
+        .all(|table| words(spec, table).next().is_none())
+    {
+        return None;
+    }
+    if words(spec, "fields").count() > native::MAPPED_MAX {
+        let message = format!("at most {}", native::MAPPED_MAX);
+        return Some(Fault::new("spec.fields", message));
+    }
+    for table in ["fields", "defaults"] {
+        let mut names = words(spec, table).map(|(name, _)| name);
+        if let Some(stranger) = names.find(|name| !native::is_field(name)) {
+            let message = "is no field of the event; see docs/events.md, or write labels.NAME";
+            return Some(Fault::new(format!("spec.{table}.{stranger}"), message));
+        }
+    }
+    let mapped = || words(spec, "fields").chain(words(spec, "defaults"));
+    if !mapped().any(|(name, _)| name == "category") {
+        let message = "every event needs one: say where it stands, or give a default";
+        return Some(Fault::new("spec.fields.category", message));
+    }
+    let defaults = words(spec, "defaults").map(|(name, word)| (name.as_str(), word));
+    for (name, word) in defaults {
+        if let Some(message) = no_word(name, word) {
+            return Some(Fault::new(format!("spec.defaults.{name}"), message));
+        }
+    }
+    for (key, word) in words(spec, "words") {
+        let begins = |name: &str| {
+            key.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with('.'))
+        };
+        let Some((field, _)) = mapped().find(|(name, _)| begins(name)) else {
+            let message = "begins with no field of the map; write FIELD.WORD";
+            return Some(Fault::new(format!("spec.words.{key}"), message));
+        };
+        if let Some(message) = no_word(field, word) {
+            return Some(Fault::new(format!("spec.words.{key}"), message));
+        }
+    }
+    None
+}
+
+/// Why a field cannot have a word.
+fn no_word(field: &str, word: &str) -> Option<String> {
+    let known = match field {
+        "category" => word.parse::<Category>().map(|_| ()),
+        "severity" => word.parse::<Severity>().map(|_| ()),
+        _ => Ok(()),
+    };
+    known.err().map(|unknown| format!("{word:?}: {unknown}"))
 }
 
 fn severity_map(spec: &Spec) -> Option<Fault> {

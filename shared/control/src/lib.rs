@@ -15,7 +15,9 @@ mod schema;
 mod value;
 
 pub use book::{Book, Done, Listing, RULES_DIR, RULES_TENANT, object_names};
-pub use check::{Fault, LABELS_MAX, NAME_BYTES_MAX, SPEC_BYTES_MAX, check_name, check_spec, span};
+pub use check::{
+    Fault, LABELS_MAX, NAME_BYTES_MAX, SPEC_BYTES_MAX, check_each, check_name, check_spec, span,
+};
 pub use decide::{Ask, Caller, Decision, Guard, OBJECTS_MAX, Refusal, Request, decide};
 pub use field::{Check, Field, Form};
 pub use kind::Kind;

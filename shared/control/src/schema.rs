@@ -3,6 +3,10 @@
 
 use crate::field::{Check, Field, Form};
 
+mod producer;
+
+pub(crate) use producer::{IDENTITY_ALIAS, SOURCE};
+
 const fn field(name: &'static str, form: Form, check: Check, doc: &'static str) -> Field {
     Field {
         name,
@@ -235,44 +239,6 @@ pub(crate) const SILENCE: &[Field] = &[
         "Only these receivers are not told. Absent: none is.",
     ),
 ];
-pub(crate) const SOURCE: &[Field] = &[
-    field(
-        "lateness",
-        Form::Text,
-        Check::Span,
-        "How late its events may come and still count in windows, such as 1h.",
-    ),
-    field(
-        "clock_untrusted",
-        Form::Flag,
-        Check::Any,
-        "Its clock is not trusted: the time of arrival counts.",
-    ),
-    field(
-        "authority",
-        Form::Number,
-        Check::Range(0, 100),
-        "Which of two identities is shown: the higher.",
-    ),
-    field(
-        "join_horizon",
-        Form::Text,
-        Check::Span,
-        "How far apart in arrival an event and a hint of it may lie, such as 15m.",
-    ),
-    field(
-        "hold",
-        Form::Text,
-        Check::Span,
-        "How long an event waits for a hint, such as 2s.",
-    ),
-    field(
-        "users_verified",
-        Form::Flag,
-        Check::Any,
-        "It authenticated the users it names.",
-    ),
-];
 pub(crate) const SEVERITY_MAP: &[Field] = &[
     field(
         "source",
@@ -292,26 +258,6 @@ pub(crate) const SEVERITY_MAP: &[Field] = &[
         Check::Any,
         "From low, medium, high or critical to the SOC's own tier and what is expected of it, as \
          people are told it: P1 (answer within 15 minutes).",
-    ),
-];
-pub(crate) const IDENTITY_ALIAS: &[Field] = &[
-    required(
-        "identity_kind",
-        Form::Text,
-        Check::OneOf(&["user", "agent", "service_principal", "api_key", "session"]),
-        "user, agent, service_principal, api_key or session.",
-    ),
-    required(
-        "alias",
-        Form::Text,
-        Check::Any,
-        "The value that records carry.",
-    ),
-    required(
-        "canonical",
-        Form::Text,
-        Check::Any,
-        "The value it stands for.",
     ),
 ];
 pub(crate) const API_KEY: &[Field] = &[

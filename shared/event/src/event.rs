@@ -20,7 +20,7 @@ pub struct Identity<'a> {
     pub kind: IdentityKind,
     /// How far it can be trusted.
     pub assurance: Assurance,
-    /// A field name, or `join:<key kind>:<source>`.
+    /// A field name, `join:<key kind>:<source>` or `alias:<object>:<field>`.
     pub via: Text<'a>,
     /// What people see.
     pub label: Option<Sealed<'a>>,

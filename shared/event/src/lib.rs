@@ -12,6 +12,7 @@ pub mod ids;
 pub mod intake;
 pub mod limits;
 pub mod naming;
+pub mod native;
 pub mod partition;
 mod sealed;
 pub mod stamp;

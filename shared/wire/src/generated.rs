@@ -69,6 +69,11 @@ area!(
     "balefire.rule.v1.rs"
 );
 area!(
+    /// What records are accepted.
+    schema,
+    "balefire.schema.v1.rs"
+);
+area!(
     /// How the platform is.
     status,
     "balefire.status.v1.rs"

@@ -24,7 +24,8 @@ pub mod record;
 pub use batch::{BatchView, BatchWriter, Header, RawRecord, event_record_len};
 pub use error::Error;
 pub use generated::{
-    control, deadletter, delivery, escalation, event, ingest, join, log, rule, status, whatif,
+    control, deadletter, delivery, escalation, event, ingest, join, log, rule, schema, status,
+    whatif,
 };
 pub use record::{RecordRef, RecordView, encode_record};
 

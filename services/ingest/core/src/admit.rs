@@ -161,6 +161,10 @@ fn admit<'a>(
         });
     }
     event.dedup_id = DedupId::of(&door.tenant, &event.source, &event.event_id, &decision);
+    // Behind the id: a copy that comes after an alias is still a copy.
+    if let Some(aliases) = &door.aliases {
+        aliases.apply(&mut event);
+    }
     let masked = redact::event(&mut event);
     classify::label(&mut event, &masked);
     if size(&event) > EVENT_BYTES_MAX {

@@ -1,9 +1,13 @@
 //! What ingest knows about a request before it looks at a record.
 
+use std::sync::Arc;
+
 use balefire_event::Assurance;
 use balefire_event::identity::TenantKey;
 use balefire_event::stamp::{ClockPolicy, JOIN_HORIZON};
 use balefire_event::time::HOUR;
+
+use crate::alias::Aliases;
 
 /// Longest span of a backfill, nanoseconds: ten years.
 pub const BACKFILL_SPAN_MAX: i64 = 10 * 366 * 24 * HOUR;
@@ -50,6 +54,8 @@ pub struct Door {
     pub backfill: bool,
     /// Partitions of INTAKE and EVENTS, a power of two.
     pub partitions: u32,
+    /// Identities that stand for others. `None`: no one does.
+    pub aliases: Option<Arc<Aliases>>,
 }
 
 impl Door {
@@ -62,7 +68,15 @@ impl Door {
             source,
             backfill: false,
             partitions,
+            aliases: None,
         }
+    }
+
+    /// With identities that stand for others.
+    #[must_use]
+    pub fn knowing(mut self, aliases: Option<Arc<Aliases>>) -> Self {
+        self.aliases = aliases;
+        self
     }
 
     /// For history that spans `span` nanoseconds: the span, and an hour for the way here, is its

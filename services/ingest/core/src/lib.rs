@@ -8,6 +8,7 @@
 
 pub mod adapt;
 pub mod admit;
+pub mod alias;
 pub mod classify;
 pub mod door;
 pub mod evidence;
@@ -18,10 +19,12 @@ pub mod native;
 pub mod path;
 pub mod recent;
 pub mod redact;
+pub mod schema;
 pub mod severity;
 pub mod violation;
 
 pub use admit::{Admitted, Looked, admit_json, admit_json_of, admit_native};
+pub use alias::{Alias, Aliases};
 pub use door::{Door, Provenance, Source};
 pub use evidence::Evidence;
 pub use native::NativeInput;

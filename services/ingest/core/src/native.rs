@@ -9,6 +9,7 @@ use balefire_event::{Category, Extension, Severity, Timestamp};
 use crate::evidence::Bodies;
 use crate::flatten;
 use crate::json::{self, Member};
+use crate::schema;
 use crate::violation::{Reason, Violation};
 
 /// What a producer said. Empty text and `None`: not said.
@@ -150,6 +151,7 @@ impl<'a> NativeInput<'a> {
         match name {
             "event_type" => event_type(json)?,
             "tenant" => same_tenant(json, tenant)?,
+            schema::VERSION_FIELD => version(json)?,
             "timestamp" => self.occurred_at = timestamp(json)?,
             "category" => self.category = word("category", json)?,
             "severity" => self.severity = word("severity", json)?,
@@ -238,6 +240,24 @@ fn event_type(json: &str) -> Result<(), Violation> {
             "expected ai_security",
         )),
     }
+}
+
+/// A newer minor version has fields that are kept as extensions; another major one is not known.
+fn version(json: &str) -> Result<(), Violation> {
+    // A number is text here: 1.0 is written so too.
+    let said = match json.as_bytes().first() {
+        Some(b'"' | b'n') => text(schema::VERSION_FIELD, json)?,
+        Some(_) | None => Cow::Borrowed(json),
+    };
+    let said = said.trim();
+    if said.is_empty() || schema::reads(said) == Some(true) {
+        return Ok(());
+    }
+    Err(Violation::new(
+        schema::VERSION_FIELD,
+        Reason::UnknownValue,
+        "expected 1, or 1 and a minor version such as 1.0; `balefire schemas list` shows what is read",
+    ))
 }
 
 fn same_tenant(json: &str, tenant: &str) -> Result<(), Violation> {

@@ -13,7 +13,8 @@ pub struct StubTarget {
     pub key: usize,
 }
 
-/// The way of an event. A function of the record's own bytes.
+/// The way of an event. A function of the record's own bytes, and of the aliases that were declared
+/// when it was admitted: what counts for a user lies where the user's other events lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Path {
     /// To EVENTS: it names its user, or nothing that it could be joined by.

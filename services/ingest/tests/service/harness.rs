@@ -6,7 +6,7 @@ use std::time::Duration;
 use balefire_bus::{
     Bus, Credentials, Log, Message, Role, Server, ServerOptions, ServerState, Topology, provision,
 };
-use balefire_event::{Event, Lane};
+use balefire_event::{Event, Hint, Lane};
 use balefire_ingest::{Config, Deps};
 use balefire_kit::{Authenticator, Listeners, StatusSource};
 use balefire_wire::ingest::v1::ingest_service_client::IngestServiceClient;
@@ -153,6 +153,22 @@ impl Harness {
         }
         streams.sort_by_key(|stream| !stream.starts_with("INTAKE"));
         streams
+    }
+
+    /// Every hint of INTAKE.
+    pub async fn hints(&self) -> Vec<Hint> {
+        let mut hints = Vec::new();
+        for stream in self.laned() {
+            for message in self.messages(&stream).await {
+                let batch = BatchView::parse(&message.payload).unwrap();
+                for record in batch.records() {
+                    if let RecordView::Hint(hint) = record.unwrap() {
+                        hints.push(hint);
+                    }
+                }
+            }
+        }
+        hints
     }
 
     /// Every event of INTAKE and EVENTS, by stream, sequence and index.

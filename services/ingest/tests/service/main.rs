@@ -1,6 +1,8 @@
 //! Ingest as its clients meet it, in front of a real nats-server.
 
 #[cfg(test)]
+mod declared;
+#[cfg(test)]
 mod fault;
 #[cfg(test)]
 mod grpc;

@@ -134,7 +134,7 @@ pub struct SilenceSpec {
     pub receivers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// What is known of a producer. Ingest acts on it, but for `hold`, from the next request on.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SourceSpec {
     /// L: how late its events may come and still count in windows, such as 1h. Empty: the default.
     #[prost(string, tag = "1")]
@@ -155,6 +155,31 @@ pub struct SourceSpec {
     /// It authenticated the users that it names: their assurance is verified. Absent: they are claims.
     #[prost(bool, tag = "6")]
     pub users_verified: bool,
+    /// A field map of its own JSON: from a field of the event, or "labels.NAME", to where it stands,
+    /// names joined by dots; "a|b" is the first that says anything. Empty: its records are not mapped.
+    #[prost(map = "string, string", tag = "7")]
+    pub fields: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Paths that say exactly this where a record is of the source. Empty: every record is.
+    #[prost(map = "string, string", tag = "8")]
+    pub matches: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// From a field of the event to what it has where no path says anything.
+    #[prost(map = "string, string", tag = "9")]
+    pub defaults: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// From "FIELD.WORD" of the source to the event's word: "category.blocked" to "guardrail_block".
+    #[prost(map = "string, string", tag = "10")]
+    pub words: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 /// Severities of a source in the words of Balefire (stored and checked; ingest does not act on it yet),
 /// or the severities of Balefire in the SOC's own words. One of both must be there.
@@ -178,8 +203,8 @@ pub struct SeverityMapSpec {
         ::prost::alloc::string::String,
     >,
 }
-/// Two identities that are one. Stored and checked; ingest does not act on it yet.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+/// An identity that stands for another. Ingest acts on it from the next request on.
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct IdentityAliasSpec {
     /// user, agent, service_principal, api_key, session. Required.
     #[prost(string, tag = "1")]
@@ -190,6 +215,21 @@ pub struct IdentityAliasSpec {
     /// The value it stands for. Required.
     #[prost(string, tag = "3")]
     pub canonical: ::prost::alloc::string::String,
+    /// What kind that is: user, or identity_kind itself. Empty: identity_kind.
+    #[prost(string, tag = "4")]
+    pub canonical_kind: ::prost::alloc::string::String,
+    /// RFC 3339; from when on, by the record's own time. Empty: always.
+    #[prost(string, tag = "5")]
+    pub valid_from: ::prost::alloc::string::String,
+    /// RFC 3339; until when. Empty: for ever.
+    #[prost(string, tag = "6")]
+    pub valid_until: ::prost::alloc::string::String,
+    /// What else is known of whom it stands for, such as manager. Kept; nothing reads it yet.
+    #[prost(map = "string, string", tag = "7")]
+    pub attributes: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 /// A credential of a caller. Stored and checked; servers still read their keys file.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

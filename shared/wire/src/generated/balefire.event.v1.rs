@@ -25,7 +25,8 @@ pub struct Identity {
     /// How far it can be trusted.
     #[prost(enumeration = "Assurance", tag = "3")]
     pub assurance: i32,
-    /// Where the identity was read: a field name of the record, or "join:<key kind>:<source>".
+    /// Where the identity was read: a field name of the record, "join:<key kind>:<source>", or
+    /// "alias:\<identity_alias object>:<field>" where it stands for what the record said.
     #[prost(string, tag = "4")]
     pub via: ::prost::alloc::string::String,
     /// The readable value. Absent where the receiver may not see it.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use balefire_event::native::{LABEL, MAPPED_MAX, TEXTS, is_field};
 use balefire_event::{Category, Severity};
 use serde::Deserialize;
 use serde_json::Value;
@@ -9,45 +10,6 @@ use serde_json::Value;
 use super::draft::Draft;
 use super::view::{address, at, first, said, text, trace_of, whole, without};
 use super::{Adapted, Context, Refused, envelope};
-
-/// Fields of a native record that take text.
-const TEXTS: [&str; 16] = [
-    "agent_id",
-    "api_key_id",
-    "attack_type",
-    "endpoint",
-    "guardrail_result",
-    "judge_model",
-    "judge_verdict",
-    "model",
-    "policy_violated",
-    "reason",
-    "request_id",
-    "service_principal",
-    "session_id",
-    "severity",
-    "tool",
-    "user_id",
-];
-/// Fields that are read in their own way.
-const OTHERS: [&str; 12] = [
-    "category",
-    "event_id",
-    "judge_score",
-    "request",
-    "response",
-    "risk_tier",
-    "src_ip",
-    "timestamp",
-    "tokens_in",
-    "tokens_out",
-    "tool_allowed",
-    "trace_id",
-];
-/// Before the name of a label.
-const LABEL: &str = "labels.";
-/// Most fields of a map.
-const FIELDS_MAX: usize = 128;
 
 /// One path, or several of which the first counts that says anything.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -101,6 +63,48 @@ const NO_CATEGORY: &str =
     "says no category that is known: map its word in [words.category], or give a default";
 
 impl FieldMap {
+    /// As a control object of kind `source` says it: of several paths `a|b` is the first that says
+    /// anything, and words stand under `FIELD.WORD`. `None`: it declares no map.
+    #[must_use]
+    pub fn of_object(
+        source: &str,
+        matches: &BTreeMap<String, String>,
+        fields: &BTreeMap<String, String>,
+        defaults: &BTreeMap<String, String>,
+        words: &BTreeMap<String, String>,
+    ) -> Option<Self> {
+        if fields.is_empty() && defaults.is_empty() {
+            return None;
+        }
+        let paths = |text: &String| Paths::Many(text.split('|').map(str::to_owned).collect());
+        let mut by_field: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+        for (key, word) in words {
+            let named = fields.keys().chain(defaults.keys());
+            let prefix = |field: &&String| {
+                let rest = key.strip_prefix(field.as_str());
+                rest.is_some_and(|rest| rest.starts_with('.'))
+            };
+            let Some(field) = named.filter(prefix).max_by_key(|field| field.len()) else {
+                continue;
+            };
+            let own = key.get(field.len() + 1..).unwrap_or_default();
+            by_field
+                .entry(field.clone())
+                .or_default()
+                .insert(own.to_owned(), word.clone());
+        }
+        Some(Self {
+            source: source.to_owned(),
+            matches: matches.clone(),
+            fields: fields
+                .iter()
+                .map(|(field, text)| (field.clone(), paths(text)))
+                .collect(),
+            defaults: defaults.clone(),
+            words: by_field,
+        })
+    }
+
     /// What is wrong with it; nothing: it can be used.
     #[must_use]
     pub fn faults(&self) -> Vec<Fault> {
@@ -117,8 +121,8 @@ impl FieldMap {
             let what = "is the name of a source that Balefire reads by itself; choose another";
             fault("source".into(), what.into());
         }
-        if self.fields.len() > FIELDS_MAX {
-            fault("fields".into(), format!("may be {FIELDS_MAX}"));
+        if self.fields.len() > MAPPED_MAX {
+            fault("fields".into(), format!("may be {MAPPED_MAX}"));
         }
         let tables = [
             ("fields", self.fields.keys().collect::<Vec<_>>()),
@@ -248,13 +252,6 @@ impl FieldMap {
 /// What [`Adapted::source`] says of a mapped record: its name is the map's own.
 pub const SOURCE: &str = "map";
 
-fn is_field(name: &str) -> bool {
-    let label = name
-        .strip_prefix(LABEL)
-        .is_some_and(|label| !label.is_empty());
-    label || TEXTS.contains(&name) || OTHERS.contains(&name)
-}
-
 fn is_category(word: &str) -> bool {
     word.parse::<Category>().is_ok()
 }
@@ -345,5 +342,35 @@ mod tests {
                 "words.severity"
             ]
         );
+    }
+
+    #[test]
+    fn an_object_says_the_same_as_a_file() {
+        let table = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            let pairs = pairs.iter();
+            pairs
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect()
+        };
+        let of_object = FieldMap::of_object(
+            "acme-chat",
+            &table(&[("kind", "guard")]),
+            &table(&[("category", "what"), ("user_id", "actor.mail|actor.id")]),
+            &table(&[("severity", "high"), ("labels.team.red", "x")]),
+            &table(&[
+                ("category.blocked", "guardrail_block"),
+                ("labels.team.red.a.b", "c"),
+                ("nothing.of.it", "d"),
+            ]),
+        );
+        let file = map(json!({
+            "source": "acme-chat", "match": {"kind": "guard"},
+            "fields": {"category": ["what"], "user_id": ["actor.mail", "actor.id"]},
+            "defaults": {"severity": "high", "labels.team.red": "x"},
+            "words": {"category": {"blocked": "guardrail_block"}, "labels.team.red": {"a.b": "c"}}
+        }));
+        assert_eq!(of_object, Some(file));
+        let none = BTreeMap::new();
+        assert_eq!(FieldMap::of_object("s", &none, &none, &none, &none), None);
     }
 }
