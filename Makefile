@@ -70,6 +70,20 @@ upgrades: bins ## a rolling restart of every service, and two builds side by sid
 timings: build ## fail-over, hand-over, restart, rebuild, checkpoints: one line a figure; on a quiet machine
 	deploy/tools/with-nats.sh python3 deploy/e2e/timings.py --bin $(dir $(BALEFIRE))
 
+.PHONY: revisions
+revisions: bins ## a threshold changed twice under load while two ingests are on different revisions
+	$(E2E) deploy/e2e/revisions.py --bin $(dir $(TESTED))
+
+.PHONY: canaries
+canaries: bins ## personal data and secrets through every adapter: only EVIDENCE holds them afterwards
+	$(E2E) deploy/e2e/canaries.py --binary $(TESTED)
+
+TARGET_FUZZED ?= adapters
+FUZZ_SECONDS ?= 60
+.PHONY: fuzz
+fuzz: ## bytes against what reads them, with cargo-fuzz and a nightly compiler: TARGET_FUZZED=adapters|native|otlp|field_map|batch|rules
+	cargo +nightly fuzz run $(TARGET_FUZZED) fuzz/corpus/$(TARGET_FUZZED) services/ingest/core/tests/sources -- -max_total_time=$(FUZZ_SECONDS) -max_len=65536
+
 SEEDS ?= 20000
 SEED0 ?= 0
 sim: ## the simulation: SEEDS=20000 seeds from SEED0=0 on
@@ -83,6 +97,10 @@ bench: ## the engine alone: events/s of a core, bytes a key, memory of the state
 
 bench-checkpoint: ## what checkpoints of the engine cost: stand-still, disk, bytes a key
 	cargo bench --locked -q -p balefire-rule-engine --bench checkpoint
+
+.PHONY: bench-whatif
+bench-whatif: ## what-if beside the bare reading of the same messages, medians of three
+	deploy/tools/with-nats.sh cargo bench --locked -q -p balefire-rule-engine --bench whatif
 
 figures: build ## first figures of the whole way, from real processes
 	deploy/tools/with-nats.sh python3 deploy/e2e/figures.py --binary $(BALEFIRE)
@@ -111,4 +129,4 @@ test: contract unit e2e ## everything that a clean machine needs to trust it
 	python3 deploy/demo/demo.py --binary $(TESTED) --nats-server "$$(deploy/tools/nats-server.sh)" --once
 
 .PHONY: test-more
-test-more: exporters test-terraform packaging matrix-quick upgrades chaos-quick ## what takes longer: exporters, the provider, the packages, upgrades, kills of real processes
+test-more: exporters test-terraform packaging matrix-quick revisions canaries upgrades chaos-quick ## what takes longer: exporters, the provider, the packages, changes under load, canaries, upgrades, kills of real processes

@@ -5,7 +5,6 @@ Without a `terraform` on PATH it says so and passes; with --required it fails.""
 import argparse
 import json
 import os
-import platform
 import re
 import shutil
 import socket
@@ -22,85 +21,14 @@ ROOT = HERE.parent.parent
 sys.path.insert(0, str(HERE))
 sys.path.insert(0, str(ROOT / "deploy/tools"))
 import terraform_docs  # noqa: E402
-from system import Client, Failed, Up, check, wait_for  # noqa: E402
+from system import Client, Failed, check, wait_for  # noqa: E402
+from terraform_effects import effects, limited  # noqa: E402
+from terraform_lab import COMMAND_S, RULES, Lab, Workspace  # noqa: E402
 
 TERRAFORM_MIN = (1, 11)                    # write-only attributes
-RULES = 500
 TOKEN = "a-token-that-nobody-may-find-anywhere"
-MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
-COMMAND_S = 600
-COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+NEWCOMER_S = 300                           # from nothing to the first escalation, behind the build
 BY_HAND = ("--managed-by", "hand", "--reason", "by hand")
-
-
-def version_of(text):
-    found = re.search(r"^version = \"(.+)\"", text, re.M)
-    return found.group(1)
-
-
-class Lab:
-    """A mirror that holds the provider, and a CLI configuration that knows no registry."""
-
-    def __init__(self, binary, folder, rules=RULES, write_docs=False):
-        self.binary, self.folder, self.rules, self.write_docs = binary, Path(folder), rules, write_docs
-        provider = Path(binary).parent / "terraform-provider-balefire"
-        check(provider.exists(), f"{provider} is not built; cargo build -p balefire-terraform-provider")
-        version = version_of((ROOT / "Cargo.toml").read_text())
-        system = f"{platform.system().lower()}_{MACHINES[platform.machine()]}"
-        place = self.folder / "mirror/registry.terraform.io/balefire/balefire" / version / system
-        place.mkdir(parents=True)
-        shutil.copy2(provider, place / f"terraform-provider-balefire_v{version}")
-        self.config = self.folder / "terraform.rc"
-        self.config.write_text('disable_checkpoint = true\nprovider_installation {\n  filesystem_mirror {\n'
-                               f'    path = "{self.folder / "mirror"}"\n  }}\n}}\n')
-        self.plugins = self.folder / "tmp"
-        self.plugins.mkdir()
-
-    def up(self, name, *flags):
-        return Up(self.binary, self.folder / f"{name}-log", *flags)
-
-
-class Workspace:
-    """A configuration in a folder of its own, applied to one Balefire."""
-
-    def __init__(self, lab, name, source, addr, variables=None, below="."):
-        self.lab, self.dir = lab, lab.folder / name / below
-        shutil.copytree(source, lab.folder / name)
-        self.env = {key: value for key, value in os.environ.items() if not key.startswith(("TF_", "BALEFIRE_"))}
-        self.env |= {"TF_CLI_CONFIG_FILE": str(lab.config), "TF_IN_AUTOMATION": "1", "BALEFIRE_ADDR": f"http://{addr}",
-                     "TMPDIR": str(lab.plugins), "PATH": f"{Path(lab.binary).resolve().parent}:{os.environ['PATH']}"}
-        self.variables = dict(variables or {})
-
-    def run(self, *arguments, codes=(0,), **variables):
-        env = self.env | {f"TF_VAR_{name}": str(value) for name, value in (self.variables | variables).items()}
-        done = subprocess.run(["terraform", *arguments], cwd=self.dir, env=env,
-                              capture_output=True, text=True, timeout=COMMAND_S, stdin=subprocess.DEVNULL)
-        said = COLOUR.sub("", done.stdout + done.stderr)
-        check(done.returncode in codes, f"terraform {' '.join(arguments)}: exit {done.returncode}\n{said[-4000:]}")
-        return said
-
-    def init(self):
-        return self.run("init", "-input=false")
-
-    def apply(self, *arguments, codes=(0,), **variables):
-        return self.run("apply", "-auto-approve", "-input=false", *arguments, codes=codes, **variables)
-
-    def plan(self, codes, *arguments, **variables):
-        return self.run("plan", "-input=false", "-detailed-exitcode", *arguments, codes=codes, **variables)
-
-    def nothing_to_do(self, why, **variables):
-        said = self.run("plan", "-input=false", "-detailed-exitcode", codes=(0, 2), **variables)
-        check("No changes." in said, f"{why}: the plan is not empty\n{said[-3000:]}")
-
-    def destroy(self, codes=(0,), **variables):
-        return self.run("destroy", "-auto-approve", "-input=false", codes=codes, **variables)
-
-    def outputs(self):
-        done = self.run("output", "-json")
-        return {name: output["value"] for name, output in json.loads(done).items()}
-
-    def state(self):
-        return (self.dir / "terraform.tfstate").read_text()
 
 
 def objects(up, folder):
@@ -400,20 +328,32 @@ def local_variables(lab, name):
     return {"binaries": Path(lab.binary).parent, "data_dir": lab.folder / f"{name}-data", "grpc_port": port, "http_port": port + 4}
 
 
+def newcomer():
+    """The commands of docs/terraform.md from nothing to an escalation, behind the build."""
+    page = (ROOT / "docs/terraform.md").read_text()
+    block = re.search(r"^## From nothing to an escalation\n+```\n(.+?)^```", page, re.M | re.S)
+    check(block, "docs/terraform.md has no commands from nothing to an escalation")
+    commands = block.group(1).splitlines()
+    check(commands[:2] == ["cargo build --release --bins", "cd deploy/terraform/examples/quickstart"], f"the docs begin otherwise: {commands[:2]}")
+    return commands[2:]
+
+
 def quickstart(lab):
-    """From nothing to the first escalation by the quickstart; destroy leaves nothing running, and the log."""
+    """From nothing to the first escalation, by the commands of the docs; destroy leaves nothing running, and the log."""
     variables = local_variables(lab, "quickstart")
     work = Workspace(lab, "quickstart", ROOT / "deploy/terraform", "127.0.0.1:9", variables, "examples/quickstart")
+    # A newcomer types yes.
+    env = work.env | {"TF_CLI_ARGS_apply": "-auto-approve -input=false"} | {f"TF_VAR_{name}": str(value) for name, value in variables.items()}
     start = time.monotonic()
-    work.init()
     try:
-        work.apply()
-        work.nothing_to_do("after the quickstart")
-        outputs = work.outputs()
-        check(outputs["ready"], "not every service can serve")
-        said = subprocess.run(outputs["try_it"], shell=True, env=work.env, capture_output=True, text=True, timeout=COMMAND_S)
-        check(said.returncode == 0 and "prompt_attack" in said.stdout, f"no escalation: {said.stdout}{said.stderr}")
+        for command in newcomer():
+            done = subprocess.run(command, shell=True, cwd=work.dir, env=env, capture_output=True, text=True, timeout=COMMAND_S)
+            check(done.returncode == 0, f"{command}: exit {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
         took = time.monotonic() - start
+        check("prompt_attack" in done.stdout, f"no escalation: {done.stdout}{done.stderr}")
+        check(took < NEWCOMER_S, f"the first escalation came after {took:.0f} s; a newcomer waits {NEWCOMER_S} s at most")
+        check(work.outputs()["ready"], "not every service can serve")
+        work.nothing_to_do("after the quickstart")
         check(running(variables["data_dir"]), "nothing runs")
     finally:
         work.destroy()
@@ -493,7 +433,7 @@ def formatted(lab):
     check(done.returncode == 0, f"terraform fmt:\n{done.stdout[-3000:]}{done.stderr[-1000:]}")
 
 
-SCENARIOS = [formatted, documented, whole_life, previewed, many_rules, quickstart, cluster, tests_of_modules]
+SCENARIOS = [formatted, documented, whole_life, effects, previewed, limited, many_rules, quickstart, cluster, tests_of_modules]
 
 
 def found():
