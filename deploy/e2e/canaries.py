@@ -35,7 +35,7 @@ NOT_ADDRESSES = 9
 TOGETHER = 6              # a name may have 256 bytes
 # Fields of balefire.event.v1.Event: who it belongs to, and names of things.
 OWN = {2, 12, 13, 14, 29}
-NAMES = {15, 16, 18, 19, 20, 23, 26, 27}
+NAMES = {15, 16, 18, 19, 20, 23, 25, 27}
 MARK = "zqmark{:05d}x"
 PARTITIONS = 2
 NO_SAMPLE = {"native", "otlp"}
@@ -149,13 +149,17 @@ def marked(binary, folder):
     return own, names, len(marks)
 
 
+def without_addresses(text):
+    return " ; ".join(one for one in text.split(" ; ") if one not in CANARIES[NOT_ADDRESSES:])
+
+
 def native(text):
     """Records of our own shape with the text wherever it may stand."""
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     event = {"event_type": "ai_security", "timestamp": now, "category": "prompt_attack", "severity": "high", "user_id": "ada@example.com"}
     return [event | {"event_id": f"{field}-{len(text)}", field: value} for field, value in [
         ("reason", f"said {text}"), ("labels", {"note": text}), ("unknown", {"deep": [text]}), ("request", text), ("response", {"said": text}),
-        ("judge_verdict", text), ("attack_type", text[:100])]]
+        ("judge_verdict", without_addresses(text)), ("attack_type", without_addresses(text))]]
 
 
 def bad(text):
@@ -177,7 +181,7 @@ def send_all(up, own, names):
                 record = with_text(sample, at, " " + " ; ".join(allowed[begin:begin + TOGETHER]))
                 answers.append(post(up.http, "/v1/sources/auto", record))
                 sent += 1
-    for begin in range(0, NOT_ADDRESSES, TOGETHER):
+    for begin in range(0, len(CANARIES), TOGETHER):
         text = " ; ".join(CANARIES[begin:begin + TOGETHER])
         lines = [json.dumps(event).encode() for event in native(text)] + bad(text)
         answers.append(post(up.http, "/v1/events", b"\n".join(lines) + b"\n", "application/x-ndjson"))
