@@ -185,7 +185,9 @@ const fn doc(kind: Kind) -> &'static str {
         Kind::SeverityMap => {
             "The SOC's own tiers, in force as soon as it is applied; a source's severities, not acted on yet."
         }
-        Kind::IdentityAlias => "An identity that stands for another. Ingest acts on it from the next request on.",
+        Kind::IdentityAlias => {
+            "An identity that stands for another. Ingest acts on it from the next request on."
+        }
         Kind::ApiKey => "A caller's credential. Stored and checked; not acted on yet.",
         Kind::Tenant => "A tenant. Stored and checked; not acted on yet.",
     }

@@ -106,11 +106,7 @@ impl PartialEq for Check {
             }
             (Self::Flag(one), Self::Flag(other)) => one == other,
             (
-                Self::Text(_)
-                | Self::Regex(_)
-                | Self::Cidr(_)
-                | Self::Number(..)
-                | Self::Flag(_),
+                Self::Text(_) | Self::Regex(_) | Self::Cidr(_) | Self::Number(..) | Self::Flag(_),
                 _,
             ) => false,
         }
