@@ -1,7 +1,5 @@
 //! What the fuzz target does with bytes, over its corpus.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use std::path::Path;
 
 #[path = "../../../fuzz/targets/rules.rs"]

@@ -147,28 +147,8 @@ async fn an_alias_decides_who_an_event_counts_for_and_where_it_lies() {
     assert_eq!(named.count(), 2, "{hints:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_map_of_a_source_object_reads_what_is_posted_to_it() {
-    let harness = Harness::start().await;
-    let post = async |body: Json| {
-        let url = format!("{}/v1/sources/acme-chat", harness.http);
-        let request = reqwest::Client::new().post(url).body(body.to_string());
-        let answer = request
-            .header("content-type", "application/json")
-            .send()
-            .await;
-        let answer = answer.unwrap();
-        let status = answer.status().as_u16();
-        let text = answer.text().await.unwrap();
-        (
-            status,
-            serde_json::from_str::<Json>(&text).unwrap_or_default(),
-        )
-    };
-    let record = json!({"id": "7", "ts": balefire_kit::clock::now().to_string(), "kind": "deny",
-        "who": {"mail": "ada@example.com"}, "secret": {"x": 1}});
-    assert_eq!(post(record.clone()).await.0, 404, "nobody declared it");
-    let map = [
+fn map() -> [(&'static str, Value); 4] {
+    [
         ("authority", Value::Number(9)),
         (
             "fields",
@@ -181,18 +161,11 @@ async fn the_map_of_a_source_object_reads_what_is_posted_to_it() {
         ),
         ("defaults", words(&[("severity", "high")])),
         ("words", words(&[("category.deny", "guardrail_block")])),
-    ];
-    declare(&harness, Kind::Source, "acme-chat", &map).await;
-    let (status, answer) = post(json!([record, {"id": "8", "kind": "odd"}])).await;
-    assert_eq!(
-        (status, &answer["accepted"], &answer["dead_letters"]),
-        (200, &json!(1), &json!(1)),
-        "{answer}"
-    );
-    let (.., event) = harness.events().await.pop().unwrap();
-    assert_eq!((&*event.source, &*event.event_id), ("acme-chat", "7"));
-    assert_eq!(event.severity, balefire_event::Severity::High);
-    assert_eq!(event.user.unwrap().readable(), Some("ada@example.com"));
+    ]
+}
+
+/// The schemas that are listed hold the map, beside every adapter and the native record.
+async fn the_schemas_have_it(harness: &Harness) {
     let channel = tonic::transport::Channel::from_shared(harness.grpc.clone()).unwrap();
     let mut schemas = SchemaServiceClient::new(channel.connect().await.unwrap());
     let listed = schemas
@@ -234,6 +207,41 @@ async fn the_map_of_a_source_object_reads_what_is_posted_to_it() {
         schemas.get_schema(none).await.unwrap_err().code(),
         tonic::Code::NotFound
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_map_of_a_source_object_reads_what_is_posted_to_it() {
+    let harness = Harness::start().await;
+    let post = async |body: Json| {
+        let url = format!("{}/v1/sources/acme-chat", harness.http);
+        let request = reqwest::Client::new().post(url).body(body.to_string());
+        let answer = request
+            .header("content-type", "application/json")
+            .send()
+            .await;
+        let answer = answer.unwrap();
+        let status = answer.status().as_u16();
+        let text = answer.text().await.unwrap();
+        (
+            status,
+            serde_json::from_str::<Json>(&text).unwrap_or_default(),
+        )
+    };
+    let record = json!({"id": "7", "ts": balefire_kit::clock::now().to_string(), "kind": "deny",
+        "who": {"mail": "ada@example.com"}, "secret": {"x": 1}});
+    assert_eq!(post(record.clone()).await.0, 404, "nobody declared it");
+    declare(&harness, Kind::Source, "acme-chat", &map()).await;
+    let (status, answer) = post(json!([record, {"id": "8", "kind": "odd"}])).await;
+    assert_eq!(
+        (status, &answer["accepted"], &answer["dead_letters"]),
+        (200, &json!(1), &json!(1)),
+        "{answer}"
+    );
+    let (.., event) = harness.events().await.pop().unwrap();
+    assert_eq!((&*event.source, &*event.event_id), ("acme-chat", "7"));
+    assert_eq!(event.severity, balefire_event::Severity::High);
+    assert_eq!(event.user.unwrap().readable(), Some("ada@example.com"));
+    the_schemas_have_it(&harness).await;
     // Without a map it is none.
     let without = [("authority", Value::Number(9))];
     declare(&harness, Kind::Source, "acme-chat", &without).await;
