@@ -137,8 +137,9 @@ async fn what_if(channel: &Channel) -> f64 {
         unchanged: false,
     };
     let begun = Instant::now();
-    let answers = WhatIfServiceClient::new(channel.clone()).evaluate(request);
-    let mut answers = answers.await.expect("what-if").into_inner();
+    let mut client = WhatIfServiceClient::new(channel.clone());
+    let answers = client.evaluate(request).await.expect("what-if");
+    let mut answers = answers.into_inner();
     while let Some(answer) = answers.message().await.expect("what-if") {
         if let Some(Answer::Summary(summary)) = answer.answer {
             assert_eq!((summary.added, summary.removed), (0, 0), "rules in force");
