@@ -6,11 +6,12 @@
 
 #![expect(
     clippy::cast_precision_loss,
+    clippy::panic,
     clippy::print_stdout,
     reason = "a bench prints what it measured"
 )]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use balefire_bus::{
     Bus, Credential, InstanceId, Log, Role, Server, ServerOptions, Topology, provision,
@@ -29,6 +30,7 @@ use balefire_wire::whatif::v1::what_if_service_client::WhatIfServiceClient;
 use balefire_wire::whatif::v1::{CandidateFile, EvaluateRequest};
 use balefire_wire::{BatchWriter, Header, RecordRef};
 use futures::StreamExt as _;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
@@ -149,6 +151,14 @@ async fn what_if(channel: &Channel) -> f64 {
     panic!("no summary");
 }
 
+async fn fill(door: &Log, subject: &str, events: usize, messages: usize) {
+    let filling = futures::stream::iter((0..messages).map(|number| async move {
+        let payload = message(number, events).into();
+        door.append(subject, payload, None).await.expect("append");
+    }));
+    filling.buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
+}
+
 async fn shape(events: usize, messages: usize) {
     let dir = tempfile::tempdir().expect("a folder");
     let server = Server::start(ServerOptions::new(dir.path().join("nats")));
@@ -200,14 +210,7 @@ async fn shape(events: usize, messages: usize) {
         .expect("an address")
         .connect_lazy();
     let door = Log::new(&connect(Role::Ingest).await);
-    let filling = futures::stream::iter((0..messages).map(|number| {
-        let (door, subject) = (door.clone(), subject.clone());
-        async move {
-            let payload = message(number, events).into();
-            door.append(&subject, payload, None).await.expect("append");
-        }
-    }));
-    filling.buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
+    fill(&door, &subject, events, messages).await;
     caught_up(&channel).await;
     let reader = connect(Role::Operator).await;
     let (mut alone, mut tried) = (Vec::new(), Vec::new());
