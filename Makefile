@@ -84,6 +84,14 @@ FUZZ_SECONDS ?= 60
 fuzz: ## bytes against what reads them, with cargo-fuzz and a nightly compiler: TARGET_FUZZED=adapters|native|otlp|field_map|batch|rules
 	cargo +nightly fuzz run $(TARGET_FUZZED) fuzz/corpus/$(TARGET_FUZZED) services/ingest/core/tests/sources -- -max_total_time=$(FUZZ_SECONDS) -max_len=65536
 
+.PHONY: told naughty
+told: bins ## who is told and who is not: failing receivers and kills, storms, acknowledgements, heartbeats
+	$(E2E) deploy/e2e/told.py --binary $(TESTED)
+
+naughty: ## what others collected to break programs and turn models adds nothing to any body
+	deploy/tools/naughty.sh
+	cargo nextest run --workspace --locked -E 'package(balefire-notifier-core) and test(/others_collected/)'
+
 SEEDS ?= 20000
 SEED0 ?= 0
 sim: ## the simulation: SEEDS=20000 seeds from SEED0=0 on
@@ -129,4 +137,4 @@ test: contract unit e2e ## everything that a clean machine needs to trust it
 	python3 deploy/demo/demo.py --binary $(TESTED) --nats-server "$$(deploy/tools/nats-server.sh)" --once
 
 .PHONY: test-more
-test-more: exporters test-terraform packaging matrix-quick revisions canaries upgrades chaos-quick ## what takes longer: exporters, the provider, the packages, changes under load, canaries, upgrades, kills of real processes
+test-more: exporters test-terraform packaging matrix-quick revisions canaries upgrades told naughty chaos-quick ## what takes longer: exporters, the provider, the packages, changes under load, canaries, upgrades, who is told, kills of real processes

@@ -141,7 +141,7 @@ def get(url):
 class Four:
     """The four services as processes of their own against one nats-server."""
 
-    def __init__(self, bin_dir, data, partitions, *, lateness, webhook, secret, ingest=(), every=()):
+    def __init__(self, bin_dir, data, partitions, *, lateness, webhook, secret, ingest=(), every=(), notifier=None):
         self.data, self.parts, self.services = Path(data), [], []
         self.data.mkdir(parents=True)
         balefire = str(Path(bin_dir) / "balefire")
@@ -158,7 +158,7 @@ class Four:
         broker = ["--nats-url", url, "--credentials", str(credentials), "--nats-sync-confirmed"]
         subprocess.run([balefire, "provision", *broker, "--partitions", str(partitions)], check=True, capture_output=True)
         own = {"rule-engine": [], "correlator": [], "ingest": ["--allowed-lateness", lateness, *ingest],
-               "notifier": ["--webhook", webhook, "--webhook-secret", secret]}
+               "notifier": ["--webhook", webhook, "--webhook-secret", secret] if notifier is None else notifier}
         self.addr = {}
         for service, flags in own.items():
             process = Process([str(Path(bin_dir) / f"balefire-{service}"), *broker, "--data-dir", str(self.data / service),

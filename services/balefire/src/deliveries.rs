@@ -40,6 +40,10 @@ enum Why {
     NoRoute,
     /// Another slot of the episode is open
     EpisodeOpen,
+    /// The receiver got a summary of many pages instead
+    Storm,
+    /// Somebody is on its episode
+    Acknowledged,
 }
 
 impl Why {
@@ -49,6 +53,8 @@ impl Why {
             Self::Grouped => Withheld::Grouped,
             Self::NoRoute => Withheld::NoRoute,
             Self::EpisodeOpen => Withheld::EpisodeOpen,
+            Self::Storm => Withheld::Storm,
+            Self::Acknowledged => Withheld::Acknowledged,
         }
     }
 }
@@ -60,6 +66,8 @@ const fn why(withheld: Withheld) -> &'static str {
         Withheld::Grouped => "grouped",
         Withheld::NoRoute => "no_route",
         Withheld::EpisodeOpen => "episode_open",
+        Withheld::Storm => "storm",
+        Withheld::Acknowledged => "acknowledged",
     }
 }
 
@@ -70,9 +78,15 @@ fn state(withheld: Withheld, attempt: Option<&Attempt>) -> &'static str {
         (Withheld::Unspecified, Some(Outcome::Retry)) => "retrying",
         (Withheld::Unspecified, Some(Outcome::DeadLettered)) => "dead_lettered",
         (Withheld::Unspecified, Some(Outcome::Unspecified)) => "unknown",
-        (Withheld::Silenced | Withheld::Grouped | Withheld::NoRoute | Withheld::EpisodeOpen, _) => {
-            "withheld"
-        }
+        (
+            Withheld::Silenced
+            | Withheld::Grouped
+            | Withheld::NoRoute
+            | Withheld::EpisodeOpen
+            | Withheld::Storm
+            | Withheld::Acknowledged,
+            _,
+        ) => "withheld",
     }
 }
 

@@ -1,11 +1,14 @@
 //! `balefire escalations`: what was decided must be acted on.
 
-use balefire_event::{Escalation, Severity};
+use std::collections::BTreeMap;
+
+use balefire_event::{Escalation, EscalationId, Severity};
 use balefire_wire::escalation::v1::escalation_service_client::EscalationServiceClient;
 use balefire_wire::escalation::v1::{
     EscalationEntry, EscalationFilter, ListEscalationsRequest, WatchEscalationsRequest,
 };
 
+use crate::ack::{self, OnIt};
 use crate::connect::{ANSWER_BYTES_MAX, Target};
 use crate::print::{Listing, Out, table};
 use crate::{Failure, explain, line, span};
@@ -68,6 +71,8 @@ struct Printer {
     out: Out,
     listing: Listing,
     rows: Vec<Vec<String>>,
+    /// Who is on which episode.
+    on_it: BTreeMap<EscalationId, OnIt>,
 }
 
 impl Printer {
@@ -77,10 +82,21 @@ impl Printer {
         };
         let escalation = Escalation::try_from(&escalation)
             .map_err(|e| Failure::Failed(format!("the server's answer is not understood: {e}")))?;
+        let on_it = self.on_it.get(&escalation.episode_id);
         Ok(match self.listing {
-            Listing::Ndjson => self.out.line(&line::of(&escalation).to_string()),
+            Listing::Ndjson => {
+                let mut line = line::of(&escalation);
+                if let (Some(on_it), Some(map)) = (on_it, line.as_object_mut()) {
+                    map.insert("acknowledged".into(), on_it.json());
+                }
+                self.out.line(&line.to_string())
+            }
             Listing::Table => {
-                self.rows.push(line::row(&escalation));
+                let mut row = line::row(&escalation);
+                if let (Some(on_it), Some(last)) = (on_it, row.last_mut()) {
+                    last.push_str(&format!(" (acknowledged by {})", on_it.actor));
+                }
+                self.rows.push(row);
                 true
             }
         })
@@ -109,12 +125,14 @@ pub async fn run(mut args: Args) -> Result<(), Failure> {
         return explain::run(asked).await;
     }
     let filter = args.filter()?;
-    let mut client = EscalationServiceClient::new(args.target.connect().await?)
+    let connection = args.target.connect().await?;
+    let mut client = EscalationServiceClient::new(connection.clone())
         .max_decoding_message_size(ANSWER_BYTES_MAX);
     let mut printer = Printer {
         out: Out::new(),
         listing: args.output,
         rows: Vec::new(),
+        on_it: BTreeMap::new(),
     };
     if args.follow {
         let request = WatchEscalationsRequest {
@@ -132,6 +150,7 @@ pub async fn run(mut args: Args) -> Result<(), Failure> {
         }
         return Ok(());
     }
+    printer.on_it = ack::on_it(connection).await?;
     let mut page_token = String::new();
     loop {
         let request = ListEscalationsRequest {

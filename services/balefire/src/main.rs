@@ -1,5 +1,6 @@
 //! `balefire`: the platform in one process, and the commands of those who run it.
 
+mod ack;
 mod apply;
 mod broker;
 mod connect;
@@ -57,6 +58,8 @@ enum Command {
     Send(send::Args),
     /// List escalations, follow them, explain one
     Escalations(escalations::Args),
+    /// Say that you are on an escalation: what continues it does not page again
+    Ack(ack::Args),
     /// Evaluate a file of events with a set of rules, offline
     Replay(replay::Args),
     /// List, show, replay or discard dead letters
@@ -192,6 +195,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Up(args) => on_runtime(up::run(*args)),
         Command::Send(args) => on_runtime(send::run(args)),
         Command::Escalations(args) => on_runtime(escalations::run(args)),
+        Command::Ack(args) => on_runtime(ack::run(args)),
         Command::Deadletters(args) => on_runtime(deadletters::run(args)),
         Command::Deliveries(args) => on_runtime(deliveries::run(args)),
         Command::Receivers(args) => on_runtime(receivers::run(args)),

@@ -1,5 +1,7 @@
 //! `balefire up`: every service in this process, beside a nats-server.
 
+mod shown;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use balefire_bus::{
 };
 use balefire_kit::config::{ServerArgs, StoreKind};
 use balefire_kit::server::{Listeners, Service, serve};
-use balefire_kit::{install_crypto, self_alert, shutdown, telemetry};
+use balefire_kit::{install_crypto, self_alert, shutdown, telemetry, watch};
 use balefire_notifier::ReceiverArgs;
 use balefire_rule_engine::Pace;
 use tokio_util::sync::CancellationToken;
@@ -205,7 +207,8 @@ impl Loaded {
             None => balefire_rule_engine::baseline_files(),
         };
         rules::compile(&rules)?;
-        let receivers = args.receivers.load().map_err(failed)?;
+        let mut receivers = args.receivers.load().map_err(failed)?;
+        receivers.pulse.heartbeat = args.server.heartbeat();
         Ok(Self { rules, receivers })
     }
 }
@@ -254,6 +257,7 @@ async fn services(
         .map_err(failed)?;
     let config = balefire_ingest::Config {
         lateness: span::nanos(args.allowed_lateness),
+        heartbeat: args.server.heartbeat(),
         ..balefire_ingest::Config::default()
     };
     let bus = log.connect(Role::Ingest).await?;
@@ -264,6 +268,8 @@ async fn services(
     };
     let ingest = balefire_ingest::start(config, deps).await.map_err(failed)?;
     let bus = log.connect(Role::Notifier).await?;
+    // All four of them lose and find the same server.
+    tokio::spawn(watch::connection("up", bus.clone(), shutdown()));
     let deps = balefire_notifier::Deps {
         bus,
         topology,

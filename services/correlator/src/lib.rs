@@ -11,11 +11,14 @@ mod target;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use balefire_bus::{Bus, InstanceId, Leases, Topology};
+use balefire_correlator_core::Joining;
 use balefire_driver::{Driver, Fleet, Settings};
-use balefire_event::stamp;
-use balefire_kit::{Service, StatusSource};
+use balefire_event::{Severity, stamp};
+use balefire_kit::self_alert::{self, Notice};
+use balefire_kit::{Service, StatusSource, clock};
 use balefire_store::Store;
 use balefire_wire::join::v1::join_service_server::JoinServiceServer;
 use balefire_wire::status::v1::ServiceStatus;
@@ -84,6 +87,31 @@ impl StatusSource for Status {
     }
 }
 
+/// How often it is looked whether joining still works.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// Tells people where most events do not find their user any more, until `stop`.
+async fn watch(board: Board, stop: CancellationToken) {
+    let mut joining = Joining::default();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        let counts = board.sum().coverage.total();
+        if let Some((events, found)) = joining.look(counts, clock::now()) {
+            self_alert::raise(&Notice {
+                reason: "join_coverage_low",
+                severity: Severity::High,
+                service: NAME,
+                partition: None,
+                title: "Most events no longer find their user".into(),
+                detail: format!("{found} of {events} events within 10 minutes"),
+            });
+        }
+    }
+}
+
 /// Starts the service: one stage for each partition of INTAKE.
 ///
 /// # Errors
@@ -103,6 +131,11 @@ pub async fn start(config: Config, deps: Deps) -> Result<Service, Error> {
     let (leases, keeper) = Leases::keep(&bus, &topology, NAME, config.instance, shutdown.clone());
     tasks.spawn(async move {
         keeper.await;
+        Ok(())
+    });
+    let (watched, halt) = (board.clone(), shutdown.clone());
+    tasks.spawn(async move {
+        watch(watched, halt).await;
         Ok(())
     });
     let chains = Chains::new(&bus, topology);

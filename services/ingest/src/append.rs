@@ -266,18 +266,17 @@ impl Door {
     ///
     /// # Errors
     /// Where it is not everywhere.
-    pub async fn place_barrier(&self) -> Result<(BarrierId, u32), Refusal> {
+    pub async fn place_barrier(&self, id: BarrierId) -> Result<u32, Refusal> {
         let at = clock::now();
         if let Some(reason) = self.unready(at) {
             return Err(Refusal::unavailable(reason));
         }
-        let id = BarrierId(rand::random());
         let items = (0..self.streams.len()).map(|target| (target, vec![Item::Barrier { id, at }]));
         let placed = self.commit("".into(), items.collect());
         tokio::time::timeout(DEADLINE, placed)
             .await
             .map_err(|_| Refusal::unavailable("the log did not acknowledge in time"))??;
-        Ok((id, self.targets.partitions()))
+        Ok(self.targets.partitions())
     }
 }
 

@@ -43,6 +43,8 @@ pub struct Config {
     pub bulk_lag_max: u64,
     /// How long a request may take to arrive: who sends slowly holds no place for longer.
     pub upload_time_max: Duration,
+    /// How often a heartbeat is placed; `None`: none is.
+    pub heartbeat: Option<Duration>,
 }
 
 impl Default for Config {
@@ -55,6 +57,7 @@ impl Default for Config {
             calls_max: CALLS_MAX,
             bulk_lag_max: BULK_LAG_MAX,
             upload_time_max: UPLOAD_TIME_MAX,
+            heartbeat: None,
         }
     }
 }

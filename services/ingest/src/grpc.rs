@@ -192,8 +192,9 @@ impl IngestService for Grpc {
         request: Request<PlaceBarrierRequest>,
     ) -> Result<Response<PlaceBarrierResponse>, Status> {
         Caller::of(&request, Scope::Ingest)?;
-        let placed = self.door.place_barrier().await;
-        let (id, partitions) = placed.map_err(|refusal| convert::status(&refusal))?;
+        let id = balefire_event::BarrierId(rand::random());
+        let placed = self.door.place_barrier(id).await;
+        let partitions = placed.map_err(|refusal| convert::status(&refusal))?;
         Ok(Response::new(PlaceBarrierResponse {
             barrier_id: Bytes::copy_from_slice(&id.0),
             partitions,

@@ -13,6 +13,7 @@ mod error;
 mod evidence;
 mod former;
 mod grpc;
+mod heartbeat;
 mod http;
 mod http_body;
 mod item;
@@ -115,6 +116,9 @@ pub async fn start(config: Config, deps: Deps) -> Result<Service, Error> {
     let logs = budget::Calls::new(logs, config.calls_max, time_max);
     let schemas = SchemaServiceServer::new(schemas::Schemas::new(Arc::clone(&door.control)));
     let http = http::routes(ways, sources);
+    if let Some(every) = config.heartbeat {
+        tokio::spawn(heartbeat::beat(Arc::clone(&door), every, shutdown.clone()));
+    }
     let task = tokio::spawn(drain(Arc::clone(&door), control.task, shutdown));
     Ok(Service {
         name: SERVICE,

@@ -26,7 +26,10 @@ fn main() -> ExitCode {
         broker,
         ingest,
     } = Args::parse();
-    let config = ingest.config();
+    let config = balefire_ingest::Config {
+        heartbeat: server.heartbeat(),
+        ..ingest.config()
+    };
     process::run(&server, &broker, Role::Ingest, |bus, topology, shutdown| {
         let deps = Deps {
             bus,

@@ -71,6 +71,16 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Why, for people.
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Overloaded { message, .. }
+            | Self::Unavailable { message, .. }
+            | Self::Forbidden { message } => message,
+            Self::Invalid { description, .. } => description,
+        }
+    }
+
     /// Too much at once.
     pub fn overloaded(message: impl Into<String>) -> Self {
         Self::Overloaded {

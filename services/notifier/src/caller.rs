@@ -1,6 +1,8 @@
 //! Calls a receiver: what its encoder says, with its secret, no redirects, a deadline, a bounded
 //! answer, and only to addresses that the receiver may have.
 
+mod otherwise;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,9 +23,9 @@ use reqwest::{Client, Response, Url};
 
 use crate::error::Error;
 use crate::guard::{self, Guard, Plain};
-use crate::line::{Refusable, syslog};
-use crate::reply::{Reply, again, clip, failed, printable, refused};
+use crate::reply::{Reply, clip, failed, printable, refused};
 use crate::secret::Key;
+use crate::stream::{self, Tls};
 use crate::token::Tokens;
 
 /// Deadline of one attempt.
@@ -46,6 +48,10 @@ pub struct Caller {
     tokens: Option<Tokens>,
     deadline: Duration,
     client: Client,
+    /// For what speaks TLS and no HTTP.
+    tls: Option<Tls>,
+    /// A word of this process's own for what it sends.
+    channel: String,
 }
 
 /// What was answered, as far as it was read.
@@ -101,7 +107,15 @@ impl Caller {
                 .check(address)
                 .map_err(|error| refuse(error.to_string()))?;
         }
-        let client = guard::client(&allowed, deadline).map_err(|source| Error::Client {
+        let roots = match &receiver.ca_file {
+            Some(file) => stream::roots(file.as_ref()).map_err(refuse)?,
+            None => Vec::new(),
+        };
+        let tls = match matches!(target, Target::Syslog(_) | Target::Email(_)) {
+            true => Some(Tls::new(&roots).map_err(refuse)?),
+            false => None,
+        };
+        let client = guard::client(&allowed, &roots, deadline).map_err(|source| Error::Client {
             receiver: receiver.name.to_string(),
             source,
         })?;
@@ -125,6 +139,7 @@ impl Caller {
             | Auth::Signature
             | Auth::Authorization(_)
             | Auth::Basic
+            | Auth::Login
             | Auth::Field(_)
             | Auth::Path => None,
         };
@@ -138,6 +153,8 @@ impl Caller {
             tokens,
             deadline,
             client,
+            tls,
+            channel: otherwise::channel(),
         })
     }
 
@@ -168,12 +185,15 @@ impl Caller {
             // Nothing is there that could be amended or closed.
             return Reply::of(Verdict::Delivered);
         };
-        if matches!(self.target, Target::Syslog(_)) {
-            return self.line(&call.body).await;
+        if let Some(reply) = self.otherwise(&view, handle, &call.body).await {
+            return reply;
         }
         match self.exchange(&id, call).await {
             Ok(answered) => {
                 let verdict = self.target.classify(&answered.response());
+                if let Some(unconfirmed) = self.confirm(&verdict, &answered).await {
+                    return unconfirmed;
+                }
                 if let (Verdict::AuthExpired, Some(tokens)) = (&verdict, &self.tokens) {
                     tokens.forget().await;
                 }
@@ -212,6 +232,9 @@ impl Caller {
             Ok(answered) => {
                 let response = answered.response();
                 let verdict = self.target.feed_classify(&response, items.len());
+                if let Some(unconfirmed) = self.confirm(&verdict, &answered).await {
+                    return unconfirmed;
+                }
                 if let (Verdict::AuthExpired, Some(tokens)) = (&verdict, &self.tokens) {
                     tokens.forget().await;
                 }
@@ -244,6 +267,9 @@ impl Caller {
                 request = request.header("webhook-signature", signature);
             }
         }
+        if self.target.confirms() {
+            request = request.header("x-splunk-request-channel", &self.channel);
+        }
         let authorization = match &self.tokens {
             Some(tokens) => {
                 let token = tokens.get(&self.key).await;
@@ -264,17 +290,6 @@ impl Caller {
             self.deadline
         };
         Ok(read(response, clock::now(), rest).await)
-    }
-
-    /// Writes one counted message, and waits a moment for the peer to refuse it.
-    async fn line(&self, message: &[u8]) -> Reply {
-        let sent = tokio::time::timeout(self.deadline, syslog(&self.url, &self.guard, message));
-        match sent.await {
-            Ok(Ok(())) => Reply::of(Verdict::Delivered),
-            Ok(Err(Refusable::Refused(refusal))) => refused(&refusal),
-            Ok(Err(Refusable::Failed(error))) => again(&error.to_string()),
-            Err(_) => again("no connection in time"),
-        }
     }
 
     fn reply(&self, verdict: Verdict, answered: &Answered) -> Reply {

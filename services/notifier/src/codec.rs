@@ -1,8 +1,12 @@
 //! Between the core's records and the bytes of the logs.
 
+use std::sync::Arc;
+
 use balefire_event::{Escalation, EscalationId, EscalationKind, Lane, Severity, Timestamp};
+use balefire_notifier_core::summary::{Held, Summary};
 use balefire_notifier_core::{
-    Attempt, FeedPosition, Intent, Notice, Outcome, Progress, Requeue, Withheld,
+    Acknowledgement, Attempt, FeedPosition, Intent, Notice, Outcome, Progress, Requeue, Said,
+    Withheld,
 };
 use balefire_wire::delivery::v1 as wire;
 use balefire_wire::log::v1::record::Kind;
@@ -20,6 +24,8 @@ pub enum Logged {
     Requeue(Requeue),
     /// How far a feed receiver is.
     Fed(FeedPosition),
+    /// Somebody said something of an episode.
+    Acknowledged(Acknowledgement),
 }
 
 /// A message of DELIVERIES.
@@ -57,7 +63,42 @@ pub fn intent(intent: &Intent) -> wire::Intent {
         tier: intent.tier.to_string(),
         group: intent.group,
         control_revision: intent.control_revision,
+        summary: intent.summary.as_deref().map(summary),
     }
+}
+
+fn summary(summary: &Summary) -> wire::StormSummary {
+    let held = |held: &Held| wire::HeldPage {
+        escalation_id: id_bytes(&held.escalation_id),
+        severity: held.severity.number(),
+        held_at_ns: held.at.0,
+        rule: held.rule.clone(),
+    };
+    wire::StormSummary {
+        pages_max: summary.pages_max,
+        since_ns: summary.since.0,
+        held: summary.held,
+        listed: summary.listed.iter().map(held).collect(),
+        goes_on: summary.goes_on,
+    }
+}
+
+fn read_summary(summary: &wire::StormSummary) -> Result<Summary, String> {
+    let held = |held: &wire::HeldPage| {
+        Ok::<_, String>(Held {
+            escalation_id: read_id(&held.escalation_id)?,
+            severity: Severity::from_number(held.severity).ok_or("unknown severity")?,
+            at: Timestamp(held.held_at_ns),
+            rule: held.rule.clone(),
+        })
+    };
+    Ok(Summary {
+        pages_max: summary.pages_max,
+        since: Timestamp(summary.since_ns),
+        held: summary.held,
+        listed: summary.listed.iter().map(held).collect::<Result<_, _>>()?,
+        goes_on: summary.goes_on,
+    })
 }
 
 /// As the log has it.
@@ -67,6 +108,8 @@ pub const fn withheld(why: Withheld) -> wire::Withheld {
         Withheld::Grouped => wire::Withheld::Grouped,
         Withheld::NoRoute => wire::Withheld::NoRoute,
         Withheld::EpisodeOpen => wire::Withheld::EpisodeOpen,
+        Withheld::Storm => wire::Withheld::Storm,
+        Withheld::Acknowledged => wire::Withheld::Acknowledged,
     }
 }
 
@@ -78,6 +121,8 @@ const fn read_withheld(why: wire::Withheld) -> Option<Withheld> {
         wire::Withheld::Grouped => Some(Withheld::Grouped),
         wire::Withheld::NoRoute => Some(Withheld::NoRoute),
         wire::Withheld::EpisodeOpen => Some(Withheld::EpisodeOpen),
+        wire::Withheld::Storm => Some(Withheld::Storm),
+        wire::Withheld::Acknowledged => Some(Withheld::Acknowledged),
     }
 }
 
@@ -107,6 +152,34 @@ pub fn attempt(attempt: &Attempt) -> wire::Attempt {
         kind: attempt.notice.parts().0.number(),
         revision: attempt.notice.parts().1,
         handle: attempt.handle.to_string(),
+    }
+}
+
+/// As the log has it.
+pub fn acknowledgement(said: &Acknowledgement) -> wire::Acknowledgement {
+    wire::Acknowledgement {
+        escalation_id: id_bytes(&said.escalation_id),
+        receiver: said.receiver.to_string(),
+        actor: said.actor.clone(),
+        at_ns: said.at.0,
+        said: match said.said {
+            Said::Acknowledged => wire::Said::Acknowledged,
+            Said::Unacknowledged => wire::Said::Unacknowledged,
+            Said::Resolved => wire::Said::Resolved,
+        }
+        .into(),
+        reference: said.reference.clone(),
+    }
+}
+
+/// `None`: it says nothing.
+#[must_use]
+pub const fn said(said: wire::Said) -> Option<Said> {
+    match said {
+        wire::Said::Unspecified => None,
+        wire::Said::Acknowledged => Some(Said::Acknowledged),
+        wire::Said::Unacknowledged => Some(Said::Unacknowledged),
+        wire::Said::Resolved => Some(Said::Resolved),
     }
 }
 
@@ -148,7 +221,8 @@ pub fn delivery_batch(payload: &[u8]) -> Result<DeliveryBatch, String> {
     Ok(batch)
 }
 
-fn covered(step: &balefire_wire::log::v1::Step) -> u64 {
+/// ESCALATIONS is covered by a step up to there; 0: it says nothing.
+pub fn covered(step: &balefire_wire::log::v1::Step) -> u64 {
     step.inputs
         .iter()
         .map(|run| {
@@ -184,6 +258,14 @@ fn logged(record: RecordView<'_>) -> Result<Option<Logged>, String> {
                 at: Timestamp(position.at_ns),
             })
         }
+        Kind::Acknowledgement(one) => Logged::Acknowledged(Acknowledgement {
+            escalation_id: read_id(&one.escalation_id)?,
+            at: Timestamp(one.at_ns),
+            said: said(one.said()).ok_or("unknown word of an acknowledgement")?,
+            receiver: one.receiver.into(),
+            actor: one.actor,
+            reference: one.reference,
+        }),
         Kind::Event(_)
         | Kind::Hint(_)
         | Kind::Stub(_)
@@ -224,6 +306,10 @@ fn read_intent(intent: &wire::Intent) -> Result<Intent, String> {
         tier: intent.tier.as_str().into(),
         group: intent.group,
         control_revision: intent.control_revision,
+        summary: match &intent.summary {
+            Some(summary) => Some(Arc::new(read_summary(summary)?)),
+            None => None,
+        },
     })
 }
 
@@ -250,6 +336,13 @@ fn read_attempt(attempt: wire::Attempt) -> Result<Attempt, String> {
     })
 }
 
+/// Whether a message of ESCALATIONS came through REKEYED: the last word of its subject says it.
+#[must_use]
+pub fn is_rekeyed(subject: &str) -> bool {
+    let last = subject.rsplit('.').next();
+    last.is_some_and(|last| last.starts_with('r'))
+}
+
 /// What a message of ESCALATIONS holds.
 #[derive(Debug, Default)]
 pub struct EscalationBatch {
@@ -257,6 +350,8 @@ pub struct EscalationBatch {
     pub escalations: Vec<Escalation>,
     /// Records that cannot be read: index, and what is wrong.
     pub bad: Vec<(u32, String)>,
+    /// Whether a heartbeat goes by.
+    pub beats: bool,
 }
 
 /// Reads a message of ESCALATIONS.
@@ -269,6 +364,7 @@ pub fn escalations(payload: &[u8]) -> Result<EscalationBatch, String> {
     for (index, record) in (0_u32..).zip(view.records()) {
         match record {
             Ok(RecordView::Escalation(escalation)) => batch.escalations.push(*escalation),
+            Ok(RecordView::Barrier { id, .. }) => batch.beats |= id.is_heartbeat(),
             Ok(_) => {}
             Err(error) => batch.bad.push((index, error.to_string())),
         }

@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use balefire_kit::dead_man::DeadMan;
 use balefire_notifier_core::backoff::Backoff;
 use balefire_notifier_core::objects::PLATFORM;
 use balefire_notifier_core::route::{Receiver, ReceiverEntry, ReceiverFile, Routes};
 
 use crate::caller::{Caller, DEADLINE};
 use crate::error::Error;
+use crate::pulse::Settings;
 use crate::secret::Key;
 
 /// Largest receivers or secret file, bytes.
@@ -41,7 +43,27 @@ pub struct ReceiverArgs {
     /// Attempts after which a delivery becomes a dead letter [default: 8]
     #[arg(long, env = "BALEFIRE_DELIVERY_ATTEMPTS", value_name = "N")]
     pub delivery_attempts: Option<u32>,
+    /// Ping this URL (GET, HTTPS) each time a heartbeat came out of the whole pipeline: a service
+    /// outside that alerts when it hears nothing
+    #[arg(
+        long,
+        env = "BALEFIRE_DEAD_MAN_URL",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    pub dead_man_url: Option<String>,
+    /// Tell of the platform itself when heartbeats take longer than this, seconds
+    #[arg(
+        long,
+        env = "BALEFIRE_HEARTBEAT_LATE_SECONDS",
+        value_name = "SECONDS",
+        default_value_t = HEARTBEAT_LATE_SECONDS
+    )]
+    pub heartbeat_late_seconds: u32,
 }
+
+/// A heartbeat may take so long through the pipeline, seconds.
+pub const HEARTBEAT_LATE_SECONDS: u32 = 5;
 
 /// A receiver that can be called.
 #[derive(Debug, Clone)]
@@ -65,6 +87,8 @@ pub struct Config {
     pub deadline: Duration,
     /// Where the secrets of receiver objects are.
     pub secrets: Secrets,
+    /// What is awaited of the pipeline, and who hears of it.
+    pub pulse: Settings,
 }
 
 /// Where the secrets of receiver objects are. An object is written by whoever may operate its
@@ -134,6 +158,8 @@ impl ReceiverArgs {
         }
         let mut config = Config::of(&entries, &secrets, backoff, DEADLINE)?;
         config.secrets = Secrets::of_dir(self.secrets_dir.clone());
+        config.pulse.late_after = Duration::from_secs(self.heartbeat_late_seconds.into());
+        config.pulse.dead_man = self.dead_man_url.as_deref().map(DeadMan::new).transpose()?;
         Ok(config)
     }
 }
@@ -169,6 +195,7 @@ impl Config {
             backoff,
             deadline,
             secrets: Secrets::default(),
+            pulse: Settings::default(),
         })
     }
 }
@@ -207,7 +234,7 @@ fn read_file(path: &Path) -> Result<ReceiverFile, Error> {
     clippy::disallowed_methods,
     reason = "the receivers file names the variable, so that no flag can"
 )]
-fn secret_of(entry: &ReceiverEntry) -> Result<Option<String>, Error> {
+pub(crate) fn secret_of(entry: &ReceiverEntry) -> Result<Option<String>, Error> {
     if let Some(path) = &entry.secret_file {
         return read_text(Path::new(path)).map(Some);
     }

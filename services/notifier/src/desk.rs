@@ -13,6 +13,7 @@ use balefire_event::Timestamp;
 use balefire_notifier_core::objects;
 use balefire_notifier_core::plan::Plan;
 use balefire_notifier_core::route::{Receiver, ReceiverEntry};
+use balefire_notifier_core::storm::Storms;
 use balefire_wire::log::v1::control::Change;
 use balefire_wire::log::v1::record;
 use balefire_wire::{BatchView, RecordView};
@@ -20,7 +21,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::caller::Caller;
-use crate::config::Config;
+use crate::config::{Config, secret_of};
 use crate::dispatch::Board;
 use crate::secret::Key;
 
@@ -35,6 +36,7 @@ pub struct Desk {
     plan: RwLock<Arc<Plan>>,
     made: Mutex<Made>,
     book: Mutex<Book>,
+    storms: Mutex<Storms>,
     moved: watch::Sender<u64>,
 }
 
@@ -70,6 +72,7 @@ impl Desk {
             plan: RwLock::new(Arc::new(Plan::of_file(&file.routes))),
             made: Mutex::new(made),
             book: Mutex::default(),
+            storms: Mutex::default(),
             moved: watch::Sender::new(0),
             file,
             board,
@@ -105,6 +108,30 @@ impl Desk {
     #[must_use]
     pub fn faults(&self) -> BTreeMap<Arc<str>, String> {
         self.made().faults.clone()
+    }
+
+    /// The pages of every partition of this process; held for moments only.
+    pub fn storms(&self) -> MutexGuard<'_, Storms> {
+        self.storms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The secret that signs what comes in by a receiver, read anew each time: it may be rotated.
+    ///
+    /// # Errors
+    /// Why it cannot be had, in words.
+    pub fn ack_secret(&self, receiver: &Receiver) -> Result<String, String> {
+        let (file, env) = receiver.target.ack_secret();
+        let entry = ReceiverEntry {
+            name: receiver.name.to_string(),
+            secret_file: file.map(str::to_owned),
+            secret_env: env.map(str::to_owned),
+            ..ReceiverEntry::default()
+        };
+        let secret = match receiver.tenant {
+            Some(_) => self.file.secrets.of_object(receiver, &entry)?,
+            None => secret_of(&entry).map_err(|error| error.to_string())?,
+        };
+        secret.ok_or_else(|| "it names no secret".into())
     }
 
     fn made(&self) -> MutexGuard<'_, Made> {

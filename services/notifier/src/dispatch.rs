@@ -186,7 +186,13 @@ fn until(next: Option<Timestamp>, now: Timestamp) -> Duration {
 
 async fn deliver(outlet: Outlet, caller: Caller, ticket: Ticket, slot: Slot) {
     let id = ticket.escalation_id;
-    let record = outlet.bodies.get(&id, ticket.notice, ticket.sequence).await;
+    let record = match &ticket.page {
+        Some(page) => page.record().map(Arc::new),
+        None => {
+            let bodies = &outlet.bodies;
+            bodies.get(&id, ticket.notice, ticket.sequence).await
+        }
+    };
     let started = tokio::time::Instant::now();
     #[cfg(feature = "sabotage")]
     if let Some(record) = &record

@@ -37,6 +37,9 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// The dead man's switch.
+    #[error("prepare the dead man's switch")]
+    DeadMan(#[from] balefire_kit::dead_man::Error),
     /// The HTTP client of a receiver.
     #[error("prepare calls to receiver {receiver:?}")]
     Client {

@@ -9,6 +9,7 @@ use balefire_notifier_core::address::AddressPolicy;
 use balefire_notifier_core::receiver::Target;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Url};
+use rustls::pki_types::CertificateDer;
 
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 
@@ -84,7 +85,18 @@ pub(crate) fn plain(url: &Url, target: &Target, policy: &AddressPolicy) -> Resul
             Err("a syslog URL names its port: tcp://host:514".into())
         }
         ("tcp", Target::Syslog(_)) => Ok(Plain::Allowed),
-        (_, Target::Syslog(_)) => Err("a syslog URL is tcp://host:port".into()),
+        ("tls", Target::Syslog(_)) => Ok(Plain::No),
+        (_, Target::Syslog(_)) => Err("a syslog URL is tcp://host:port or tls://host:port".into()),
+        ("smtps", Target::Email(_)) => Ok(Plain::No),
+        // Without STARTTLS only this host and allowed networks: seen when it answers.
+        ("smtp", Target::Email(_)) if policy.loopback || !policy.networks.is_empty() => {
+            Ok(Plain::Allowed)
+        }
+        ("smtp", Target::Email(_)) => Ok(Plain::No),
+        (_, Target::Email(_)) => {
+            Err("an e-mail URL is smtp://host:port or smtps://host:port".into())
+        }
+        ("file", Target::Ocsf(_)) => Ok(Plain::Allowed),
         ("https", _) => Ok(Plain::No),
         ("http", _) if policy.loopback => Ok(Plain::Loopback),
         ("http", _) => Err("the URL must be https".into()),
@@ -93,12 +105,26 @@ pub(crate) fn plain(url: &Url, target: &Target, policy: &AddressPolicy) -> Resul
 }
 
 pub(crate) fn literal(url: &Url) -> Result<Option<IpAddr>, String> {
+    if url.scheme() == "file" {
+        return Ok(None);
+    }
     let host = url.host_str().ok_or("the URL names no host")?;
     Ok(host.trim_matches(['[', ']']).parse().ok())
 }
 
-pub(crate) fn client(guard: &Guard, deadline: Duration) -> Result<Client, reqwest::Error> {
-    Client::builder()
+pub(crate) fn client(
+    guard: &Guard,
+    roots: &[CertificateDer<'static>],
+    deadline: Duration,
+) -> Result<Client, reqwest::Error> {
+    let mut builder = Client::builder();
+    if !roots.is_empty() {
+        let each = roots
+            .iter()
+            .map(|root| reqwest::Certificate::from_der(root));
+        builder = builder.tls_certs_merge(each.collect::<Result<Vec<_>, _>>()?);
+    }
+    builder
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .no_proxy()

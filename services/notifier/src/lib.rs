@@ -3,6 +3,7 @@
 //!
 //! Never knows rules, windows or identities: it reads ESCALATIONS and writes DELIVERIES.
 
+pub mod acks;
 pub mod bodies;
 pub mod caller;
 pub mod codec;
@@ -18,10 +19,13 @@ pub mod letter;
 pub mod letters;
 mod line;
 pub mod partition;
+pub mod pulse;
 pub mod reply;
 pub mod secret;
 pub mod sign;
+mod smtp;
 pub mod status;
+mod stream;
 pub mod token;
 pub mod view;
 
@@ -40,6 +44,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
 
+use crate::acks::Acks;
 use crate::bodies::Bodies;
 use crate::desk::Desk;
 use crate::dispatch::{Board, Dispatcher, Outlet};
@@ -48,6 +53,7 @@ use crate::journal::Writer;
 use crate::letter::Letterbox;
 use crate::letters::Letters;
 use crate::partition::Parts;
+use crate::pulse::Watcher;
 use crate::status::NotifierStatus;
 use crate::view::View;
 
@@ -114,8 +120,16 @@ pub fn start(config: &Config, deps: Deps) -> Service {
     }
     let views: Arc<[Arc<View>]> = views.into();
     let dispatcher = Dispatcher::new(Arc::clone(&board), Arc::clone(&desk), outlets);
+    let acks = Acks {
+        desk: Arc::clone(&desk),
+        views: Arc::clone(&views),
+        log: log.clone(),
+        topology: deps.topology,
+        writer_id,
+    };
     let deliveries = grpc::delivery::Deliveries {
         views: Arc::clone(&views),
+        acks: acks.clone(),
     };
     let dead_letters = grpc::deadletter::DeadLetters {
         letters: Arc::clone(&letters),
@@ -130,8 +144,15 @@ pub fn start(config: &Config, deps: Deps) -> Service {
         board: Arc::clone(&board),
         feeds,
     };
+    let watcher = Watcher::new(
+        config.pulse.clone(),
+        deps.topology,
+        Arc::clone(&board),
+        Arc::clone(&letters),
+    );
     let status = NotifierStatus {
         views: Arc::clone(&views),
+        watcher: Arc::clone(&watcher),
         letters: Arc::clone(&letters),
         board,
         desk: Arc::clone(&desk),
@@ -139,9 +160,16 @@ pub fn start(config: &Config, deps: Deps) -> Service {
     Service {
         name: NAME,
         grpc: Box::new(move |routes| add(routes, deliveries, dead_letters, receivers)),
-        http: axum::Router::new(),
+        http: acks.routes(),
         status: Arc::new(status),
-        task: tokio::spawn(run(deps, views, letters, desk, dispatcher, parts)),
+        task: tokio::spawn(run(
+            deps,
+            views,
+            letters,
+            desk,
+            (dispatcher, watcher),
+            parts,
+        )),
     }
 }
 
@@ -163,7 +191,7 @@ async fn run(
     views: Arc<[Arc<View>]>,
     letters: Arc<Letters>,
     desk: Arc<Desk>,
-    dispatcher: Dispatcher,
+    (dispatcher, watcher): (Dispatcher, Arc<Watcher>),
     parts: Vec<Parts>,
 ) -> Result<(), TaskError> {
     let stop = deps.shutdown;
@@ -193,6 +221,11 @@ async fn run(
     let halt = stop.clone();
     tasks.spawn(async move {
         letters.run(halt).await;
+        Ok(())
+    });
+    let (bus, halt) = (deps.bus.clone(), stop.clone());
+    tasks.spawn(async move {
+        watcher.run(bus, halt).await;
         Ok(())
     });
     tasks.spawn(async move {

@@ -26,13 +26,15 @@ fn main() -> ExitCode {
         broker,
         receivers,
     } = Args::parse();
+    let heartbeat = server.heartbeat();
     let instance = broker.instance(balefire_notifier::NAME, rand::random());
     process::run(
         &server,
         &broker,
         Role::Notifier,
         async move |bus, topology, shutdown| {
-            let config = receivers.load()?;
+            let mut config = receivers.load()?;
+            config.pulse.heartbeat = heartbeat;
             let deps = Deps {
                 bus,
                 topology,

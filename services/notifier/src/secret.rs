@@ -25,6 +25,8 @@ pub enum Key {
     Path(String),
     /// Buys tokens.
     Client(String),
+    /// User and password.
+    Login(String, String),
 }
 
 impl std::fmt::Debug for Key {
@@ -56,6 +58,12 @@ impl Key {
             Auth::Authorization(word) => header(format!("{word} {text}")),
             Auth::Basic if !text.contains(':') => return Err("the secret is no user:password"),
             Auth::Basic => header(format!("Basic {}", STANDARD.encode(text))),
+            Auth::Login => {
+                let Some((user, password)) = text.split_once(':') else {
+                    return Err("the secret is no user:password");
+                };
+                return Ok(Self::Login(user.to_owned(), password.to_owned()));
+            }
             Auth::Field(name) => return Ok(Self::Field(name, text.to_owned())),
             Auth::Path => return path(text),
             Auth::ClientCredentials { .. } => return Ok(Self::Client(text.to_owned())),
@@ -74,6 +82,7 @@ impl Key {
             | Self::Signing(_)
             | Self::Header(..)
             | Self::Field(..)
+            | Self::Login(..)
             | Self::Client(_) => None,
         }
     }
@@ -83,9 +92,26 @@ impl Key {
     pub fn client_secret(&self) -> Option<&str> {
         match self {
             Self::Client(secret) => Some(secret),
-            Self::None | Self::Signing(_) | Self::Header(..) | Self::Field(..) | Self::Path(_) => {
-                None
-            }
+            Self::None
+            | Self::Signing(_)
+            | Self::Header(..)
+            | Self::Field(..)
+            | Self::Login(..)
+            | Self::Path(_) => None,
+        }
+    }
+
+    /// User and password.
+    #[must_use]
+    pub fn login(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Login(user, password) => Some((user, password)),
+            Self::None
+            | Self::Signing(_)
+            | Self::Header(..)
+            | Self::Field(..)
+            | Self::Path(_)
+            | Self::Client(_) => None,
         }
     }
 
@@ -94,9 +120,12 @@ impl Key {
     pub fn authorization(&self) -> Option<HeaderValue> {
         match self {
             Self::Header(value, _) => Some(value.clone()),
-            Self::None | Self::Signing(_) | Self::Field(..) | Self::Path(_) | Self::Client(_) => {
-                None
-            }
+            Self::None
+            | Self::Signing(_)
+            | Self::Field(..)
+            | Self::Path(_)
+            | Self::Login(..)
+            | Self::Client(_) => None,
         }
     }
 
@@ -105,9 +134,12 @@ impl Key {
     pub fn signature(&self, id: &str, seconds: i64, body: &[u8]) -> Option<String> {
         match self {
             Self::Signing(secret) => Some(secret.sign(id, seconds, body)),
-            Self::None | Self::Header(..) | Self::Field(..) | Self::Path(_) | Self::Client(_) => {
-                None
-            }
+            Self::None
+            | Self::Header(..)
+            | Self::Field(..)
+            | Self::Path(_)
+            | Self::Login(..)
+            | Self::Client(_) => None,
         }
     }
 
@@ -133,7 +165,8 @@ impl Key {
             Self::Header(_, secret)
             | Self::Field(_, secret)
             | Self::Path(secret)
-            | Self::Client(secret) => text.replace(secret, "[secret]"),
+            | Self::Client(secret)
+            | Self::Login(_, secret) => text.replace(secret, "[secret]"),
             Self::None | Self::Signing(_) => text.to_owned(),
         }
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use balefire_bus::{Bus, Topology};
+use balefire_event::time::SECOND;
 use balefire_kit::StatusSource;
 use balefire_wire::status::v1::{Counter, PartitionStatus, ServiceStatus};
 use tokio_util::sync::CancellationToken;
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::desk::Desk;
 use crate::dispatch::Board;
 use crate::letters::Letters;
+use crate::pulse::Watcher;
 use crate::view::View;
 
 /// How often the ends of the ESCALATIONS streams are asked for.
@@ -27,6 +29,8 @@ pub struct NotifierStatus {
     pub board: Arc<Board>,
     /// What is in force.
     pub desk: Arc<Desk>,
+    /// Whether heartbeats come out.
+    pub watcher: Arc<Watcher>,
 }
 
 fn whole(number: usize) -> u64 {
@@ -86,6 +90,11 @@ impl StatusSource for NotifierStatus {
             counter("deliveries_parked", parked),
             counter("dead_letters_open", open + forgotten),
         ];
+        if let Some((took, ago)) = self.watcher.last() {
+            let milliseconds = |nanos: i64| u64::try_from(nanos / (SECOND / 1000)).unwrap_or(0);
+            counters.push(counter("heartbeat_took_ms", milliseconds(took)));
+            counters.push(counter("heartbeat_out_ms_ago", milliseconds(ago)));
+        }
         counters.extend(self.views.iter().map(|view| Counter {
             name: format!("escalations_read_{}", view.partition),
             value: view.read.load(Ordering::Relaxed),

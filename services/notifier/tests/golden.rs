@@ -11,6 +11,7 @@ use balefire_golden::Recording;
 use balefire_notifier::codec::{self, Logged};
 use balefire_notifier_core::backoff::Backoff;
 use balefire_notifier_core::plan::Plan;
+use balefire_notifier_core::storm::Storms;
 use balefire_notifier_core::{Input, Outcome, Standing, State};
 
 type Ends = BTreeMap<(EscalationId, Arc<str>), Standing>;
@@ -36,6 +37,7 @@ fn folded(recording: &Recording, topology: &Topology, partition: u32) -> State {
                 Logged::Attempt(attempt) => Input::AttemptLogged(attempt),
                 Logged::Requeue(requeue) => Input::Requeued(requeue),
                 Logged::Fed(position) => Input::Fed(position),
+                Logged::Acknowledged(said) => Input::Acknowledged(said),
             });
         }
         if batch.covered > 0 {
@@ -53,6 +55,8 @@ fn folded(recording: &Recording, topology: &Topology, partition: u32) -> State {
                 escalations: &batch.escalations,
                 now: Timestamp(0),
                 plan: &Plan::default(),
+                partition: 0,
+                storms: &mut Storms::default(),
             });
             assert_eq!(effects, [], "what the log covers is decided");
         }
@@ -74,7 +78,7 @@ fn last_words(recording: &Recording, topology: &Topology, partition: u32) -> End
                     let due = one.at;
                     (one.escalation_id, one.receiver, Standing::Pending { due })
                 }
-                Logged::Fed(_) => continue,
+                Logged::Fed(_) | Logged::Acknowledged(_) => continue,
                 Logged::Attempt(one) => {
                     let due = one.next_attempt_at.unwrap_or(one.at);
                     let end = match one.outcome {

@@ -73,6 +73,7 @@ const TARGETS: &[&str] = &[
     "slack_webhook",
     "slack_bot",
     "syslog",
+    "email",
 ];
 
 pub(crate) const RULE: &[Field] = &[
@@ -208,6 +209,13 @@ pub(crate) const RECEIVER: &[Field] = &[
         Check::Any,
         "It gets every event, in batches, instead of escalations. For webhook, splunk, sentinel, \
          elastic and syslog.",
+    ),
+    field(
+        "storm_pages",
+        Form::Number,
+        Check::Range(1, 10_000),
+        "Pages in ten minutes beyond which they are held and summed up. Absent: 30 for what people \
+         are woken by (pagerduty, slack, email), no limit for the others.",
     ),
 ];
 pub(crate) const SILENCE: &[Field] = &[

@@ -88,6 +88,27 @@ id! {
     Digest, 32
 }
 
+/// What the id of a heartbeat begins with.
+const HEARTBEAT: [u8; 4] = *b"beat";
+
+impl BarrierId {
+    /// A heartbeat's: a barrier that the platform places itself, which nobody waits for and which
+    /// releases nothing that is held.
+    #[must_use]
+    pub fn heartbeat(random: [u8; 12]) -> Self {
+        let mut id = [0; 16];
+        let bytes = HEARTBEAT.iter().chain(&random);
+        id.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        Self(id)
+    }
+
+    /// Whether it is a heartbeat.
+    #[must_use]
+    pub fn is_heartbeat(&self) -> bool {
+        self.0.starts_with(&HEARTBEAT)
+    }
+}
+
 impl DedupId {
     /// `decision` is the digest of the decision fields ([`crate::Event::decision_digest`]).
     #[must_use]

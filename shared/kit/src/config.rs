@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use balefire_bus::InstanceId;
 
@@ -37,9 +38,29 @@ pub struct ServerArgs {
     pub log_format: LogFormat,
     #[command(flatten)]
     pub self_alert: SelfAlertArgs,
+    /// Send a heartbeat through the whole pipeline so often; 0: none, and none is awaited
+    #[arg(
+        long,
+        env = "BALEFIRE_HEARTBEAT_SECONDS",
+        default_value_t = HEARTBEAT_SECONDS,
+        value_name = "SECONDS"
+    )]
+    pub heartbeat_seconds: u32,
 }
 
+/// How often a heartbeat goes through the pipeline, seconds.
+pub const HEARTBEAT_SECONDS: u32 = 10;
+
 impl ServerArgs {
+    /// How often a heartbeat is placed and must come out; `None`: none is.
+    #[must_use]
+    pub const fn heartbeat(&self) -> Option<Duration> {
+        match self.heartbeat_seconds {
+            0 => None,
+            seconds => Some(Duration::from_secs(seconds as u64)),
+        }
+    }
+
     /// Tells callers as configured; refuses an open address without keys.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ pub mod broker;
 pub mod caller;
 pub mod clock;
 pub mod config;
+pub mod dead_man;
 mod http;
 pub mod process;
 #[cfg(feature = "sabotage")]
@@ -16,6 +17,7 @@ pub mod shutdown;
 pub mod status;
 pub mod telemetry;
 pub mod violation;
+pub mod watch;
 
 pub use caller::{Authenticator, Caller, CallerLayer, Scope};
 pub use server::{Listeners, Service, serve};

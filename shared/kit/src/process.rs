@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{BrokerArgs, ServerArgs};
 use crate::server::{Listeners, Service, TaskError, serve};
-use crate::{self_alert, shutdown, telemetry};
+use crate::{self_alert, shutdown, telemetry, watch};
 
 /// Runs one service until SIGTERM or SIGINT: telemetry → keys → sockets → broker → `start` →
 /// serve → drain. What goes wrong is said on standard error, with its causes; the exit code is 1.
@@ -51,6 +51,8 @@ where
     self_alert::install(&server.self_alert)?;
     let listeners = Listeners::bind(server.grpc_addr, server.http_addr).await?;
     let (bus, topology) = broker.connect_verified(role).await?;
+    let connection = watch::connection(role.as_str(), bus.clone(), shutdown.clone());
+    tokio::spawn(connection);
     let service = start(bus, topology, shutdown.clone())
         .await
         .map_err(Into::into)?;

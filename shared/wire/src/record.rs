@@ -41,6 +41,8 @@ pub mod kind {
     pub const MATCH: u32 = 15;
     /// How far a feed receiver has the events.
     pub const FEED_POSITION: u32 = 16;
+    /// An acknowledgement.
+    pub const ACKNOWLEDGEMENT: u32 = 17;
 }
 
 /// A record to be written.
@@ -95,6 +97,8 @@ pub enum RecordRef<'r> {
     Resolution(&'r deadletter::v1::Resolution),
     /// How far a feed receiver has the events.
     FeedPosition(&'r delivery::v1::FeedPosition),
+    /// An acknowledgement.
+    Acknowledgement(&'r delivery::v1::Acknowledgement),
 }
 
 /// A record that was read.
@@ -182,6 +186,7 @@ pub fn encode_record(record: RecordRef<'_>, out: &mut Vec<u8>) {
         RecordRef::DeadLetter(letter) => message(kind::DEAD_LETTER, letter, out),
         RecordRef::Resolution(resolution) => message(kind::RESOLUTION, resolution, out),
         RecordRef::FeedPosition(position) => message(kind::FEED_POSITION, position, out),
+        RecordRef::Acknowledgement(said) => message(kind::ACKNOWLEDGEMENT, said, out),
     }
 }
 
@@ -195,7 +200,7 @@ pub(crate) fn split(record: &[u8]) -> Result<(u32, &[u8]), Error> {
     let mut found = None;
     let mut fields = Fields::of(record, "record");
     while let Some(field) = fields.next()? {
-        if (kind::EVENT..=kind::FEED_POSITION).contains(&field.number) {
+        if (kind::EVENT..=kind::ACKNOWLEDGEMENT).contains(&field.number) {
             found = Some((field.number, field.bytes("record kind")?));
         }
     }
@@ -244,6 +249,9 @@ pub(crate) fn view(number: u32, bytes: &[u8]) -> Result<RecordView<'_>, Error> {
         kind::RESOLUTION => RecordView::Other(Kind::Resolution(generated(bytes, "resolution")?)),
         kind::FEED_POSITION => {
             RecordView::Other(Kind::FeedPosition(generated(bytes, "feed position")?))
+        }
+        kind::ACKNOWLEDGEMENT => {
+            RecordView::Other(Kind::Acknowledgement(generated(bytes, "acknowledgement")?))
         }
         _ => return Err(Error::malformed("record kind")),
     })

@@ -319,6 +319,17 @@ fn feed_position() -> delivery::v1::FeedPosition {
     }
 }
 
+fn acknowledgement() -> delivery::v1::Acknowledgement {
+    delivery::v1::Acknowledgement {
+        escalation_id: vec![1; 16].into(),
+        receiver: "pager".to_owned(),
+        actor: "Ann (PLH1HKV)".to_owned(),
+        at_ns: T,
+        said: delivery::v1::Said::Acknowledged.into(),
+        reference: "01CEG5N5OEBH6VAFYOUNNVVF8K".to_owned(),
+    }
+}
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
@@ -434,6 +445,11 @@ fn old_bytes_of_generated_kinds_decode() {
         "feed_position",
         RecordRef::FeedPosition(&feed_position()),
         Kind::FeedPosition(feed_position()),
+    );
+    check_other(
+        "acknowledgement",
+        RecordRef::Acknowledgement(&acknowledgement()),
+        Kind::Acknowledgement(acknowledgement()),
     );
 }
 

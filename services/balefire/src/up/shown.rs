@@ -1,4 +1,4 @@
-//! The settings of `up` as people may see them.
+//! What `up` would run with, in words that hold no secret.
 
 use std::path::PathBuf;
 
@@ -84,6 +84,17 @@ impl Args {
             (
                 "reads_per_second",
                 Some(self.pace.reads_per_second.to_string()),
+            ),
+            (
+                "heartbeat_seconds",
+                Some(self.server.heartbeat_seconds.to_string()),
+            ),
+            (
+                "dead_man",
+                self.receivers
+                    .dead_man_url
+                    .as_ref()
+                    .map(|url| text(&without_path(url))),
             ),
         ];
         let line = |(name, value): (&str, Option<String>)| match value {

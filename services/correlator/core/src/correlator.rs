@@ -325,7 +325,9 @@ impl Correlator {
         if !self.state.barriers.meet(id, at, lane) {
             return;
         }
-        for lane in Lane::ALL {
+        // What waits for its identity goes on waiting under a heartbeat.
+        let released: &[Lane] = if id.is_heartbeat() { &[] } else { Lane::ALL };
+        for lane in released {
             while let Some(held) = self.state.entries.release_due(*lane, Timestamp::MAX) {
                 self.partial(held, effects);
             }

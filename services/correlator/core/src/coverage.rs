@@ -51,6 +51,14 @@ impl Coverage {
         of_tenant.map(|((_, name), counts)| (&**name, counts))
     }
 
+    /// Of all tenants and sources.
+    #[must_use]
+    pub fn total(&self) -> Counts {
+        let mut total = Counts::default();
+        self.sources.values().for_each(|counts| total.add(counts));
+        total
+    }
+
     /// Adds another partition's.
     pub fn add(&mut self, other: &Self) {
         for ((tenant, source), counts) in &other.sources {

@@ -1,7 +1,9 @@
 //! What each category means to someone who is no expert in AI, in plain words: why it matters and
 //! what to do first. From the triage procedures of the source document on SOC integration.
 
-use balefire_event::Category;
+use balefire_event::{Category, Escalation};
+
+use crate::summary;
 
 /// Plain words about a category.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +62,22 @@ pub const fn advice(category: Option<Category>) -> Advice {
         ),
     };
     Advice { what, why, first }
+}
+
+/// The words for a summary page in place of many pages.
+pub const STORM: Advice = Advice {
+    what: "so many escalations at once that they are told together",
+    why: "Each of them would have been a page of its own. Many at once are one attack, one broken application or one rule that is too wide, rarely many troubles; and none of them is lost.",
+    first: "Look at the list, most severe first, with the command that is named there. Find what they have in common: a rule, a user, an application. Silence or group that, then work through the rest.",
+};
+
+/// The words for an escalation.
+#[must_use]
+pub fn advice_on(escalation: &Escalation) -> Advice {
+    if summary::is_summary(escalation) {
+        return STORM;
+    }
+    advice(escalation.trigger.as_ref().map(|event| event.category))
 }
 
 #[cfg(test)]

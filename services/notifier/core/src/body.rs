@@ -8,7 +8,8 @@ use balefire_event::time::{HOUR, MINUTE, SECOND};
 use balefire_event::{Escalation, EscalationKind, Event, IdentityKind, KeyKind, Timestamp};
 use serde::Serialize;
 
-use crate::advice::advice;
+use crate::advice::advice_on;
+use crate::summary;
 use crate::view::View;
 
 /// Said in every body: nothing here carries an action out.
@@ -143,7 +144,7 @@ struct Optional<'a> {
 }
 
 pub(crate) fn data(escalation: &Escalation) -> Data<'_> {
-    let words = advice(escalation.trigger.as_ref().map(|event| event.category));
+    let words = advice_on(escalation);
     Data {
         escalation_id: escalation.escalation_id.to_string(),
         episode_id: escalation.episode_id.to_string(),
@@ -204,6 +205,9 @@ fn action(action: &balefire_event::RecommendedAction) -> Action<'_> {
 
 /// "12 events (more than 10 in 5 minutes) for user_id jgill@example.com: a guardrail stopped …"
 pub(crate) fn seen(escalation: &Escalation, what: &str) -> String {
+    if summary::is_summary(escalation) {
+        return escalation.condition.clone();
+    }
     let mut text = match (escalation.window, escalation.event_count) {
         (0, _) | (_, 0) => String::from("1 event"),
         // Of a record older than the words of its condition.

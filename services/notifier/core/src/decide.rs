@@ -4,18 +4,22 @@ use std::sync::Arc;
 
 use balefire_event::{Escalation, EscalationId, EscalationKind, Timestamp};
 
+use crate::ack::is_repeat;
 use crate::delivery::Standing;
 use crate::effect::Effect;
 use crate::plan::{Choice, Plan};
 use crate::record::{Intent, Notice, Withheld};
 use crate::state::State;
+use crate::storm::{Page, Passed, STORM_OVER, Storms};
+use crate::summary::STORM_RULE;
 
 /// What a decision is made with.
 #[derive(Clone, Copy)]
-struct Desk<'a> {
-    plan: &'a Plan,
-    sequence: u64,
-    now: Timestamp,
+pub(crate) struct Desk<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) partition: u32,
+    pub(crate) sequence: u64,
+    pub(crate) now: Timestamp,
 }
 
 impl Desk<'_> {
@@ -35,6 +39,30 @@ impl Desk<'_> {
             tier: self.plan.tier(&record.tenant, record.severity),
             group: 0,
             control_revision: self.plan.revision,
+            summary: None,
+        }
+    }
+
+    /// The summary page of a storm.
+    fn summary(&self, passed: Passed, route: &str) -> Intent {
+        Intent {
+            escalation_id: passed.id,
+            receiver: passed.receiver,
+            escalation_sequence: passed.sequence,
+            severity: passed.severity,
+            decided_at: self.now,
+            route: route.into(),
+            notice: match passed.round {
+                0 => Notice::First,
+                round => Notice::Amended(round),
+            },
+            episode_id: passed.id,
+            withheld: None,
+            withheld_by: "".into(),
+            tier: self.plan.tier(&passed.tenant, passed.severity),
+            group: 0,
+            control_revision: self.plan.revision,
+            summary: Some(Arc::new(passed.summary)),
         }
     }
 }
@@ -50,16 +78,11 @@ fn withheld(intent: Intent, why: Withheld, by: impl Into<Arc<str>>) -> Intent {
 impl State {
     pub(crate) fn escalated(
         &mut self,
-        sequence: u64,
+        desk: Desk<'_>,
         escalations: &[Escalation],
-        plan: &Plan,
-        now: Timestamp,
+        storms: &mut Storms,
     ) -> Vec<Effect> {
-        let desk = Desk {
-            plan,
-            sequence,
-            now,
-        };
+        let sequence = desk.sequence;
         let tenant: Arc<str> = match escalations.first() {
             Some(first) => first.tenant.as_str().into(),
             None => return Vec::new(),
@@ -78,7 +101,7 @@ impl State {
             decided |= new;
             let intents = match (new && !record.backfill && !record.shadow, first) {
                 (false, _) => Vec::new(),
-                (true, true) => self.first(desk, record),
+                (true, true) => self.first(desk, record, storms),
                 (true, false) => self.further(desk, record),
             };
             if first && intents.is_empty() {
@@ -100,15 +123,65 @@ impl State {
     }
 
     /// Of an escalation that nobody was told of.
-    fn first(&self, desk: Desk<'_>, record: &Escalation) -> Vec<Intent> {
+    fn first(&self, desk: Desk<'_>, record: &Escalation, storms: &mut Storms) -> Vec<Intent> {
         let choices = desk.plan.decide(record, desk.now);
         if choices.is_empty() && desk.plan.is_routed(&record.tenant) {
             let nobody = desk.intent(record, &"".into(), &"".into());
             return vec![withheld(nobody, Withheld::NoRoute, "")];
         }
-        let each = choices.iter();
-        each.map(|choice| self.choose(desk, record, choice))
-            .collect()
+        let (mut intents, mut summaries) = (Vec::new(), Vec::new());
+        for choice in &choices {
+            let intent = self.choose(desk, record, choice);
+            let receiver = desk.plan.receiver(&intent.receiver);
+            let pages_max = receiver.and_then(|receiver| receiver.storm_pages);
+            let (None, Some(pages_max)) = (intent.withheld, pages_max) else {
+                intents.push(intent);
+                continue;
+            };
+            let tenant: Arc<str> = record.tenant.as_str().into();
+            let place = (desk.partition, &tenant);
+            match storms.page(place, &intent, &record.rule_name, pages_max) {
+                Page::Told => intents.push(intent),
+                Page::Held(storm) => {
+                    intents.push(withheld(intent, Withheld::Storm, storm.to_string()));
+                }
+                Page::Begins(first) => {
+                    let storm = first.id.to_string();
+                    intents.push(withheld(intent, Withheld::Storm, storm));
+                    summaries.push(desk.summary(first, STORM_RULE));
+                }
+            }
+        }
+        // Those of one escalation stand together.
+        intents.extend(summaries);
+        intents
+    }
+
+    /// The summaries of storms whose ten minutes are over.
+    pub(crate) fn ticked(&mut self, desk: Desk<'_>, storms: &mut Storms) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for passed in storms.passed(desk.partition, desk.now) {
+            let tenant = Arc::clone(&passed.tenant);
+            let route = if passed.summary.goes_on {
+                STORM_RULE
+            } else {
+                STORM_OVER
+            };
+            let intent = desk.summary(passed, route);
+            let told = self.entries.get(&intent.escalation_id);
+            let known =
+                told.is_some_and(|entry| entry.delivery(&intent.receiver, intent.notice).is_some());
+            if known {
+                continue;
+            }
+            self.deciding(&tenant, &intent);
+            effects.push(Effect::RecordIntents {
+                sequence: desk.sequence,
+                tenant,
+                intents: vec![intent],
+            });
+        }
+        effects
     }
 
     fn choose(&self, desk: Desk<'_>, record: &Escalation, choice: &Choice) -> Intent {
@@ -123,8 +196,16 @@ impl State {
             self.groups
                 .told(&choice.receiver, group, record.severity, desk.now)
         });
-        match told {
-            Some(told) => withheld(intent, Withheld::Grouped, told.to_string()),
+        if let Some(told) = told {
+            return withheld(intent, Withheld::Grouped, told.to_string());
+        }
+        let receiver = desk.plan.receiver(&choice.receiver);
+        let repeats = receiver.is_some_and(|receiver| receiver.target.pages());
+        let on_it = (repeats && is_repeat(record.kind))
+            .then(|| self.acks.covers(&record.episode_id, record.severity))
+            .flatten();
+        match on_it {
+            Some(actor) => withheld(intent, Withheld::Acknowledged, actor),
             None => intent,
         }
     }
@@ -144,7 +225,9 @@ impl State {
             let (Some(receiver), None) = (receiver, entry.delivery(name, notice)) else {
                 continue;
             };
-            if first.standing == Standing::Withheld {
+            // Of what nobody was told because somebody is on it, its end must end the incident.
+            let ends = notice.is_end() && first.intent.withheld == Some(Withheld::Acknowledged);
+            if first.standing == Standing::Withheld && !ends {
                 continue;
             }
             let intent = desk.intent(record, name, &first.intent.route);
@@ -172,7 +255,7 @@ impl State {
             .filter(|other| **other != id)
             .find(|other| {
                 let entry = self.entries.get(other);
-                let told = entry.is_some_and(|entry| entry.told(receiver).next().is_some());
+                let told = entry.is_some_and(|entry| entry.keeps_open(receiver));
                 told && !self.closed.contains(other)
             })
             .copied()

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use balefire_event::{EscalationId, Timestamp};
 
-use crate::effect::DeadDelivery;
+use crate::effect::{DeadDelivery, SummaryPage};
 use crate::input::Answer;
-use crate::record::{Attempt, Intent, Notice};
+use crate::record::{Attempt, Intent, Notice, Withheld};
 
 /// Where a delivery stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +98,15 @@ impl Entry {
             .filter(move |p| &*p.intent.receiver == receiver && p.intent.withheld.is_none())
     }
 
+    /// Whether an open thing of a receiver's is about this too: it was told, or would have been if
+    /// nobody had been on it.
+    pub(crate) fn keeps_open(&self, receiver: &str) -> bool {
+        let known = self.deliveries.iter();
+        known
+            .filter(|p| &*p.intent.receiver == receiver)
+            .any(|p| matches!(p.intent.withheld, None | Some(Withheld::Acknowledged)))
+    }
+
     /// What a receiver calls what it was told first.
     #[must_use]
     pub fn handle(&self, receiver: &str) -> Arc<str> {
@@ -131,5 +140,6 @@ pub(crate) fn dead(
         last_failed_at: answer.at,
         first_error,
         last_error: answer.error.clone(),
+        page: SummaryPage::of(&entry.tenant, &progress.intent),
     }
 }

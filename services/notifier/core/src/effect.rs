@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use balefire_event::{EscalationId, Severity, Timestamp};
+use balefire_event::{Escalation, EscalationId, Severity, Timestamp};
 
 use crate::record::{Attempt, Intent, Notice};
+use crate::summary;
 
 /// Reason of a dead letter: a receiver refused for good.
 pub const REFUSED: &str = "delivery_refused";
@@ -34,6 +35,35 @@ pub struct Ticket {
     pub tier: Arc<str>,
     /// What the receiver calls what it was told first. Empty: it said nothing that is needed.
     pub handle: Arc<str>,
+    /// What a summary page is made of; `None`: the record lies in ESCALATIONS.
+    pub page: Option<Arc<SummaryPage>>,
+}
+
+/// What a summary page is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SummaryPage {
+    /// Its tenant.
+    pub tenant: Arc<str>,
+    /// Its intent, which has a summary.
+    pub intent: Intent,
+}
+
+impl SummaryPage {
+    /// That of an intent; `None`: it is about a record of ESCALATIONS.
+    pub(crate) fn of(tenant: &Arc<str>, intent: &Intent) -> Option<Arc<Self>> {
+        intent.summary.as_ref()?;
+        Some(Arc::new(Self {
+            tenant: Arc::clone(tenant),
+            intent: intent.clone(),
+        }))
+    }
+
+    /// The record that encoders take, the same for every attempt.
+    #[must_use]
+    pub fn record(&self) -> Option<Escalation> {
+        let told = self.intent.summary.as_deref()?;
+        Some(summary::record(&self.tenant, &self.intent, told))
+    }
 }
 
 /// What a dead letter of a delivery says.
@@ -63,6 +93,8 @@ pub struct DeadDelivery {
     pub first_error: String,
     /// Text of the last error.
     pub last_error: String,
+    /// The record of a summary page; `None`: it lies in ESCALATIONS.
+    pub page: Option<Arc<SummaryPage>>,
 }
 
 /// What shall be done, in this order.

@@ -109,7 +109,8 @@ impl Target {
             | Self::ServicenowEvent(_)
             | Self::Jira(_)
             | Self::SlackWebhook(_)
-            | Self::SlackBot(_) => None,
+            | Self::SlackBot(_)
+            | Self::Email(_) => None,
         }
     }
 

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use balefire_event::{Escalation, EscalationId, Timestamp};
 
+use crate::ack::Acknowledgement;
 use crate::classify::Verdict;
 use crate::plan::Plan;
 use crate::record::{Attempt, FeedPosition, Intent, Notice, Requeue};
+use crate::storm::Storms;
 
 /// What happened.
 #[derive(Debug)]
@@ -21,6 +23,21 @@ pub enum Input<'a> {
         now: Timestamp,
         /// What is in force.
         plan: &'a Plan,
+        /// The partition.
+        partition: u32,
+        /// Pages of all partitions of the process.
+        storms: &'a mut Storms,
+    },
+    /// Time went by.
+    Ticked {
+        /// The clock.
+        now: Timestamp,
+        /// What is in force.
+        plan: &'a Plan,
+        /// The partition.
+        partition: u32,
+        /// Pages of all partitions of the process.
+        storms: &'a mut Storms,
     },
     /// An intent lies in the log.
     IntentLogged {
@@ -40,6 +57,8 @@ pub enum Input<'a> {
         /// Sequence in ESCALATIONS.
         sequence: u64,
     },
+    /// An acknowledgement lies in the log.
+    Acknowledged(Acknowledgement),
     /// A delivery ended.
     Answered(Answer),
 }

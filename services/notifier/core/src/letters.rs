@@ -145,6 +145,15 @@ impl<L, R> Letters<L, R> {
             .count()
     }
 
+    /// When the open letter that has waited longest last failed.
+    #[must_use]
+    pub fn oldest_open(&self) -> Option<Timestamp> {
+        let open = self.by_id.values();
+        open.filter(|letter| letter.standing().is_none())
+            .map(|letter| letter.failed_at)
+            .min()
+    }
+
     /// Open letters that only the log holds, because there were too many.
     #[must_use]
     pub fn forgotten(&self) -> u64 {

@@ -2,9 +2,10 @@
 //! receivers arrive inside the input; nothing here sends, reads a clock or waits.
 //!
 //! [`state`] is the fold of one partition's ESCALATIONS and DELIVERIES. [`queue`] orders what is
-//! pending in one process. [`letters`] is the fold of DEADLETTERS. [`receiver`] holds an encoder
+//! pending in one process, [`storm`] counts its pages. [`letters`] is the fold of DEADLETTERS. [`receiver`] holds an encoder
 //! and a classifier a kind of receiver; what they see is a [`view`].
 
+pub mod ack;
 pub mod address;
 pub mod advice;
 mod answer;
@@ -24,20 +25,26 @@ pub mod objects;
 pub mod order;
 pub mod plan;
 pub mod policy;
+pub mod pulse;
 pub mod queue;
+mod reading;
 pub mod receiver;
 pub mod record;
 pub mod route;
 pub mod state;
+pub mod storm;
 pub mod story;
+pub mod summary;
 pub mod trial;
 pub mod view;
+pub mod watch;
 
 #[cfg(test)]
 mod samples;
 
+pub use ack::{Acknowledgement, Said};
 pub use delivery::{Entry, Progress, Standing};
-pub use effect::{DeadDelivery, Effect, Ticket};
+pub use effect::{DeadDelivery, Effect, SummaryPage, Ticket};
 pub use input::{Answer, Input};
 pub use record::{Attempt, FeedPosition, Intent, Notice, Outcome, Requeue, Withheld};
 pub use state::State;

@@ -238,6 +238,7 @@ fn entry(object: &Object) -> Result<ReceiverEntry, String> {
         max_classification: classification(object.text("max_classification")),
         secret_file: said(object, "secret_file"),
         secret_env: said(object, "secret_env"),
+        ca_file: None,
         allow_loopback: flag(object, "allow_loopback"),
         allow_networks: texts(object, "allow_networks"),
         severity_min: said(object, "severity_min"),
@@ -249,6 +250,9 @@ fn entry(object: &Object) -> Result<ReceiverEntry, String> {
         rate_per_minute: u32::try_from(number(object, "rate_per_minute"))
             .ok()
             .filter(|rate| *rate > 0),
+        storm_pages: u32::try_from(number(object, "storm_pages"))
+            .ok()
+            .filter(|pages| *pages > 0),
         feed: flag(object, "feed"),
     };
     if !platform && (entry.allow_loopback || !entry.allow_networks.is_empty()) {
@@ -256,6 +260,9 @@ fn entry(object: &Object) -> Result<ReceiverEntry, String> {
         return Err(format!(
             "allow_loopback and allow_networks are only for objects of the tenant {tenant}"
         ));
+    }
+    if entry.url.starts_with("file:") {
+        return Err("a file is for receivers of the notifier's own file alone".into());
     }
     let variable = secret_variable(&object.key.tenant);
     if let Some(name) = entry
@@ -265,13 +272,18 @@ fn entry(object: &Object) -> Result<ReceiverEntry, String> {
     {
         return Err(format!("secret_env {name} must begin with {variable}"));
     }
-    let plain = |name: &String| {
+    let (ack_file, ack_env) = entry.target.ack_secret();
+    if ack_env.is_some_and(|name| !name.starts_with(&variable)) {
+        return Err(format!("ack_secret_env must begin with {variable}"));
+    }
+    let plain = |name: &str| {
         let kept = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         !name.starts_with('.') && name.bytes().all(kept)
     };
-    if entry.secret_file.as_ref().is_some_and(|name| !plain(name)) {
+    let files = [entry.secret_file.as_deref(), ack_file];
+    if files.into_iter().flatten().any(|name| !plain(name)) {
         return Err(
-            "secret_file is the name of a file in the notifier's --secrets-dir, without a folder"
+            "a secret file is the name of a file in the notifier's --secrets-dir, without a folder"
                 .into(),
         );
     }

@@ -237,6 +237,7 @@ fn every_kind_that_can_be_written_is_a_kind_there_is() {
             ],
             "jira" => &[("project", "P"), ("set_priority", "true")],
             "slack_bot" => &[("channel", "C1")],
+            "email" => &[("from", "a@b.example"), ("to", "c@d.example")],
             _ => &[],
         };
         let held = needed.iter();
@@ -244,5 +245,82 @@ fn every_kind_that_can_be_written_is_a_kind_there_is() {
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
             .collect();
         assert_eq!(target(name, &settings).unwrap().name(), *name);
+    }
+}
+
+/// A control object as its file says it.
+fn of_file(name: &str, file: &str) -> Object {
+    let table: toml::Table = file.parse().unwrap();
+    let value = |value: &toml::Value| match value {
+        toml::Value::String(said) => text(said),
+        toml::Value::Integer(number) => Value::Number(*number),
+        toml::Value::Boolean(flag) => Value::Flag(*flag),
+        toml::Value::Array(all) => {
+            let all = all.iter().map(|one| one.as_str().unwrap().to_owned());
+            Value::Texts(all.collect())
+        }
+        toml::Value::Table(all) => {
+            let all = all.iter();
+            let each = all.map(|(word, said)| (word.clone(), said.as_str().unwrap().to_owned()));
+            Value::Words(each.collect())
+        }
+        toml::Value::Float(_) | toml::Value::Datetime(_) => panic!("no field is one"),
+    };
+    let spec: Vec<_> = table
+        .iter()
+        .map(|(field, said)| (field.as_str(), value(said)))
+        .collect();
+    let object = object("default", Kind::Route, name, &spec);
+    assert_eq!(balefire_control::check_spec(Kind::Route, &object.spec), []);
+    object
+}
+
+macro_rules! runbook {
+    ($($name:literal),+) => {
+        [$(of_file($name, include_str!(concat!(
+            "../../../../deploy/routes/runbook/route/", $name, ".toml"
+        )))),+]
+    };
+}
+
+#[test]
+fn the_routes_of_the_runbook_are_the_default_ticket_policy_in_all_categories() {
+    use crate::policy::{Ticket, ticket};
+    use balefire_event::Category;
+    let routes = runbook![
+        "incidents",
+        "agents",
+        "tickets",
+        "thresholds",
+        "ai_platform"
+    ];
+    let made = plan(1, &[], routes.iter());
+    assert_eq!(made.faults, []);
+    for category in Category::ALL {
+        for severity in Severity::ALL {
+            let mut one = samples::escalation();
+            one.severity = *severity;
+            one.rule_name = format!("taxonomy_{category}_{severity}");
+            one.trigger.as_mut().unwrap().category = *category;
+            let told = |one: &_| -> Vec<String> {
+                let choices = made.plan.decide(one, Timestamp(0));
+                choices
+                    .iter()
+                    .map(|choice| choice.receiver.to_string())
+                    .collect()
+            };
+            let team = matches!(category, Category::GuardrailBlock | Category::ModelDrift);
+            let becomes: &[&str] = match ticket(*category, *severity) {
+                Ticket::Incident => &["incidents"],
+                Ticket::Ticket => &["tickets"],
+                Ticket::None if team => &["ai_platform"],
+                Ticket::None => &[],
+            };
+            assert_eq!(told(&one), becomes, "{category} {severity}");
+            if *category == Category::GuardrailBlock {
+                one.rule_name = "guardrail_block_burst".into();
+                assert_eq!(told(&one), ["tickets", "ai_platform"], "a threshold");
+            }
+        }
     }
 }

@@ -316,6 +316,7 @@ mod tests {
             notice: crate::Notice::First,
             tier: "".into(),
             handle: "".into(),
+            page: None,
         }
     }
 

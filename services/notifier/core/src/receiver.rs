@@ -3,6 +3,7 @@
 //! target dedups. Pure: the shell knows addresses and secrets, and speaks.
 
 pub mod elastic;
+pub mod email;
 pub mod jira;
 pub mod ocsf;
 pub mod pagerduty;
@@ -46,8 +47,10 @@ pub enum Target {
     SlackWebhook(slack::WebhookConfig),
     /// Slack, a bot that posts to a channel.
     SlackBot(slack::BotConfig),
-    /// RFC 5424 with CEF over TCP; the URL is tcp://host:port.
+    /// RFC 5424 with CEF over TCP or TLS; the URL is tcp://host:port or tls://host:port.
     Syslog(syslog::Config),
+    /// E-mail; the URL is smtp://host:port (STARTTLS) or smtps://host:port.
+    Email(email::Config),
 }
 
 /// Where the secret goes.
@@ -61,6 +64,8 @@ pub enum Auth {
     Authorization(&'static str),
     /// "user:password", as HTTP Basic.
     Basic,
+    /// "user:password", in the target's own way.
+    Login,
     /// Into the body, as the first field under this name, so that no stored body holds it.
     Field(&'static str),
     /// Behind the URL: it is part of the address.
@@ -155,6 +160,7 @@ impl Target {
             Self::SlackWebhook(_) => "slack_webhook",
             Self::SlackBot(_) => "slack_bot",
             Self::Syslog(_) => "syslog",
+            Self::Email(_) => "email",
         }
     }
 
@@ -171,6 +177,7 @@ impl Target {
             Self::ServicenowIncident(_) | Self::ServicenowEvent(_) | Self::Jira(_) => Auth::Basic,
             Self::SlackWebhook(_) => Auth::Path,
             Self::Syslog(_) => Auth::None,
+            Self::Email(_) => Auth::Login,
         }
     }
 
@@ -179,7 +186,7 @@ impl Target {
     pub const fn needs_secret(&self) -> bool {
         !matches!(
             self,
-            Self::Webhook | Self::Ocsf(_) | Self::Syslog(_) | Self::Elastic(_)
+            Self::Webhook | Self::Ocsf(_) | Self::Syslog(_) | Self::Elastic(_) | Self::Email(_)
         )
     }
 
@@ -198,6 +205,41 @@ impl Target {
         )
     }
 
+    /// Whether people are woken or interrupted by it, so that a storm is summed up.
+    #[must_use]
+    pub const fn pages(&self) -> bool {
+        matches!(
+            self,
+            Self::Pagerduty(_) | Self::SlackWebhook(_) | Self::SlackBot(_) | Self::Email(_)
+        )
+    }
+
+    /// What is wrong with its own configuration, in words; `None`: nothing.
+    #[must_use]
+    pub fn fault(&self) -> Option<String> {
+        match self {
+            Self::Email(config) => config.fault(),
+            Self::Webhook
+            | Self::Splunk(_)
+            | Self::Sentinel(_)
+            | Self::Elastic(_)
+            | Self::Ocsf(_)
+            | Self::Pagerduty(_)
+            | Self::ServicenowIncident(_)
+            | Self::ServicenowEvent(_)
+            | Self::Jira(_)
+            | Self::SlackWebhook(_)
+            | Self::SlackBot(_)
+            | Self::Syslog(_) => None,
+        }
+    }
+
+    /// Whether what it took counts only when it says that it is stored.
+    #[must_use]
+    pub const fn confirms(&self) -> bool {
+        matches!(self, Self::Splunk(config) if config.ack)
+    }
+
     /// Asks whether the target has the episode already, where it does not dedup by itself.
     #[must_use]
     pub fn search(&self, view: &View) -> Option<Call> {
@@ -213,7 +255,8 @@ impl Target {
             | Self::ServicenowEvent(_)
             | Self::SlackWebhook(_)
             | Self::SlackBot(_)
-            | Self::Syslog(_) => None,
+            | Self::Syslog(_)
+            | Self::Email(_) => None,
         }
     }
 
@@ -259,6 +302,7 @@ impl Target {
             Self::SlackWebhook(_) => Some(slack::encode_webhook(view)),
             Self::SlackBot(config) => Some(slack::encode_bot(config, view, handle)),
             Self::Syslog(config) => Some(syslog::encode(config, view)),
+            Self::Email(config) => Some(email::encode(config, view)),
         }
     }
 
@@ -278,7 +322,8 @@ impl Target {
             | Self::ServicenowEvent(_)
             | Self::SlackWebhook(_)
             | Self::SlackBot(_)
-            | Self::Syslog(_) => None,
+            | Self::Syslog(_)
+            | Self::Email(_) => None,
         }
     }
 
@@ -306,7 +351,8 @@ impl Target {
             | Self::ServicenowIncident(_)
             | Self::ServicenowEvent(_)
             | Self::Jira(_)
-            | Self::Syslog(_) => response.by_status(),
+            | Self::Syslog(_)
+            | Self::Email(_) => response.by_status(),
         }
     }
 }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use balefire_event::{Escalation, EscalationId, EscalationKind, Lane, Severity, Timestamp};
 
+use crate::summary::Summary;
+
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -73,6 +75,10 @@ pub enum Withheld {
     NoRoute,
     /// Another slot of the episode is open.
     EpisodeOpen,
+    /// The receiver got a summary of many instead.
+    Storm,
+    /// Somebody is on its episode.
+    Acknowledged,
 }
 
 impl Withheld {
@@ -84,6 +90,8 @@ impl Withheld {
             Self::Grouped => "grouped",
             Self::NoRoute => "no_route",
             Self::EpisodeOpen => "episode_open",
+            Self::Storm => "storm",
+            Self::Acknowledged => "acknowledged",
         }
     }
 }
@@ -118,6 +126,8 @@ pub struct Intent {
     pub group: u64,
     /// Control revision under which it was decided.
     pub control_revision: u64,
+    /// What a summary page tells of, which is no escalation of the log. `None`: it is about one.
+    pub summary: Option<Arc<Summary>>,
 }
 
 /// One attempt to deliver.

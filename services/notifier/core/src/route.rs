@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::address::{AddressPolicy, Network};
 use crate::plan::Condition;
 use crate::receiver::Target;
+use crate::storm::{PAGES_DEFAULT, PAGES_MAX};
 use crate::view::Classification;
 
 /// Most receivers of a table.
@@ -48,6 +49,9 @@ pub struct ReceiverEntry {
     /// Environment variable with the secret.
     #[serde(default)]
     pub secret_env: Option<String>,
+    /// File of root certificates (PEM) that are trusted beside the system's.
+    #[serde(default)]
+    pub ca_file: Option<String>,
     /// This host may be called, without TLS too.
     #[serde(default)]
     pub allow_loopback: bool,
@@ -70,6 +74,10 @@ pub struct ReceiverEntry {
     /// Most calls in a minute. Default: as many as it takes.
     #[serde(default)]
     pub rate_per_minute: Option<u32>,
+    /// Pages in ten minutes beyond which they are held and summed up. Default: 30 for pagerduty,
+    /// slack_webhook, slack_bot and email, no limit for the others.
+    #[serde(default)]
+    pub storm_pages: Option<u32>,
     /// It gets every event, in batches, instead of escalations.
     #[serde(default)]
     pub feed: bool,
@@ -101,6 +109,15 @@ pub enum Fault {
     Feed(String),
     /// A rate of 0.
     Zero(String),
+    /// A storm limit of 0 or beyond the largest.
+    Storm(String),
+    /// What its kind has of its own is wrong.
+    Target {
+        /// The receiver.
+        receiver: String,
+        /// What is wrong.
+        reason: String,
+    },
 }
 
 impl std::fmt::Display for Fault {
@@ -131,6 +148,8 @@ impl std::fmt::Display for Fault {
                 f,
                 "receiver {name:?}: rate_per_minute is 1 or more; leave it out for no limit"
             ),
+            Self::Storm(name) => write!(f, "receiver {name:?}: storm_pages is 1 to {PAGES_MAX}"),
+            Self::Target { receiver, reason } => write!(f, "receiver {receiver:?}: {reason}"),
             Self::TwoSecrets(name) => {
                 write!(
                     f,
@@ -158,6 +177,8 @@ pub struct Receiver {
     pub addresses: AddressPolicy,
     /// How it is spoken to.
     pub target: Target,
+    /// File of root certificates that are trusted beside the system's.
+    pub ca_file: Option<String>,
     /// What it may see.
     pub max_classification: Classification,
     /// Whose it is; `None`: everybody's.
@@ -166,6 +187,8 @@ pub struct Receiver {
     pub updates: bool,
     /// Most calls in a minute; `None`: as many as it takes.
     pub rate_per_minute: Option<u32>,
+    /// Pages in ten minutes beyond which they are held and summed up; `None`: never.
+    pub storm_pages: Option<u32>,
     /// It gets every event instead of escalations.
     pub feed: bool,
 }
@@ -191,11 +214,21 @@ impl Receiver {
         if entry.secret_file.is_some() && entry.secret_env.is_some() {
             return Err(Fault::TwoSecrets(entry.name.clone()));
         }
+        if let Some(reason) = entry.target.fault() {
+            let receiver = entry.name.clone();
+            return Err(Fault::Target { receiver, reason });
+        }
         if entry.feed && !entry.target.feeds() {
             return Err(Fault::Feed(entry.name.clone()));
         }
         if entry.rate_per_minute == Some(0) {
             return Err(Fault::Zero(entry.name.clone()));
+        }
+        if entry
+            .storm_pages
+            .is_some_and(|max| !(1..=PAGES_MAX).contains(&max))
+        {
+            return Err(Fault::Storm(entry.name.clone()));
         }
         let severity_min = entry
             .severity_min
@@ -224,10 +257,14 @@ impl Receiver {
                 networks,
             },
             target: entry.target.clone(),
+            ca_file: entry.ca_file.clone(),
             max_classification: entry.max_classification,
             tenant: None,
             updates: entry.updates.unwrap_or(entry.target.keeps_one_thing()),
             rate_per_minute: entry.rate_per_minute,
+            storm_pages: entry
+                .storm_pages
+                .or_else(|| entry.target.pages().then_some(PAGES_DEFAULT)),
             feed: entry.feed,
         })
     }
@@ -365,7 +402,12 @@ mod tests {
             rate_per_minute: Some(0),
             ..entry("a")
         };
+        let storm = ReceiverEntry {
+            storm_pages: Some(0),
+            ..entry("a")
+        };
         for (entries, part) in [
+            (vec![storm], "storm_pages"),
             (vec![entry("")], "receiver name"),
             (vec![entry("A b")], "receiver name"),
             (vec![entry("a"), entry("b"), entry("a")], "two receivers"),

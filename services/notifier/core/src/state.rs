@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use balefire_event::{EscalationId, Lane, Timestamp};
 
+use crate::ack::Acknowledgements;
 use crate::backoff::Backoff;
+use crate::decide::Desk;
 use crate::delivery::{Entry, Progress, Standing};
-use crate::effect::{Effect, Ticket};
+use crate::effect::{Effect, SummaryPage, Ticket};
 use crate::group::Groups;
 use crate::input::Input;
 use crate::record::{Attempt, Intent, Outcome, Requeue};
@@ -34,12 +36,14 @@ pub struct State {
     /// Escalations that ended.
     pub(crate) closed: BTreeSet<EscalationId>,
     pub(crate) groups: Groups,
+    /// Who is on which episode.
+    pub(crate) acks: Acknowledgements,
     /// How far each feed receiver has each lane.
-    fed: BTreeMap<(Arc<str>, Lane), u64>,
+    pub(crate) fed: BTreeMap<(Arc<str>, Lane), u64>,
     finished: VecDeque<EscalationId>,
-    pending: usize,
-    deciding: usize,
-    dead: usize,
+    pub(crate) pending: usize,
+    pub(crate) deciding: usize,
+    pub(crate) dead: usize,
 }
 
 impl State {
@@ -55,6 +59,7 @@ impl State {
             episodes: BTreeMap::new(),
             closed: BTreeSet::new(),
             groups: Groups::default(),
+            acks: Acknowledgements::default(),
             fed: BTreeMap::new(),
             finished: VecDeque::new(),
             pending: 0,
@@ -78,7 +83,31 @@ impl State {
                 escalations,
                 now,
                 plan,
-            } => self.escalated(sequence, escalations, plan, now),
+                partition,
+                storms,
+            } => {
+                let desk = Desk {
+                    plan,
+                    partition,
+                    sequence,
+                    now,
+                };
+                self.escalated(desk, escalations, storms)
+            }
+            Input::Ticked {
+                now,
+                plan,
+                partition,
+                storms,
+            } => {
+                let desk = Desk {
+                    plan,
+                    partition,
+                    sequence: self.position,
+                    now,
+                };
+                self.ticked(desk, storms)
+            }
             Input::IntentLogged { tenant, intent } => self.intent_logged(tenant, intent),
             Input::AttemptLogged(attempt) => self.attempt_logged(attempt),
             Input::Requeued(requeue) => self.requeued(&requeue),
@@ -92,6 +121,7 @@ impl State {
                 self.position = self.position.max(sequence);
                 Vec::new()
             }
+            Input::Acknowledged(said) => self.acknowledged(said),
             Input::Answered(answer) => self.answered(answer),
         }
     }
@@ -168,6 +198,7 @@ impl State {
             return None;
         };
         let intent = &progress.intent;
+        let entry = self.entries.get(&intent.escalation_id);
         // What the receiver calls the first of the episode, else of this one.
         let kept = [intent.episode_id, intent.escalation_id];
         let mut handles = kept
@@ -187,6 +218,7 @@ impl State {
             handle: handles
                 .find(|handle| !handle.is_empty())
                 .unwrap_or_default(),
+            page: entry.and_then(|entry| SummaryPage::of(&entry.tenant, intent)),
         })
     }
 
@@ -316,72 +348,6 @@ impl State {
             .map(Effect::Deliver)
             .into_iter()
             .collect()
-    }
-
-    /// A ticket for every pending delivery: what a process that starts has to do.
-    pub fn tickets(&self) -> impl Iterator<Item = Ticket> {
-        let all = self.entries.values().flat_map(|entry| &entry.deliveries);
-        all.filter_map(|progress| self.ticket(progress))
-    }
-
-    /// Every escalation with deliveries whose detail is kept, by id, behind `after`.
-    pub fn entries(
-        &self,
-        after: Option<EscalationId>,
-    ) -> impl Iterator<Item = (&EscalationId, &Entry)> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        self.entries
-            .range((after.map_or(Unbounded, Excluded), Unbounded))
-    }
-
-    /// The deliveries of one escalation.
-    #[must_use]
-    pub fn entry(&self, id: &EscalationId) -> Option<&Entry> {
-        self.entries.get(id)
-    }
-
-    /// When a failure is tried again.
-    #[must_use]
-    pub const fn backoff(&self) -> Backoff {
-        self.backoff
-    }
-
-    /// How far a feed receiver has a lane; `None`: it never had any of it.
-    #[must_use]
-    pub fn fed(&self, receiver: &Arc<str>, lane: Lane) -> Option<u64> {
-        self.fed.get(&(Arc::clone(receiver), lane)).copied()
-    }
-
-    /// Every intent of ESCALATIONS up to here is in the log.
-    #[must_use]
-    pub fn position(&self) -> u64 {
-        self.position
-    }
-
-    /// Deliveries that will be tried, and those whose intents are on their way into the log.
-    #[must_use]
-    pub fn pending_len(&self) -> usize {
-        self.pending + self.deciding
-    }
-
-    /// Deliveries that dead letters hold.
-    #[must_use]
-    pub fn dead_len(&self) -> usize {
-        self.dead
-    }
-}
-
-impl PartialEq for State {
-    /// Whether the logs say the same; what is on its way into them does not count.
-    fn eq(&self, other: &Self) -> bool {
-        self.position == other.position
-            && self.entries == other.entries
-            && self.silent == other.silent
-            && self.episodes == other.episodes
-            && self.closed == other.closed
-            && self.groups == other.groups
-            && self.fed == other.fed
-            && (self.pending, self.dead) == (other.pending, other.dead)
     }
 }
 

@@ -10,6 +10,7 @@ use crate::input::Answer;
 use crate::plan::Plan;
 use crate::record::{Notice, Withheld};
 use crate::route::{ReceiverEntry, Routes};
+use crate::storm::Storms;
 use balefire_event::time::SECOND;
 use balefire_event::{Escalation, EscalationKind, RuleId, Severity, Timing};
 
@@ -68,6 +69,8 @@ fn escalated(state: &mut State, sequence: u64, escalation: Escalation) -> Vec<In
         escalations: &[escalation],
         now: Timestamp(SECOND),
         plan: &plan(&["soc"]),
+        partition: 0,
+        storms: &mut Storms::default(),
     });
     effects
         .into_iter()
@@ -310,6 +313,8 @@ fn a_receiver_that_comes_later_is_not_told_of_what_was_before_it() {
         escalations: std::slice::from_ref(&before),
         now: Timestamp(SECOND),
         plan: &plan(&[]),
+        partition: 0,
+        storms: &mut Storms::default(),
     });
     let [
         Effect::RecordIntents {
@@ -348,6 +353,8 @@ fn under(state: &mut State, plan: &Plan, sequence: u64, record: Escalation) -> V
         escalations: &[record],
         now: Timestamp(SECOND * i64::try_from(sequence).unwrap()),
         plan,
+        partition: 0,
+        storms: &mut Storms::default(),
     });
     let each = effects.into_iter().flat_map(|effect| match effect {
         Effect::RecordIntents { intents, .. } => intents,

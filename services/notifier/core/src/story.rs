@@ -4,7 +4,7 @@
 use balefire_event::time::{MINUTE, SECOND};
 use balefire_event::{Category, EscalationKind, IdentityKind, KeyKind, Severity, Timestamp};
 
-use crate::advice::advice;
+use crate::advice::advice_on;
 use crate::body::{ENFORCEMENT, seen};
 use crate::policy;
 use crate::view::View;
@@ -37,7 +37,7 @@ impl Story {
     #[must_use]
     pub fn of(view: &View) -> Self {
         let record = view.record();
-        let words = advice(view.event().map(|event| event.category));
+        let words = advice_on(record);
         let severity = record.severity.as_str().to_uppercase();
         let word = match record.kind {
             EscalationKind::Raised => "",

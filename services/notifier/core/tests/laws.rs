@@ -15,6 +15,7 @@ use balefire_notifier_core::plan::Plan;
 use balefire_notifier_core::queue::{Job, Queue};
 use balefire_notifier_core::receiver::Target;
 use balefire_notifier_core::route::{ReceiverEntry, Routes};
+use balefire_notifier_core::storm::Storms;
 use balefire_notifier_core::{
     Answer, Attempt, Effect, Input, Intent, Notice, Outcome, Requeue, State,
 };
@@ -220,6 +221,8 @@ impl<'a> Process<'a> {
             escalations: batch,
             now: self.now,
             plan: &plan(),
+            partition: 0,
+            storms: &mut Storms::default(),
         });
         effects.into_iter().all(|effect| self.act(effect))
     }
@@ -299,6 +302,8 @@ fn fold(escalations: &[Vec<Escalation>], log: &[Logged]) -> State {
             escalations: batch,
             now: Timestamp(0),
             plan: &plan(),
+            partition: 0,
+            storms: &mut Storms::default(),
         });
         assert_eq!(effects, []);
     }
@@ -314,6 +319,8 @@ fn settled(escalations: &[Vec<Escalation>], log: &[Logged]) -> State {
             escalations: batch,
             now: Timestamp(0),
             plan: &plan(),
+            partition: 0,
+            storms: &mut Storms::default(),
         });
         assert_eq!(effects, []);
     }

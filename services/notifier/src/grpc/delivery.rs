@@ -4,23 +4,27 @@ use std::sync::Arc;
 
 use balefire_event::EscalationId;
 use balefire_kit::violation::invalid;
-use balefire_kit::{Caller, Scope};
-use balefire_notifier_core::{Intent, Notice, Standing};
+use balefire_kit::{Caller, Scope, clock};
+use balefire_notifier_core::{Acknowledgement, Intent, Notice, Said, Standing};
 use balefire_wire::delivery::v1::delivery_service_server::DeliveryService;
 use balefire_wire::delivery::v1::{
-    Delivery, ListDeliveriesRequest, ListDeliveriesResponse, Withheld,
+    AcknowledgeRequest, AcknowledgeResponse, Delivery, ListAcknowledgementsRequest,
+    ListAcknowledgementsResponse, ListDeliveriesRequest, ListDeliveriesResponse, Withheld,
 };
 use tonic::{Request, Response, Status};
 
-use super::page_size;
+use super::{page_size, unavailable};
+use crate::acks::Acks;
 use crate::codec;
 use crate::view::View;
 
 /// Reads the partitions of this process.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Deliveries {
     /// By partition.
     pub views: Arc<[Arc<View>]>,
+    /// Where acknowledgements go.
+    pub acks: Acks,
 }
 
 type Place = (EscalationId, String, Notice);
@@ -69,6 +73,77 @@ impl DeliveryService for Deliveries {
         Ok(Response::new(ListDeliveriesResponse {
             deliveries: found.into_iter().map(|(_, delivery)| delivery).collect(),
             next_page_token,
+        }))
+    }
+
+    async fn acknowledge(
+        &self,
+        request: Request<AcknowledgeRequest>,
+    ) -> Result<Response<AcknowledgeResponse>, Status> {
+        let caller = Caller::of(&request, Scope::Operate)?;
+        let request = request.into_inner();
+        let escalation_id = EscalationId::from_slice(&request.escalation_id)
+            .map_err(|error| invalid("escalation_id", &error.to_string()))?;
+        let known = self.views.iter().any(|view| {
+            let state = view.state();
+            let episode = state.episode_of(&escalation_id);
+            let told = episode.and_then(|episode| state.told_of(&episode));
+            told.is_some_and(|entry| *entry.tenant == *caller.tenant)
+        });
+        if !known {
+            let message = format!("nobody was told of {escalation_id} by this notifier");
+            return Err(Status::not_found(message));
+        }
+        let said = Acknowledgement {
+            escalation_id,
+            receiver: "".into(),
+            actor: caller.subject.to_string(),
+            at: clock::now(),
+            said: codec::said(request.said()).unwrap_or(Said::Acknowledged),
+            reference: String::new(),
+        };
+        let written = self.acks.write(&caller.tenant, &said).await;
+        written.map_err(|error| unavailable(&error))?;
+        Ok(Response::new(AcknowledgeResponse {
+            acknowledgement: Some(codec::acknowledgement(&said)),
+        }))
+    }
+
+    async fn list_acknowledgements(
+        &self,
+        request: Request<ListAcknowledgementsRequest>,
+    ) -> Result<Response<ListAcknowledgementsResponse>, Status> {
+        let caller = Caller::of(&request, Scope::Read)?;
+        let request = request.into_inner();
+        let size = page_size(request.page_size)?;
+        let after = match request.page_token.as_str() {
+            "" => None,
+            token => {
+                let id = token.parse::<EscalationId>();
+                Some(id.map_err(|_| invalid("page_token", "not one that was answered"))?)
+            }
+        };
+        let mut found = Vec::new();
+        for view in self.views.iter() {
+            let state = view.state();
+            let all = state.acknowledgements().iter(after);
+            let own = all.filter(|(episode, _)| {
+                let told = state.told_of(episode);
+                told.is_some_and(|entry| *entry.tenant == *caller.tenant)
+            });
+            let each = own.map(|(episode, held)| Acknowledgement {
+                escalation_id: *episode,
+                ..held.last.clone()
+            });
+            found.extend(each.take(size + 1));
+        }
+        found.sort_by_key(|said| said.escalation_id);
+        let more = found.len() > size;
+        found.truncate(size);
+        let next = found.last().filter(|_| more);
+        Ok(Response::new(ListAcknowledgementsResponse {
+            next_page_token: next.map_or_else(String::new, |said| said.escalation_id.to_string()),
+            acknowledgements: found.iter().map(codec::acknowledgement).collect(),
         }))
     }
 }

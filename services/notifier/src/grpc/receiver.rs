@@ -204,5 +204,6 @@ fn would_be(plan: &Plan, escalation: &Escalation, choice: &Choice) -> Intent {
         tier: plan.tier(&escalation.tenant, escalation.severity),
         group: choice.group.map_or(0, |(group, _)| group),
         control_revision: plan.revision,
+        summary: None,
     }
 }

@@ -1,15 +1,17 @@
 //! Reads ESCALATIONS and DELIVERIES, folds them, writes what the fold decides.
 
+mod telling;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use balefire_bus::{Fence, Log, Message, Tail};
-use balefire_event::{Escalation, EscalationId, Timestamp};
+use balefire_event::{EscalationId, Timestamp};
 use balefire_kit::clock;
 use balefire_notifier_core::order::Order;
-use balefire_notifier_core::{Effect, FeedPosition, Input, Intent, Notice, Outcome};
+use balefire_notifier_core::{Effect, FeedPosition, Input, Outcome};
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +27,9 @@ use crate::letter::Malformed;
 pub const PENDING_MAX: usize = 200_000;
 /// Records on their way into the log, likewise.
 pub const WRITING_MAX: usize = 4096;
+/// How often it is looked whether a storm is over.
+const TICK: Duration = Duration::from_secs(1);
+
 /// A partition while it is owned.
 struct Live<'a> {
     parts: &'a mut Parts,
@@ -88,6 +93,7 @@ enum Came {
     Escalations(Message),
     Fed(FeedPosition),
     Plan,
+    Tick,
 }
 
 impl Live<'_> {
@@ -109,6 +115,8 @@ impl Live<'_> {
 
     async fn go_on(&mut self, stop: &CancellationToken) -> Result<(), balefire_bus::Error> {
         let mut moved = self.parts.desk.moved();
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let room = self.journal.waiting_len() < WRITING_MAX;
             let open = room && self.parts.view.state().pending_len() < PENDING_MAX;
@@ -125,6 +133,7 @@ impl Live<'_> {
                 },
                 () = stop.cancelled() => Came::Stop,
                 Ok(()) = moved.changed() => Came::Plan,
+                _ = ticks.tick() => Came::Tick,
                 position = self.feeding.next(), if room => Came::Fed(position),
                 message = self.escalations.next(), if open => match message? {
                     Some(message) => Came::Escalations(message),
@@ -141,6 +150,7 @@ impl Live<'_> {
                 Came::Escalations(message) => self.escalated(&message).await,
                 Came::Fed(position) => self.journal.fed(position),
                 Came::Plan => self.feeding.keep(self.parts),
+                Came::Tick => self.ticked(),
             }
         }
     }
@@ -239,7 +249,10 @@ impl Live<'_> {
 
     fn fold(&mut self, tenant: &str, record: Logged) {
         let input = match record {
-            Logged::Intent(intent) => Input::IntentLogged { tenant, intent },
+            Logged::Intent(intent) => {
+                self.page(tenant, &intent);
+                Input::IntentLogged { tenant, intent }
+            }
             Logged::Attempt(attempt) => {
                 if self.sending {
                     count(attempt.outcome);
@@ -248,6 +261,7 @@ impl Live<'_> {
             }
             Logged::Requeue(requeue) => Input::Requeued(requeue),
             Logged::Fed(position) => Input::Fed(position),
+            Logged::Acknowledged(said) => Input::Acknowledged(said),
         };
         let effects = self.parts.view.state().apply(input);
         for effect in effects {
@@ -284,24 +298,22 @@ impl Live<'_> {
                 self.unreadable(message, index, &detail).await;
             }
         }
-        let escalations = batch.escalations;
+        let (escalations, beats) = (batch.escalations, batch.beats);
         let plan = self.parts.desk.plan();
         let effects = self.parts.view.state().apply(Input::Escalated {
             sequence,
             escalations: &escalations,
             now: clock::now(),
             plan: &plan,
+            partition: self.parts.writer.partition,
+            storms: &mut self.parts.desk.storms(),
         });
         self.parts.view.read.store(sequence, Ordering::Relaxed);
-        for effect in effects {
-            if let Effect::RecordIntents {
-                sequence,
-                tenant,
-                intents,
-            } = effect
-            {
-                self.decided(&tenant, sequence, &intents, &escalations);
-            }
+        let decided = !effects.is_empty();
+        self.record(effects, &escalations);
+        if beats && !decided && sequence > self.parts.view.state().position() {
+            // Nobody is told of a heartbeat, but that it came so far lies in the log.
+            self.journal.intents(&"".into(), sequence, &[]);
         }
     }
 
@@ -319,36 +331,6 @@ impl Live<'_> {
         self.parts.letterbox.malformed(found).await;
     }
 
-    fn decided(
-        &mut self,
-        tenant: &Arc<str>,
-        sequence: u64,
-        intents: &[Intent],
-        escalations: &[Escalation],
-    ) {
-        let told = intents.chunk_by(|a, b| a.escalation_id == b.escalation_id);
-        for intent in told.filter_map(<[Intent]>::first) {
-            let (id, notice) = (intent.escalation_id, intent.notice);
-            let one = escalations
-                .iter()
-                .find(|one| one.escalation_id == id && Notice::about(one) == notice);
-            if let Some(one) = one {
-                self.parts.bodies.keep(one);
-            }
-        }
-        for intent in intents {
-            match intent.withheld {
-                None => metrics::counter!("balefire_delivery_intents_total").increment(1),
-                Some(why) => {
-                    let why = why.as_str();
-                    metrics::counter!("balefire_delivery_withheld_total", "reason" => why)
-                        .increment(1);
-                }
-            }
-        }
-        self.journal.intents(tenant, sequence, intents);
-    }
-
     async fn answered(&mut self, answered: Answered) {
         let Answered { answer, slot } = answered;
         let key = (answer.escalation_id, Arc::clone(&answer.receiver));
@@ -357,11 +339,15 @@ impl Live<'_> {
         for effect in effects {
             match effect {
                 Effect::DeadLetter(dead) => {
-                    let body = self
-                        .parts
-                        .bodies
-                        .get(&dead.escalation_id, dead.notice, dead.sequence)
-                        .await;
+                    let body = match &dead.page {
+                        Some(page) => page.record().map(Arc::new),
+                        None => {
+                            let bodies = &self.parts.bodies;
+                            bodies
+                                .get(&dead.escalation_id, dead.notice, dead.sequence)
+                                .await
+                        }
+                    };
                     let partition = self.parts.writer.partition;
                     let stream = self.parts.topology.escalations_stream(partition);
                     let body = body.as_deref().map(whole).unwrap_or_default();

@@ -104,6 +104,10 @@ pub struct ReceiverSpec {
     /// and syslog.
     #[prost(bool, tag = "14")]
     pub feed: bool,
+    /// Pages in ten minutes beyond which they are held and summed up. 0: 30 for what people are woken
+    /// by (pagerduty, slack, email), no limit for the others.
+    #[prost(int64, tag = "15")]
+    pub storm_pages: i64,
 }
 /// Nobody is told for a while. Who was not told is a record, with the silence's name.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -123,7 +123,8 @@ pub struct Tick {
 /// Goes through every partition and comes out behind everything that was before it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Barrier {
-    /// 16 random bytes.
+    /// 16 bytes: random, or of a heartbeat the letters "beat" and 12 random bytes. A heartbeat is placed
+    /// by ingest itself every few seconds, counts for no rule and releases nothing that is held.
     #[prost(bytes = "bytes", tag = "1")]
     pub id: ::prost::bytes::Bytes,
     /// When it was placed, nanoseconds UTC. Forgotten an hour later.
@@ -243,7 +244,7 @@ pub struct Record {
     /// Which kind.
     #[prost(
         oneof = "record::Kind",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17"
     )]
     pub kind: ::core::option::Option<record::Kind>,
 }
@@ -300,6 +301,9 @@ pub mod record {
         /// DELIVERIES.
         #[prost(message, tag = "16")]
         FeedPosition(super::super::super::delivery::v1::FeedPosition),
+        /// DELIVERIES.
+        #[prost(message, tag = "17")]
+        Acknowledgement(super::super::super::delivery::v1::Acknowledgement),
     }
 }
 /// One message of one stream: records of one tenant. At most 512 records or 256 KiB at the door,

@@ -23,6 +23,12 @@ pub struct Config {
     /// Where it comes from, as PagerDuty shows it. Default: balefire.
     #[serde(default)]
     pub source: Option<String>,
+    /// File with the secret that signs its v3 webhooks: acknowledgements come in by them.
+    #[serde(default)]
+    pub ack_secret_file: Option<String>,
+    /// Variable with that secret.
+    #[serde(default)]
+    pub ack_secret_env: Option<String>,
 }
 
 /// Trigger, or resolve for what is closed. The routing key is added by the shell.

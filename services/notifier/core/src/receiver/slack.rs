@@ -3,10 +3,12 @@
 //! Resolve: the bot's message of the episode becomes what is so now; a webhook's is a message of
 //! its own, where `updates` is on.
 
+use balefire_event::EscalationKind;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Call;
+use crate::ack::SLACK_ACTION;
 use crate::classify::{Response, Verdict};
 use crate::story::{APPROXIMATE, Story, clip, line};
 use crate::view::View;
@@ -31,6 +33,12 @@ pub struct WebhookConfig {}
 pub struct BotConfig {
     /// Id of the channel: C….
     pub channel: String,
+    /// File with the app's signing secret: messages have a button, and who presses it acknowledges.
+    #[serde(default)]
+    pub ack_secret_file: Option<String>,
+    /// Variable with that secret.
+    #[serde(default)]
+    pub ack_secret_env: Option<String>,
 }
 
 /// For an incoming webhook.
@@ -43,6 +51,14 @@ pub fn encode_webhook(view: &View) -> Call {
 #[must_use]
 pub fn encode_bot(config: &BotConfig, view: &View, handle: &str) -> Call {
     let mut message = message(view);
+    let asks = config.ack_secret_file.is_some() || config.ack_secret_env.is_some();
+    let open = view.record().kind != EscalationKind::Closed;
+    if asks
+        && open
+        && let Some(blocks) = message.get_mut("blocks").and_then(Value::as_array_mut)
+    {
+        blocks.push(button(&view.record().episode_id.to_string()));
+    }
     if let (false, Some(map)) = (handle.is_empty(), message.as_object_mut()) {
         map.insert("channel".into(), config.channel.as_str().into());
         map.insert("ts".into(), handle.into());
@@ -77,6 +93,16 @@ fn message(view: &View) -> Value {
             section(&format!("KQL ({APPROXIMATE})"), &story.kql),
         ],
     })
+}
+
+/// Who presses it is on the episode.
+fn button(episode: &str) -> Value {
+    json!({ "type": "actions", "elements": [{
+        "type": "button",
+        "action_id": SLACK_ACTION,
+        "text": plain("Acknowledge", 75),
+        "value": episode,
+    }] })
 }
 
 fn plain(text: &str, chars_max: usize) -> Value {

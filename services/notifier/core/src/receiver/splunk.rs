@@ -24,6 +24,29 @@ pub struct Config {
     /// Source type. Default: balefire:escalation.
     #[serde(default)]
     pub sourcetype: Option<String>,
+    /// The token has indexer acknowledgement: what is sent counts when Splunk says that it is
+    /// indexed.
+    #[serde(default)]
+    pub ack: bool,
+}
+
+/// The number under which Splunk says later whether what it took is indexed.
+#[must_use]
+pub fn ack_id(response: &Response<'_>) -> Option<u64> {
+    response.json().get("ackId").and_then(Value::as_u64)
+}
+
+/// Asks whether it is.
+#[must_use]
+pub fn ask(ack_id: u64) -> Call {
+    Call::post("/services/collector/ack", &json!({ "acks": [ack_id] }))
+}
+
+/// Whether it is; `None`: that is no answer to the question.
+#[must_use]
+pub fn is_indexed(response: &Response<'_>, ack_id: u64) -> Option<bool> {
+    let json = response.json();
+    json.get("acks")?.get(ack_id.to_string())?.as_bool()
 }
 
 /// One event object.
