@@ -88,6 +88,10 @@ fuzz: ## bytes against what reads them, with cargo-fuzz and a nightly compiler: 
 told: bins ## who is told and who is not: failing receivers and kills, storms, acknowledgements, heartbeats
 	$(E2E) deploy/e2e/told.py --binary $(TESTED)
 
+.PHONY: judges
+judges: bins ## aiosmtpd, rsyslog, ocsf-json-schema and standardwebhooks judge what receivers get
+	deploy/tools/with-nats.sh "$$(deploy/tools/venv.sh judges deploy/e2e/requirements-judges.txt)/python" deploy/e2e/judges.py --binary $(TESTED)
+
 naughty: ## what others collected to break programs and turn models adds nothing to any body
 	deploy/tools/naughty.sh
 	cargo nextest run --workspace --locked -E 'package(balefire-notifier-core) and test(/others_collected/)'
@@ -137,4 +141,4 @@ test: contract unit e2e ## everything that a clean machine needs to trust it
 	python3 deploy/demo/demo.py --binary $(TESTED) --nats-server "$$(deploy/tools/nats-server.sh)" --once
 
 .PHONY: test-more
-test-more: exporters test-terraform packaging matrix-quick revisions canaries upgrades told naughty chaos-quick ## what takes longer: exporters, the provider, the packages, changes under load, canaries, upgrades, who is told, kills of real processes
+test-more: exporters test-terraform packaging matrix-quick revisions canaries upgrades told judges naughty chaos-quick ## what takes longer: exporters, the provider, the packages, changes under load, canaries, upgrades, who is told, kills of real processes
