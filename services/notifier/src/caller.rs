@@ -20,6 +20,7 @@ use balefire_notifier_core::route::Receiver;
 use balefire_notifier_core::view::{Classification, View};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, Response, Url};
+use rustls::pki_types::CertificateDer;
 
 use crate::error::Error;
 use crate::guard::{self, Guard, Plain};
@@ -107,14 +108,7 @@ impl Caller {
                 .check(address)
                 .map_err(|error| refuse(error.to_string()))?;
         }
-        let roots = match &receiver.ca_file {
-            Some(file) => stream::roots(file.as_ref()).map_err(refuse)?,
-            None => Vec::new(),
-        };
-        let tls = match matches!(target, Target::Syslog(_) | Target::Email(_)) {
-            true => Some(Tls::new(&roots).map_err(refuse)?),
-            false => None,
-        };
+        let (roots, tls) = trusted(receiver).map_err(refuse)?;
         let client = guard::client(&allowed, &roots, deadline).map_err(|source| Error::Client {
             receiver: receiver.name.to_string(),
             source,
@@ -318,6 +312,19 @@ impl Caller {
             ..reply
         }
     }
+}
+
+/// Root certificates of the receiver's own, and TLS for what speaks it without HTTP.
+fn trusted(receiver: &Receiver) -> Result<(Vec<CertificateDer<'static>>, Option<Tls>), String> {
+    let roots = match &receiver.ca_file {
+        Some(file) => stream::roots(file.as_ref())?,
+        None => Vec::new(),
+    };
+    let tls = match matches!(receiver.target, Target::Syslog(_) | Target::Email(_)) {
+        true => Some(Tls::new(&roots)?),
+        false => None,
+    };
+    Ok((roots, tls))
 }
 
 /// The id of what is told, over all attempts: the escalation's own, and for what becomes of it one

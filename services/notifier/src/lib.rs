@@ -88,36 +88,17 @@ pub fn start(config: &Config, deps: Deps) -> Service {
     let board = Board::new(Queue::new(config.routes.receivers()));
     let letters = Letters::new(&deps.bus, writer_id);
     let desk = Desk::new(config.clone(), Arc::clone(&board));
-    let empty = State::new(config.backoff);
     let feeds = Arc::new(Feeds::default());
-    let (mut views, mut outlets, mut parts) = (Vec::new(), Vec::new(), Vec::new());
-    for partition in 0..deps.topology.partitions {
-        let (answers, answered) = mpsc::channel(ANSWERS_MAX);
-        let stream = deps.topology.escalations_stream(partition);
-        let bodies = Arc::new(Bodies::new(log.clone(), stream));
-        let view = View::new(partition, empty.clone());
-        views.push(Arc::clone(&view));
-        outlets.push(Outlet {
-            bodies: Arc::clone(&bodies),
-            answers,
-        });
-        parts.push(Parts {
-            bus: deps.bus.clone(),
-            topology: deps.topology,
-            writer: Writer {
-                id: writer_id,
-                partition,
-            },
-            view,
-            empty: empty.clone(),
-            desk: Arc::clone(&desk),
-            board: Arc::clone(&board),
-            bodies,
-            answers: answered,
-            letterbox: Letterbox::new(log.clone(), writer_id),
-            feeds: Arc::clone(&feeds),
-        });
-    }
+    let whole = Whole {
+        deps: &deps,
+        writer_id,
+        log: &log,
+        empty: State::new(config.backoff),
+        desk: &desk,
+        board: &board,
+        feeds: &feeds,
+    };
+    let (views, outlets, parts) = whole.partitions();
     let views: Arc<[Arc<View>]> = views.into();
     let dispatcher = Dispatcher::new(Arc::clone(&board), Arc::clone(&desk), outlets);
     let acks = Acks {
@@ -170,6 +151,53 @@ pub fn start(config: &Config, deps: Deps) -> Service {
             (dispatcher, watcher),
             parts,
         )),
+    }
+}
+
+/// What all partitions work with.
+struct Whole<'a> {
+    deps: &'a Deps,
+    writer_id: [u8; 16],
+    log: &'a Log,
+    /// The state before the first record.
+    empty: State,
+    desk: &'a Arc<Desk>,
+    board: &'a Arc<Board>,
+    feeds: &'a Arc<Feeds>,
+}
+
+impl Whole<'_> {
+    /// Of each partition what others see, where bodies and answers go, and what it works with.
+    fn partitions(&self) -> (Vec<Arc<View>>, Vec<Outlet>, Vec<Parts>) {
+        let (mut views, mut outlets, mut parts) = (Vec::new(), Vec::new(), Vec::new());
+        for partition in 0..self.deps.topology.partitions {
+            let (answers, answered) = mpsc::channel(ANSWERS_MAX);
+            let stream = self.deps.topology.escalations_stream(partition);
+            let bodies = Arc::new(Bodies::new(self.log.clone(), stream));
+            let view = View::new(partition, self.empty.clone());
+            views.push(Arc::clone(&view));
+            outlets.push(Outlet {
+                bodies: Arc::clone(&bodies),
+                answers,
+            });
+            parts.push(Parts {
+                bus: self.deps.bus.clone(),
+                topology: self.deps.topology,
+                writer: Writer {
+                    id: self.writer_id,
+                    partition,
+                },
+                view,
+                empty: self.empty.clone(),
+                desk: Arc::clone(self.desk),
+                board: Arc::clone(self.board),
+                bodies,
+                answers: answered,
+                letterbox: Letterbox::new(self.log.clone(), self.writer_id),
+                feeds: Arc::clone(self.feeds),
+            });
+        }
+        (views, outlets, parts)
     }
 }
 

@@ -58,6 +58,32 @@ impl Args {
                 "allowed_lateness_seconds",
                 Some(self.allowed_lateness.as_secs().to_string()),
             ),
+            ("store", Some(text(&self.store.as_str()))),
+            (
+                "changes_per_second",
+                Some(self.pace.changes_per_second.to_string()),
+            ),
+            (
+                "reads_per_second",
+                Some(self.pace.reads_per_second.to_string()),
+            ),
+            (
+                "heartbeat_seconds",
+                Some(self.server.heartbeat_seconds.to_string()),
+            ),
+        ];
+        let line = |(name, value): (&str, Option<String>)| match value {
+            Some(value) => format!("{name} = {value}"),
+            None => format!("# {name} is not set"),
+        };
+        Ok(settings.into_iter().chain(self.told()).map(line).collect())
+    }
+
+    /// Those about who is told.
+    fn told(&self) -> [(&'static str, Option<String>); 5] {
+        let text = |value: &dyn std::fmt::Display| format!("{:?}", value.to_string());
+        let path = |value: &Option<PathBuf>| value.as_ref().map(|path| text(&path.display()));
+        [
             (
                 "webhook",
                 self.receivers
@@ -76,19 +102,6 @@ impl Args {
                     .delivery_attempts
                     .map(|count| count.to_string()),
             ),
-            ("store", Some(text(&self.store.as_str()))),
-            (
-                "changes_per_second",
-                Some(self.pace.changes_per_second.to_string()),
-            ),
-            (
-                "reads_per_second",
-                Some(self.pace.reads_per_second.to_string()),
-            ),
-            (
-                "heartbeat_seconds",
-                Some(self.server.heartbeat_seconds.to_string()),
-            ),
             (
                 "dead_man",
                 self.receivers
@@ -96,12 +109,7 @@ impl Args {
                     .as_ref()
                     .map(|url| text(&without_path(url))),
             ),
-        ];
-        let line = |(name, value): (&str, Option<String>)| match value {
-            Some(value) => format!("{name} = {value}"),
-            None => format!("# {name} is not set"),
-        };
-        Ok(settings.into_iter().map(line).collect())
+        ]
     }
 }
 
