@@ -256,6 +256,25 @@ def heartbeat(world):
     return f"{len(dead_man.calls)} pings, told: {sorted({body['reason'] for body in notices.bodies()})}"
 
 
+def log_away(world):
+    """The nats-server is gone: each of the four services tells people by itself."""
+    notices = Fake()
+    four = Four(Path(world.binary).parent, world.folder / "log_away", 2, lateness="1h", webhook="http://127.0.0.1:9/", secret=run.SECRET,
+                every=["--self-alert-url", notices.url, "--heartbeat-seconds", "2"])
+    try:
+        four.nats.kill()
+        four.nats.wait(30)
+        told = lambda calls: {json.loads(body)["service"] for _, _, body in calls if json.loads(body)["reason"] == "log_unavailable"}  # noqa: E731
+        want = {"ingest", "correlator", "rule-engine", "notifier"}
+        check(notices.wait(lambda calls: told(calls) >= want, 60), f"only {sorted(told(notices.calls))} told that the log is away")
+        reasons = {(body["service"], body["reason"]) for body in notices.bodies()}
+        check({("ingest", "heartbeat_not_placed"), ("notifier", "heartbeat_silent")} <= reasons, f"told: {sorted(reasons)}")
+    finally:
+        for part in four.parts:
+            part.kill()
+    return f"{len(reasons)} notices, each once"
+
+
 class Lines:
     """Syslog over TLS: keeps counted messages."""
 
@@ -343,7 +362,7 @@ ack = true
     return "each told once"
 
 
-SCENARIOS = [faulty, faultless, (storm, acknowledged), (heartbeat, kinds)]
+SCENARIOS = [faulty, faultless, (storm, acknowledged), (heartbeat, kinds, log_away)]
 
 if __name__ == "__main__":
     sys.exit(run.main(SCENARIOS, __doc__, 1500))
