@@ -19,8 +19,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Failure, rules, span};
 
-mod shown;
-
 /// Runs all services in this process.
 ///
 /// Without --nats-url it starts, watches and stops a nats-server of its own below the data dir. When

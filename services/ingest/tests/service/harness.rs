@@ -156,14 +156,14 @@ impl Harness {
     }
 
     /// Every hint of INTAKE.
-    pub async fn hints(&self) -> Vec<Hint> {
+    pub async fn hints(&self) -> Vec<Hint<'static>> {
         let mut hints = Vec::new();
         for stream in self.laned() {
             for message in self.messages(&stream).await {
                 let batch = BatchView::parse(&message.payload).unwrap();
                 for record in batch.records() {
                     if let RecordView::Hint(hint) = record.unwrap() {
-                        hints.push(hint);
+                        hints.push(hint.into_owned());
                     }
                 }
             }
