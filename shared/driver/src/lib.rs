@@ -24,6 +24,7 @@ mod part;
 mod plan;
 mod report;
 mod session;
+mod shown;
 mod stage;
 mod start;
 mod step;

@@ -18,10 +18,10 @@ use crate::error::Error;
 use crate::ledger::Ledger;
 use crate::letter;
 use crate::limit::{READINESS_POLL, RETRY_FIRST, RETRY_MAX};
-use crate::outlog::{Outputs, Span, first_at};
+use crate::outlog::first_at;
 use crate::plan::{Plan, Settings};
 use crate::report::{Phase, Reporter};
-use crate::stage::{DeadLetter, Effects, Input, Output, PastOutput, Readiness, Stage};
+use crate::stage::{DeadLetter, Effects, Input, Output, Readiness, Stage};
 
 /// What every session of a partition needs.
 pub(crate) struct Context {
@@ -256,8 +256,8 @@ impl<S: Stage> Session<'_, S> {
         }
     }
 
-    /// Reads the partition again from `repair.from` to the current positions. Past outputs
-    /// shown are those of steps before the one being formed: the same in a redo.
+    /// Reads the partition again from `repair.from` to the current positions. Everything told
+    /// before is shown: a slot may be told, closed and forgotten within the step that asks.
     pub(crate) async fn repair(&mut self, repair: Repair) -> Result<(), Error> {
         let step = self.ledger.step() + 1;
         let blame = |said| Error::Panicked {
@@ -268,57 +268,13 @@ impl<S: Stage> Session<'_, S> {
         metrics::counter!("balefire_repairs_total", "stage" => self.context.plan.stage)
             .increment(1);
         guard(|| self.stage.repair_begin(repair.from)).map_err(blame)?;
-        self.show_outputs_since(repair.from, step).await?;
+        self.show_told(repair.from, step).await?;
         let mut effects = Effects::default();
         for source in 0..self.context.plan.sources.len() {
             self.reread(source, repair.from, &mut effects).await?;
         }
         guard(|| self.stage.repair_end(&mut effects)).map_err(blame)?;
         self.add(effects.outputs);
-        Ok(())
-    }
-
-    async fn show_outputs_since(&mut self, from: Timestamp, before: u64) -> Result<(), Error> {
-        let Context { plan, bus, log, .. } = self.context;
-        for (index, target) in plan.targets.iter().enumerate() {
-            let span = Span {
-                from: first_at(bus, log, &target.stream, from).await?,
-                to: self.target_sequences.get(index).copied().unwrap_or(0),
-            };
-            self.show_outputs(index, span, 1..before, from).await?;
-        }
-        Ok(())
-    }
-
-    /// Shows the stage past outputs of `steps` stored at or after `since`.
-    pub(crate) async fn show_outputs(
-        &mut self,
-        target: usize,
-        span: Span,
-        steps: std::ops::Range<u64>,
-        since: Timestamp,
-    ) -> Result<(), Error> {
-        if steps.is_empty() {
-            return Ok(());
-        }
-        let mut outputs =
-            Outputs::open(&self.context.log, &self.context.plan, target, span).await?;
-        while let Some((message, step)) = outputs.next().await? {
-            if !steps.contains(&step.number) || message.stored_at < since {
-                continue;
-            }
-            let Ok(batch) = BatchView::parse(&message.payload) else {
-                continue;
-            };
-            let past = PastOutput {
-                target,
-                sequence: message.sequence,
-                stored_at: message.stored_at,
-                step: step.number,
-                batch: &batch,
-            };
-            guard(|| self.stage.load_output(&past)).map_err(unusable)?;
-        }
         Ok(())
     }
 

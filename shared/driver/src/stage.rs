@@ -40,9 +40,9 @@ impl Input<'_> {
 pub struct PastOutput<'a> {
     /// Index of its target in [`crate::Plan::targets`].
     pub target: usize,
-    /// Sequence in the target's stream.
+    /// Sequence in the target's stream; 0: it waits in the step being formed.
     pub sequence: u64,
-    /// When the server stored it.
+    /// When the server stored it; [`Timestamp::MAX`]: it has not yet.
     pub stored_at: Timestamp,
     /// Number of the step it is of.
     pub step: u64,
@@ -170,8 +170,8 @@ pub trait Stage: Send + 'static {
     fn apply(&mut self, input: &Input<'_>, effects: &mut Effects);
 
     /// A repair starts: everything stored at `from` or later comes again through
-    /// [`Stage::load_output`] (past outputs first, of steps already published) and
-    /// [`Stage::repair_batch`] (the lanes one after the other, each in order, up to the current
+    /// [`Stage::load_output`] (past outputs first, of steps already published, then those that
+    /// wait in the step being formed) and [`Stage::repair_batch`] (the lanes one after the other, each in order, up to the current
     /// positions), then [`Stage::repair_end`].
     fn repair_begin(&mut self, from: Timestamp);
 

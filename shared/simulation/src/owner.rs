@@ -216,6 +216,11 @@ impl Session<'_> {
                 from.0
             };
             self.show(log, 1..before, since);
+            // What waits in the step being formed was told, too.
+            let told = self.outputs.iter();
+            for output in told.filter(|output| output.target == ESCALATIONS) {
+                self.stage.load_record(&output.record);
+            }
         }
         if self.fault != Some(dropped) {
             for lane in 0..self.sources.len() {

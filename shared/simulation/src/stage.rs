@@ -169,15 +169,17 @@ impl<'w> Stage<'w> {
     }
 
     pub(crate) fn load(&mut self, batch: &Batch) {
+        for record in &batch.records {
+            self.load_record(record);
+        }
+    }
+
+    pub(crate) fn load_record(&mut self, record: &Rec) {
         let forgets = self.fault == Some(Fault::ClosedNotLoaded);
-        if let Core::Engine(engine) = &mut self.core {
-            for record in &batch.records {
-                if let Rec::Escalation(escalation) = record
-                    && !(forgets && escalation.kind == EscalationKind::Closed)
-                {
-                    engine.load_escalation(escalation);
-                }
-            }
+        if let (Core::Engine(engine), Rec::Escalation(escalation)) = (&mut self.core, record)
+            && !(forgets && escalation.kind == EscalationKind::Closed)
+        {
+            engine.load_escalation(escalation);
         }
     }
 

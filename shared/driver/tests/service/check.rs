@@ -174,7 +174,8 @@ fn input<'a>(source: usize, message: &'a Message, batch: &'a BatchView<'a>) -> I
     }
 }
 
-/// What the driver must show: outputs of earlier steps, then each lane up to its position.
+/// What the driver must show: outputs of earlier steps, those of this one so far, then each lane up
+/// to its position.
 #[expect(clippy::too_many_arguments, reason = "the whole world of one repair")]
 fn repair(
     stage: &mut Thirds,
@@ -193,6 +194,9 @@ fn repair(
         .flat_map(|(_, found)| found.records.iter().flatten())
     {
         writer.push_encoded(record);
+    }
+    for pending in &effects.outputs {
+        writer.push_encoded(&pending.record);
     }
     let bytes = writer.finish(&balefire_wire::Header::default(), None);
     let batch = BatchView::parse(&bytes).unwrap();
