@@ -26,6 +26,8 @@ pub struct Known {
     /// Every rule set so far. The first one is in force from revision 0, so that an event that
     /// arrived before any rule set has an answer too.
     pub sets: RuleSets,
+    /// When the server stored each rule set, by the revision it is in force from.
+    pub activated: Vec<(u64, Timestamp)>,
 }
 
 impl Known {
@@ -35,6 +37,7 @@ impl Known {
         Self {
             revision: revision.min(self.revision),
             sets: sets.cloned().collect(),
+            activated: self.activated.clone(),
         }
     }
 }
@@ -97,7 +100,12 @@ impl ControlLog {
     }
 
     /// Takes in one message of CONTROL.
-    pub(crate) fn take(&self, revision: u64, payload: &[u8]) -> Result<(), Error> {
+    pub(crate) fn take(
+        &self,
+        revision: u64,
+        stored_at: Timestamp,
+        payload: &[u8],
+    ) -> Result<(), Error> {
         let unread = |source| Error::Control { revision, source };
         let batch = BatchView::parse(payload).map_err(unread)?;
         let mut guard = self.seen.write().map_err(|_| Error::Poisoned)?;
@@ -137,6 +145,7 @@ impl ControlLog {
                 revision
             };
             seen.known.sets.push((first, Arc::new(set)));
+            seen.known.activated.push((first, stored_at));
         }
         seen.known.revision = revision;
         drop(guard);
@@ -195,7 +204,7 @@ impl ControlLog {
     async fn catch_up(&self, log: &Log) -> Result<(), Error> {
         let mut tail = log.read_all(topology::CONTROL, self.extent().0 + 1).await?;
         while let Some(message) = tail.next().await? {
-            self.take(message.sequence, &message.payload)?;
+            self.take(message.sequence, message.stored_at, &message.payload)?;
         }
         Ok(())
     }
@@ -215,7 +224,7 @@ impl ControlLog {
             let Some(message) = message else {
                 return Ok(());
             };
-            self.take(message.sequence, &message.payload)?;
+            self.take(message.sequence, message.stored_at, &message.payload)?;
         }
     }
 }

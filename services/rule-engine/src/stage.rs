@@ -1,26 +1,26 @@
 //! The engine as a stage of the driver: batches in, escalations and matches out.
 
 mod built;
+mod emit;
 mod reading;
 mod records;
 
 use std::sync::Arc;
 
 use balefire_driver::{
-    Backfill, BadState, Counter, DeadLetter, Effects, Input, Output, PastOutput, Readiness, Stage,
-    StageStatus,
+    Backfill, BadState, Counter, DeadLetter, Effects, Input, PastOutput, Readiness, Recorded,
+    Stage, StageStatus,
 };
-use balefire_event::{BarrierId, Lane, Timestamp, partition};
+use balefire_event::{Lane, Timestamp};
 use balefire_rule_engine_core::{
-    BatchHeader, Effect, Engine, EngineConfig, Part, Rekeyed, STATE_VERSION,
+    BatchHeader, Effect, Engine, EngineConfig, Part, Recorded as StepRecorded, STATE_VERSION,
 };
 use balefire_store::{Changes, Records};
 use balefire_stream::Source;
-use balefire_wire::{RecordRef, RecordView};
+use balefire_wire::RecordView;
 
 use crate::Error;
 use crate::control::ControlLog;
-use crate::output::output;
 use crate::{held, wiring};
 
 use built::{build, source};
@@ -36,8 +36,10 @@ pub struct EngineStage {
     partition: u32,
     partitions: u32,
     control: ControlLog,
-    /// How many rule sets the engine was built with.
+    /// How many rule sets the engine has.
     sets: usize,
+    /// How many there were when it could not be made of them.
+    refused: usize,
     engine: Engine,
     effects: Vec<Effect>,
     slots_from: Option<Timestamp>,
@@ -62,87 +64,32 @@ impl EngineStage {
             partitions,
             control,
             sets,
+            refused: 0,
             engine,
             effects: Vec::new(),
             slots_from: None,
         })
     }
 
-    /// `lateness_max` is the input batch's.
-    fn settle(&mut self, tenant: &Arc<str>, lateness_max: i64, effects: &mut Effects) {
-        for effect in std::mem::take(&mut self.effects) {
-            match effect {
-                Effect::Escalate(escalation) => {
-                    let tenant = Arc::from(escalation.tenant.as_str());
-                    let record = RecordRef::Escalation(&escalation);
-                    let at = Some(escalation.received_at);
-                    effects
-                        .outputs
-                        .push(output(wiring::ESCALATIONS, tenant, record, at));
-                }
-                Effect::Rekey(found) => {
-                    effects
-                        .outputs
-                        .push(self.matched(tenant, lateness_max, &found));
-                }
-                Effect::Promise { at } => {
-                    let partition = self.partition;
-                    let record = RecordRef::Watermark { partition, at };
-                    self.everywhere(record, None, effects);
-                }
-                Effect::BarrierOut { id, at } => self.barrier_out(id, at, effects),
-                Effect::DeadLetter {
-                    index,
-                    reason,
-                    detail,
-                } => {
-                    let detail = format!("tenant {tenant}: {detail}");
-                    effects.dead_letters.push(DeadLetter {
-                        index: Some(index),
-                        reason,
-                        detail,
-                    });
-                }
-                Effect::Repair(request) => {
-                    self.slots_from = Some(request.slots_from);
-                    effects.repair(request.slots_from.min(request.events_from));
-                }
+    /// Takes over the rule sets that are known by now, beside what is counted already.
+    fn adopt(&mut self) {
+        let known = self.control.known();
+        if self.refused == known.sets.len() {
+            return;
+        }
+        for (revision, at) in &known.activated {
+            self.engine.activated(*revision, *at);
+        }
+        match self.engine.adopt(&known.sets) {
+            Ok(()) => {
+                self.engine.confirm_revision(known.revision);
+                self.sets = known.sets.len();
             }
-        }
-    }
-
-    fn matched(&self, tenant: &Arc<str>, lateness_max: i64, found: &Rekeyed) -> Output {
-        let to = partition::of_match(tenant, &found.rule, &found.key, self.partitions);
-        let event = &found.event;
-        let record = RecordRef::Match {
-            rule_id: found.rule,
-            generation: found.generation,
-            event,
-        };
-        let at = Some(event.received_at);
-        Output {
-            // Whoever reads it must know the generation.
-            control_revision: event.control_revision.max(found.generation),
-            lateness_max: lateness_max.max(event.lateness),
-            ..output(wiring::rekeyed(to), Arc::clone(tenant), record, at)
-        }
-    }
-
-    /// Behind the escalations that lie here, and behind those that come through REKEYED.
-    fn barrier_out(&self, id: BarrierId, at: Timestamp, effects: &mut Effects) {
-        let record = RecordRef::Barrier { id, at };
-        let own = output(wiring::ESCALATIONS, Arc::from(""), record, Some(at));
-        effects.outputs.push(own);
-        if self.part == Part::Events {
-            self.everywhere(record, Some(at), effects);
-        }
-    }
-
-    /// To every REKEYED partition.
-    fn everywhere(&self, record: RecordRef<'_>, at: Option<Timestamp>, effects: &mut Effects) {
-        for to in 0..self.partitions {
-            let output = output(wiring::rekeyed(to), Arc::from(""), record, at);
-            effects.outputs.push(output);
+            // The partition waits at the first record of that revision, and says so.
+            Err(error) => {
+                self.refused = known.sets.len();
+                tracing::error!(partition = self.partition, %error, "rules cannot be built");
+            }
         }
     }
 
@@ -222,19 +169,47 @@ impl Stage for EngineStage {
     }
 
     fn readiness(&mut self, control_revision: u64) -> Readiness {
-        if !self.engine.needs(control_revision) {
-            return Readiness::Ready;
+        if self.engine.needs(control_revision) {
+            self.refresh();
         }
+        if self.engine.needs(control_revision) {
+            Readiness::Wait
+        } else {
+            Readiness::Ready
+        }
+    }
+
+    fn refresh(&mut self) {
         let (revision, sets) = self.control.extent();
         if sets != self.sets {
-            // Not adopted beside the live path yet: see decision 10.
-            return Readiness::Rebuild;
+            self.adopt();
+        } else if self.engine.needs(revision) {
+            self.engine.confirm_revision(revision);
         }
-        if revision < control_revision {
-            return Readiness::Wait;
-        }
-        self.engine.confirm_revision(revision);
-        Readiness::Ready
+    }
+
+    fn whole_below(&self) -> Option<u64> {
+        Some(self.engine.whole_below())
+    }
+
+    fn redo_begin(&mut self) {
+        self.engine.redo_begin();
+    }
+
+    fn redo_step(&mut self, recorded: Recorded) {
+        self.engine.redo_step(StepRecorded {
+            whole_below: recorded.whole_below,
+            partial: recorded.partial,
+        });
+    }
+
+    fn redo_step_end(&mut self) {
+        self.engine.redo_step_end();
+    }
+
+    fn redo_end(&mut self, effects: &mut Effects) {
+        self.engine.redo_end(&mut self.effects);
+        self.settle(&Arc::from(""), 0, effects);
     }
 
     fn apply(&mut self, input: &Input<'_>, effects: &mut Effects) {
@@ -294,8 +269,9 @@ impl Stage for EngineStage {
         self.settle(&tenant, header.lateness_max, effects);
     }
 
-    fn backfill_end(&mut self) {
-        self.engine.backfill_end();
+    fn backfill_end(&mut self, effects: &mut Effects) {
+        self.engine.backfill_end(&mut self.effects);
+        self.settle(&Arc::from(""), 0, effects);
     }
 
     fn load_from(&self) -> Option<Timestamp> {
@@ -303,9 +279,14 @@ impl Stage for EngineStage {
     }
 
     fn load_output(&mut self, output: &PastOutput<'_>) {
+        if output.target != wiring::ESCALATIONS {
+            return;
+        }
         for record in output.batch.records() {
-            if let Ok(RecordView::Escalation(escalation)) = record {
-                self.engine.load_escalation(&escalation);
+            match record {
+                Ok(RecordView::Escalation(escalation)) => self.engine.load_escalation(&escalation),
+                Ok(RecordView::Barrier { id, .. }) => self.engine.load_barrier(id),
+                Ok(_) | Err(_) => {}
             }
         }
     }
@@ -396,6 +377,8 @@ impl Stage for EngineStage {
 mod golden_tests;
 #[cfg(test)]
 mod tests {
+    use balefire_wire::RecordRef;
+
     use super::*;
 
     #[test]

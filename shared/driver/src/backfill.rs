@@ -8,7 +8,7 @@ use balefire_wire::BatchView;
 
 use crate::error::Error;
 use crate::outlog::first_at;
-use crate::session::{Session, guard};
+use crate::session::{Session, guard, unusable};
 use crate::stage::{Backfill, Effects, Stage};
 
 /// A reading under way: source after source, each up to the position it had when the reading began.
@@ -50,8 +50,11 @@ pub(crate) async fn next(
 }
 
 impl<S: Stage> Session<'_, S> {
-    /// Opens the reading that the stage wants, where it is another one than the one under way.
+    /// Lets the stage learn new rules. Opens the reading that it wants, where it is another one than
+    /// the one under way.
     pub(crate) async fn follow(&mut self, reading: &mut Option<Reading>) -> Result<(), Error> {
+        guard(|| self.stage.refresh()).map_err(unusable)?;
+        self.note_whole();
         let wanted = self.stage.backfill();
         if reading.as_ref().map(|reading| reading.wanted) == wanted {
             return Ok(());
@@ -82,8 +85,7 @@ impl<S: Stage> Session<'_, S> {
             sources.push_back(Source { index, end, reader });
         }
         *reading = Some(Reading { wanted, sources });
-        self.end_reading(reading);
-        Ok(())
+        self.end_reading(reading)
     }
 
     /// Takes one message of a reading.
@@ -109,22 +111,25 @@ impl<S: Stage> Session<'_, S> {
         {
             reading.sources.pop_front();
         }
-        self.end_reading(reading);
-        Ok(())
+        self.end_reading(reading)
     }
 
     /// Nothing is left to read: the stage is told.
-    fn end_reading(&mut self, reading: &mut Option<Reading>) {
+    fn end_reading(&mut self, reading: &mut Option<Reading>) -> Result<(), Error> {
         if reading.as_ref().is_none_or(|one| !one.sources.is_empty()) {
-            return;
+            return Ok(());
         }
         *reading = None;
-        self.stage.backfill_end();
+        self.note_whole();
+        let mut effects = Effects::default();
+        guard(|| self.stage.backfill_end(&mut effects)).map_err(unusable)?;
+        self.add(effects.outputs);
         let plan = &self.context.plan;
         tracing::info!(
             stage = plan.stage,
             partition = plan.partition,
             "rules are warm"
         );
+        Ok(())
     }
 }

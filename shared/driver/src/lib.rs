@@ -8,7 +8,8 @@
 //!
 //! The order of things at start: checkpoint compared with the log → claim on every target →
 //! lists of the steps behind the checkpoint → redo in exactly that order with its outputs kept
-//! back, except what a target lacks → past outputs shown to the stage → live.
+//! back, except what a target lacks, and what the log has of them shown to the stage → what was
+//! never told → live.
 
 mod backfill;
 mod driver;
@@ -22,6 +23,7 @@ mod mark;
 mod outlog;
 mod part;
 mod plan;
+mod redo;
 mod report;
 mod session;
 mod shown;
@@ -38,6 +40,6 @@ pub use mark::compare_with_log;
 pub use plan::{Plan, Settings, Source, Target};
 pub use report::{Inspection, Phase, Report};
 pub use stage::{
-    Backfill, BadState, Counter, DeadLetter, Effects, Input, Output, PastOutput, Readiness, Stage,
-    StageStatus,
+    Backfill, BadState, Counter, DeadLetter, Effects, Input, Output, PastOutput, Readiness,
+    Recorded, Stage, StageStatus,
 };

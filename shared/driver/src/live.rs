@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::limit::{
     DRAIN_MAX, LIST_RUNS_MAX, PENDING_BYTES_MAX, PENDING_INPUTS_MAX, REPORT_INTERVAL, TICK_POLL,
 };
-use crate::part;
+use crate::part::{self, Cut};
 use crate::report::{Inspection, Phase};
 use crate::session::{Context, Repair, Session, Way, guard, unusable};
 use crate::stage::Stage;
@@ -100,7 +100,7 @@ impl<S: Stage> Session<'_, S> {
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.advance(&mut live).await?;
-            if !live.draining() {
+            if !live.draining() && live.repair.is_none() {
                 self.follow(&mut live.reading).await?;
             }
             if live.draining() && self.drained(&live) {
@@ -178,7 +178,13 @@ impl<S: Stage> Session<'_, S> {
     fn publish(&mut self) -> Option<Publishing> {
         let (number, list) = self.ledger.cut()?;
         let outputs = self.take_outputs();
-        let parts = part::cut(&self.context.plan, number, &list, &outputs);
+        self.note_whole();
+        let cut = Cut {
+            number,
+            list: &list,
+            whole_below: self.whole_below.take(),
+        };
+        let parts = part::cut(&self.context.plan, &cut, &outputs);
         let fences = std::mem::take(&mut self.fences);
         let stage = self.context.plan.stage;
         metrics::counter!("balefire_steps_total", "stage" => stage).increment(1);

@@ -10,7 +10,7 @@ use balefire_wire::log::v1::Step;
 
 use crate::error::Error;
 use crate::ledger::RunList;
-use crate::part::list_of;
+use crate::part::{There, list_of};
 use crate::plan::Plan;
 
 /// A range of sequences of a target's stream, both ends included.
@@ -21,19 +21,21 @@ pub(crate) struct Span {
 }
 
 /// How far a target got with its last step.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Reached {
     pub(crate) step: u64,
-    /// Parts of that step that are there.
-    pub(crate) parts: u32,
-    /// Whether the last one is.
-    pub(crate) complete: bool,
+    /// What is there of it.
+    pub(crate) there: There,
+    /// The first step that is there.
+    pub(crate) first: Option<u64>,
 }
 
 /// The steps found in the targets.
 #[derive(Debug, Default)]
 pub(crate) struct Published {
     pub(crate) lists: BTreeMap<u64, RunList>,
+    /// Below which revision every rule was whole when a step was formed, where it says so.
+    pub(crate) whole_below: BTreeMap<u64, u64>,
     pub(crate) reached: Vec<Reached>,
 }
 
@@ -69,19 +71,20 @@ pub(crate) async fn read_steps(
             if *known != list {
                 return Err(wrong("another list"));
             }
-            let parts = if step.number == reached.step {
-                reached.parts
-            } else {
-                0
-            };
-            if step.number < reached.step || step.part != parts {
+            if let Some(below) = step.whole_below {
+                published.whole_below.insert(step.number, below);
+            }
+            if step.number > reached.step {
+                reached.there = There::default();
+            }
+            let parts = reached.there.parts.len();
+            if step.number < reached.step || usize::try_from(step.part) != Ok(parts) {
                 return Err(wrong("parts out of order"));
             }
-            reached = Reached {
-                step: step.number,
-                parts: parts + 1,
-                complete: step.last_part,
-            };
+            reached.first.get_or_insert(step.number);
+            reached.step = step.number;
+            reached.there.parts.push(message.payload);
+            reached.there.complete = step.last_part;
         }
         published.reached.push(reached);
     }

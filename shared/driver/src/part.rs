@@ -1,12 +1,13 @@
 //! Cuts the outputs of a step into messages: by target, tenant and size. Pure and
 //! deterministic: a new owner cuts the same step into the same parts.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use balefire_event::Timestamp;
 use balefire_wire::batch::record_len;
 use balefire_wire::log::v1::{InputRun, Step};
-use balefire_wire::{BatchWriter, Header};
+use balefire_wire::{BatchView, BatchWriter, Header};
 use bytes::Bytes;
 
 use crate::ledger::{Run, RunList};
@@ -17,36 +18,114 @@ use crate::stage::Output;
 /// The messages of one step, target by target; none for a target without output.
 pub type Parts = Vec<Vec<Bytes>>;
 
-/// Cuts step `number` with the inputs `list`. A step without output is one empty message on
-/// the first target.
+/// What every part says of its step.
+#[derive(Debug, Clone, Copy)]
+pub struct Cut<'s> {
+    /// Number of the step.
+    pub number: u64,
+    /// Its inputs.
+    pub list: &'s RunList,
+    /// Below which revision every rule was whole while it was formed; as the stage says.
+    pub whole_below: Option<u64>,
+}
+
+/// Cuts a step. One without output is one empty message on the first target.
 #[must_use]
-pub fn cut(plan: &Plan, number: u64, list: &RunList, outputs: &[Output]) -> Parts {
-    let inputs = to_wire(plan, list);
-    let mut targets: Vec<Vec<&Output>> = vec![Vec::new(); plan.targets.len()];
-    for output in outputs {
-        if let Some(target) = targets.get_mut(output.target) {
-            target.push(output);
-        }
-    }
-    let mut parts: Parts = targets
+pub fn cut(plan: &Plan, cut: &Cut<'_>, outputs: &[Output]) -> Parts {
+    let mut parts: Parts = by_target(plan, outputs)
         .iter()
-        .map(|outputs| cut_target(plan, number, &inputs, outputs))
+        .map(|outputs| cut_target(plan, cut, by_tenant(outputs), 0))
         .collect();
     if parts.iter().all(Vec::is_empty)
         && let Some(first) = parts.first_mut()
     {
-        first.push(empty_part(plan, number, list, 0));
+        first.push(empty_part(plan, cut, 0));
     }
     parts
 }
 
-/// A last part without records.
+/// What a target has of a step.
+#[derive(Debug, Clone, Default)]
+pub struct There {
+    /// Its parts.
+    pub parts: Vec<Bytes>,
+    /// Whether the last one is among them.
+    pub complete: bool,
+}
+
+/// The parts that targets lack of a step that is there in part, by what is in them: the records
+/// derived but for those that are there, whatever their order was, and whatever lies beside them.
 #[must_use]
-pub fn empty_part(plan: &Plan, number: u64, list: &RunList, part: u32) -> Bytes {
+pub fn lacking(plan: &Plan, cut: &Cut<'_>, outputs: &[Output], there: &[There]) -> Parts {
+    let none = There::default();
+    let targets = by_target(plan, outputs).into_iter().enumerate();
+    targets
+        .map(|(target, outputs)| {
+            let there = there.get(target).unwrap_or(&none);
+            if there.complete {
+                return Vec::new();
+            }
+            let mut groups = by_tenant(&outputs);
+            leave_out(&mut groups, there);
+            let first = u32::try_from(there.parts.len()).unwrap_or(u32::MAX);
+            let parts = cut_target(plan, cut, groups, first);
+            if parts.is_empty() && first > 0 {
+                return vec![empty_part(plan, cut, first)];
+            }
+            parts
+        })
+        .collect()
+}
+
+impl There {
+    /// Its records by tenant, and how often each is there.
+    fn records(&self) -> BTreeMap<(String, Vec<u8>), u32> {
+        let batches = self
+            .parts
+            .iter()
+            .filter_map(|part| BatchView::parse(part).ok());
+        let mut there: BTreeMap<(String, Vec<u8>), u32> = BTreeMap::new();
+        for batch in batches {
+            for record in batch.raw_records().flatten() {
+                let place = (batch.header.tenant.clone(), record.bytes.to_vec());
+                *there.entry(place).or_default() += 1;
+            }
+        }
+        there
+    }
+
+    /// Whether an output is among them.
+    pub fn holds(&self, output: &Output) -> bool {
+        let place = (output.tenant.to_string(), output.record.clone());
+        self.records().contains_key(&place)
+    }
+}
+
+/// Takes out what is there, each record as often as it is.
+fn leave_out(groups: &mut Vec<Group<'_>>, there: &There) {
+    let mut there = there.records();
+    for group in groups.iter_mut() {
+        let tenant = group.tenant.to_string();
+        group.outputs.retain(|output| {
+            let place = (tenant.clone(), output.record.clone());
+            match there.get_mut(&place).filter(|left| **left > 0) {
+                Some(left) => {
+                    *left -= 1;
+                    false
+                }
+                None => true,
+            }
+        });
+    }
+    groups.retain(|group| !group.outputs.is_empty());
+}
+
+/// A last part without records.
+fn empty_part(plan: &Plan, cut: &Cut<'_>, part: u32) -> Bytes {
     let step = Step {
         part,
         last_part: true,
-        ..step(plan, number, to_wire(plan, list))
+        ..of_cut(plan, cut, to_wire(plan, cut.list))
     };
     finish(plan, BatchWriter::default(), "", &[], &step)
 }
@@ -108,7 +187,25 @@ fn step(plan: &Plan, number: u64, inputs: Vec<InputRun>) -> Step {
         last_part: false,
         claim: false,
         owner_id: Bytes::copy_from_slice(&plan.owner_id),
+        whole_below: None,
     }
+}
+
+fn of_cut(plan: &Plan, cut: &Cut<'_>, inputs: Vec<InputRun>) -> Step {
+    Step {
+        whole_below: cut.whole_below,
+        ..step(plan, cut.number, inputs)
+    }
+}
+
+fn by_target<'o>(plan: &Plan, outputs: &'o [Output]) -> Vec<Vec<&'o Output>> {
+    let mut targets: Vec<Vec<&Output>> = vec![Vec::new(); plan.targets.len()];
+    for output in outputs {
+        if let Some(target) = targets.get_mut(output.target) {
+            target.push(output);
+        }
+    }
+    targets
 }
 
 /// Records of one part, all of one tenant.
@@ -117,15 +214,17 @@ struct Group<'o> {
     outputs: Vec<&'o Output>,
 }
 
-fn cut_target(plan: &Plan, number: u64, inputs: &[InputRun], outputs: &[&Output]) -> Vec<Bytes> {
-    let groups: Vec<Group<'_>> = by_tenant(outputs).into_iter().flat_map(by_size).collect();
+/// The parts of one target, from part `first` on.
+fn cut_target(plan: &Plan, cut: &Cut<'_>, groups: Vec<Group<'_>>, first: u32) -> Vec<Bytes> {
+    let inputs = to_wire(plan, cut.list);
+    let groups: Vec<Group<'_>> = groups.into_iter().flat_map(by_size).collect();
     let count = groups.len();
     let mut messages = Vec::with_capacity(count);
-    for (part, group) in (0u32..).zip(groups) {
+    for (part, group) in (first..).zip(groups) {
         let step = Step {
             part,
             last_part: messages.len() + 1 == count,
-            ..step(plan, number, inputs.to_vec())
+            ..of_cut(plan, cut, inputs.clone())
         };
         let mut writer = BatchWriter::default();
         for output in &group.outputs {
@@ -213,7 +312,7 @@ mod tests {
     use super::*;
     use crate::plan::{Source, Target};
     use balefire_event::Lane;
-    use balefire_wire::{BatchView, RecordRef, encode_record};
+    use balefire_wire::{RecordRef, encode_record};
 
     fn plan() -> Plan {
         let source = |lane| Source {
@@ -257,16 +356,25 @@ mod tests {
         list
     }
 
+    fn of_six(list: &RunList) -> Cut<'_> {
+        Cut {
+            number: 6,
+            list,
+            whole_below: Some(4),
+        }
+    }
+
     #[test]
     fn every_part_carries_the_list_and_the_last_is_marked() {
-        let plan = plan();
+        let (plan, list) = (plan(), list());
         let outputs = [
             output(1, "", 1),
             output(1, "acme", 2),
             output(1, "zeta", 3),
             output(1, "acme", 4),
         ];
-        let parts = cut(&plan, 6, &list(), &outputs);
+        let step = of_six(&list);
+        let parts = cut(&plan, &step, &outputs);
         assert!(parts[0].is_empty());
         let views: Vec<_> = parts[1]
             .iter()
@@ -278,7 +386,8 @@ mod tests {
         assert_eq!(views[0].header.received_at_max, Timestamp(4));
         for (index, view) in views.iter().enumerate() {
             let step = view.step.as_ref().unwrap();
-            assert_eq!(list_of(&plan, step), Some(list()));
+            assert_eq!(list_of(&plan, step), Some(list.clone()));
+            assert_eq!(step.whole_below, Some(4));
             assert_eq!(step.part as usize, index);
             assert_eq!(step.last_part, index == 2);
             assert_eq!(
@@ -293,16 +402,71 @@ mod tests {
         let plan = plan();
         let mut large = output(0, "acme", 1);
         large.record = vec![0x22; PART_BYTES_MAX / 2 + 1];
-        let parts = cut(&plan, 1, &list(), &[large.clone(), large.clone(), large]);
+        let parts = cut(
+            &plan,
+            &of_six(&list()),
+            &[large.clone(), large.clone(), large],
+        );
         assert_eq!(parts[0].len(), 3);
     }
 
     #[test]
     fn a_step_without_output_is_one_empty_message() {
         let plan = plan();
-        let parts = cut(&plan, 1, &list(), &[]);
+        let parts = cut(&plan, &of_six(&list()), &[]);
         assert_eq!((parts[0].len(), parts[1].len()), (1, 0));
         let view = BatchView::parse(&parts[0][0]).unwrap();
         assert!(view.is_empty() && view.step.unwrap().last_part);
+    }
+    fn there(parts: &[Bytes], known: usize) -> There {
+        There {
+            parts: parts[..known].to_vec(),
+            complete: known > 0 && known == parts.len(),
+        }
+    }
+
+    #[test]
+    fn what_lacks_is_what_follows_where_the_step_was_derived_alike() {
+        let (plan, list) = (plan(), list());
+        let step = of_six(&list);
+        let mut large = output(0, "acme", 1);
+        large.record = vec![0x22; PART_BYTES_MAX / 2 + 1];
+        let outputs = [
+            output(0, "zeta", 1),
+            large.clone(),
+            output(0, "", 2),
+            large,
+            output(0, "zeta", 1),
+            output(1, "acme", 4),
+        ];
+        let parts = cut(&plan, &step, &outputs);
+        assert_eq!((parts[0].len(), parts[1].len()), (4, 1));
+        for known in 0..=parts[0].len() {
+            let there = [there(&parts[0], known), There::default()];
+            let lacking = lacking(&plan, &step, &outputs, &there);
+            assert_eq!(lacking[0], parts[0][known..]);
+            assert_eq!(lacking[1], parts[1]);
+        }
+    }
+
+    #[test]
+    fn what_lacks_is_found_by_content_beside_what_others_found() {
+        let (plan, list) = (plan(), list());
+        let step = of_six(&list);
+        // Another owner had one more output, ahead of the rest, and crashed behind two parts.
+        let theirs = [output(0, "acme", 9), output(0, "acme", 1)];
+        let first = cut(&plan, &step, &theirs[..1]);
+        let second = cut(&plan, &step, &theirs[1..]);
+        let there = There {
+            parts: vec![first[0][0].clone(), second[0][0].clone()],
+            complete: false,
+        };
+        let ours = [output(0, "acme", 1), output(0, "acme", 2)];
+        let lacking = lacking(&plan, &step, &ours, &[there]);
+        let view = BatchView::parse(&lacking[0][0]).unwrap();
+        let records: Vec<_> = view.raw_records().map(|r| r.unwrap().bytes).collect();
+        assert_eq!(records, [ours[1].record.as_slice()]);
+        let step = view.step.unwrap();
+        assert_eq!((step.part, step.last_part), (2, true));
     }
 }

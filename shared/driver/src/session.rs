@@ -65,6 +65,8 @@ pub(crate) struct Session<'s, S> {
     /// Outputs of the next step.
     pub(crate) outputs: Vec<Output>,
     pub(crate) output_bytes: usize,
+    /// Least [`Stage::whole_below`] since the last step was cut.
+    pub(crate) whole_below: Option<u64>,
     pub(crate) consumed: u64,
 }
 
@@ -128,6 +130,7 @@ impl<S: Stage> Session<'_, S> {
             }
         };
         self.wait_ready(batch.header.control_revision_max).await?;
+        self.note_whole();
         let mut effects = Effects::default();
         let input = self.input(source, message, &batch);
         let applied = guard(|| self.stage.apply(&input, &mut effects));
@@ -173,18 +176,23 @@ impl<S: Stage> Session<'_, S> {
         std::mem::take(&mut self.outputs)
     }
 
+    /// What the step being formed says of rules.
+    pub(crate) fn note_whole(&mut self) {
+        let now = self.stage.whole_below();
+        let both = self
+            .whole_below
+            .zip(now)
+            .map(|(before, now)| before.min(now));
+        self.whole_below = both.or(now);
+    }
+
     /// Waits until the stage can take a batch of this control revision.
     async fn wait_ready(&mut self, revision: u64) -> Result<(), Error> {
         let mut waited = false;
         loop {
-            match guard(|| self.stage.readiness(revision)).map_err(unusable)? {
-                Readiness::Ready => break,
-                Readiness::Rebuild => {
-                    return Err(Error::Doubt {
-                        reason: format!("the stage builds anew for control revision {revision}"),
-                    });
-                }
-                Readiness::Wait => {}
+            let readiness = guard(|| self.stage.readiness(revision)).map_err(unusable)?;
+            if readiness == Readiness::Ready {
+                break;
             }
             if !waited {
                 waited = true;

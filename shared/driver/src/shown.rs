@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::error::Error;
 use crate::outlog::{Outputs, Span, first_at};
-use crate::part;
+use crate::part::{self, Cut};
 use crate::session::{Context, Session, guard, unusable};
 use crate::stage::{PastOutput, Stage};
 
@@ -31,8 +31,12 @@ impl<S: Stage> Session<'_, S> {
         if self.outputs.is_empty() {
             return Ok(());
         }
-        let list = self.ledger.list();
-        let targets = part::cut(&self.context.plan, step, list, &self.outputs);
+        let cut = Cut {
+            number: step,
+            list: self.ledger.list(),
+            whole_below: None,
+        };
+        let targets = part::cut(&self.context.plan, &cut, &self.outputs);
         for (target, parts) in targets.iter().enumerate() {
             for payload in parts {
                 // Nothing is stored yet.

@@ -109,6 +109,18 @@ pub struct Backfill {
     pub from: Timestamp,
 }
 
+/// A recorded step that a new owner goes through again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recorded {
+    /// Its number.
+    pub number: u64,
+    /// What [`Stage::whole_below`] was while it was formed; `None`: nothing was said, or its
+    /// outputs are no longer all in the log.
+    pub whole_below: Option<u64>,
+    /// Some of its outputs may lack: it is the last one.
+    pub partial: bool,
+}
+
 /// Whether a stage can take a batch of some control revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readiness {
@@ -117,9 +129,6 @@ pub enum Readiness {
     /// The control log has not delivered that revision yet: the partition waits, and is asked
     /// again every [`crate::limit::READINESS_POLL`].
     Wait,
-    /// It can only with a state built anew: the driver calls [`Stage::reset`] and reads the log
-    /// again from [`Stage::rebuild_from`].
-    Rebuild,
 }
 
 /// A snapshot that cannot be restored: other version, other rules, damage.
@@ -166,6 +175,32 @@ pub trait Stage: Send + 'static {
     /// records that have arrived meanwhile. Asked before each batch, cheap.
     fn readiness(&mut self, control_revision: u64) -> Readiness;
 
+    /// Takes in what came by other ways than the sources: control records. Asked before each
+    /// input, and every [`crate::limit::TICK_POLL`] where none comes; never in a redo or a repair.
+    fn refresh(&mut self) {}
+
+    /// Every rule that began at a control revision below this is whole; `None`: the stage learns
+    /// none while it runs. The least it was while a step was formed is said in the step.
+    fn whole_below(&self) -> Option<u64> {
+        None
+    }
+
+    /// A new owner goes through recorded steps from here on, until [`Stage::redo_end`]. Outputs
+    /// are not published again: those of the last step that a target lacks are, found by their
+    /// bytes. What a stage cannot know to be told is better kept, and told at the end.
+    fn redo_begin(&mut self) {}
+
+    /// A step: then its inputs, then its outputs as far as the log has them through
+    /// [`Stage::load_output`], then [`Stage::redo_step_end`].
+    fn redo_step(&mut self, _recorded: Recorded) {}
+
+    /// The step is through.
+    fn redo_step_end(&mut self) {}
+
+    /// Every recorded step is through. What was never told goes into the last of them where a target
+    /// lacks some of it, else into the next step.
+    fn redo_end(&mut self, _effects: &mut Effects) {}
+
     /// Takes one batch.
     fn apply(&mut self, input: &Input<'_>, effects: &mut Effects);
 
@@ -196,7 +231,7 @@ pub trait Stage: Send + 'static {
     fn backfill_batch(&mut self, _input: &Input<'_>, _effects: &mut Effects) {}
 
     /// The backfill is complete.
-    fn backfill_end(&mut self) {}
+    fn backfill_end(&mut self, _effects: &mut Effects) {}
 
     /// Earliest server time of past outputs that it needs to see at a start without checkpoint;
     /// `None`: all. [`Timestamp::MAX`]: none ever, not those of redone steps either.
@@ -204,8 +239,8 @@ pub trait Stage: Send + 'static {
     fn load_from(&self) -> Option<Timestamp>;
 
     /// A past output of its own, in the order of the log. Steps that come before the redone
-    /// ones are shown before the redo, the redone ones after it (idempotent: the stage has just
-    /// derived them). Never emits.
+    /// ones are shown before the redo, those of a redone step behind its inputs (idempotent: the
+    /// stage has just derived them). Never emits.
     fn load_output(&mut self, output: &PastOutput<'_>);
 
     /// Server time from which a state without checkpoint is built; `None`: the whole log.

@@ -1,19 +1,18 @@
 //! Opens a session: checkpoint, claim, redo, past outputs.
 
 use balefire_bus::{Bus, Fence, LaneReader, LaneStart, Start, StreamInfo};
-use balefire_event::Timestamp;
 use balefire_store::{Checkpoint, Meta};
 
 use crate::error::Error;
 use crate::ledger::{Ledger, Redo, RunList};
 use crate::limit::SERVER_SKEW;
 use crate::mark::{compare_with_log, ledger_of};
-use crate::outlog::{Published, Reached, Span, first_at, read_steps, step_of};
+use crate::outlog::{Span, first_at, read_steps, step_of};
 use crate::part;
+use crate::redo::Past;
 use crate::report::Phase;
-use crate::session::{Context, Session, Tip, Way, guard, unusable};
+use crate::session::{Context, Session, Tip, guard, unusable};
 use crate::stage::Stage;
-use crate::step::publish_all;
 
 /// What claiming gave.
 struct Claim {
@@ -64,128 +63,19 @@ impl<'s, S: Stage> Session<'s, S> {
             target_sequences: claim.sequences,
             outputs: Vec::new(),
             output_bytes: 0,
+            whole_below: None,
             consumed: 0,
         };
-        session
-            .catch_up(redo, published, &spans, restored.is_none())
-            .await?;
+        let hidden = hidden(restored.as_ref(), &targets, &spans);
+        let past = Past {
+            published,
+            spans,
+            hidden,
+            rebuilt: restored.is_none(),
+        };
+        session.catch_up(redo, past).await?;
         Ok(session)
     }
-
-    /// Past outputs before the redone steps, the redo, what targets lack, and the outputs of
-    /// the redone steps.
-    async fn catch_up(
-        &mut self,
-        redo: Redo,
-        published: Published,
-        spans: &[Span],
-        rebuilt: bool,
-    ) -> Result<(), Error> {
-        let since = guard(|| self.stage.load_from())
-            .map_err(unusable)?
-            .unwrap_or(Timestamp::MIN);
-        let shown = since != Timestamp::MAX;
-        let first_redone = redo.base + 1;
-        let behind = redo.last() + 1;
-        if rebuilt && shown {
-            for (target, span) in spans.iter().enumerate() {
-                self.show_outputs(target, *span, 1..first_redone, since)
-                    .await?;
-            }
-        }
-        tracing::info!(
-            stage = self.context.plan.stage,
-            partition = self.context.plan.partition,
-            from_step = redo.base,
-            to_step = redo.last(),
-            rebuilt,
-            "going through recorded steps again"
-        );
-        self.redo(redo, &published).await?;
-        if shown {
-            for (target, span) in spans.iter().enumerate() {
-                self.show_outputs(target, *span, first_redone..behind, Timestamp::MIN)
-                    .await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn redo(&mut self, redo: Redo, published: &Published) -> Result<(), Error> {
-        let last = redo.last();
-        for (step, list) in redo.steps {
-            for (source, sequence) in list.iter() {
-                let message = tokio::select! {
-                    message = self.reader.next_from(source) => message?,
-                    () = self.context.shutdown.cancelled() => return Err(Error::Stopped),
-                };
-                debug_assert_eq!(message.sequence, sequence);
-                if let Some(repair) = self.take(source, &message, Way::Redo).await? {
-                    self.repair(repair).await?;
-                }
-            }
-            let outputs = self.take_outputs();
-            if step == last {
-                let list = published.lists.get(&step).cloned().unwrap_or_default();
-                let parts = part::cut(&self.context.plan, step, &list, &outputs);
-                let lacking = lacking(self.context, parts, step, &list, &published.reached);
-                self.complete(lacking).await?;
-            }
-            self.ledger.cut();
-            self.ledger.acknowledged();
-        }
-        Ok(())
-    }
-
-    /// Publishes what the targets lack of the last step.
-    async fn complete(&mut self, lacking: part::Parts) -> Result<(), Error> {
-        if lacking.iter().all(Vec::is_empty) {
-            return Ok(());
-        }
-        let fences = std::mem::take(&mut self.fences);
-        let (fences, sent) = publish_all(fences, lacking, &self.context.reporter).await;
-        self.fences = fences;
-        for (known, sequence) in self.target_sequences.iter_mut().zip(sent?) {
-            *known = sequence.unwrap_or(*known);
-        }
-        Ok(())
-    }
-}
-
-/// The parts of step `number` that are not there yet.
-fn lacking(
-    context: &Context,
-    parts: part::Parts,
-    number: u64,
-    list: &RunList,
-    reached: &[Reached],
-) -> part::Parts {
-    parts
-        .into_iter()
-        .zip(reached)
-        .map(|(mut derived, reached)| {
-            if reached.step != number {
-                return derived;
-            }
-            let there = usize::try_from(reached.parts).unwrap_or(usize::MAX);
-            if reached.complete {
-                if there != derived.len() && !derived.is_empty() {
-                    tracing::warn!(
-                        number,
-                        there,
-                        derived = derived.len(),
-                        "step derived otherwise"
-                    );
-                }
-                return Vec::new();
-            }
-            if derived.len() <= there {
-                return vec![part::empty_part(&context.plan, number, list, reached.parts)];
-            }
-            derived.drain(..there);
-            derived
-        })
-        .collect()
 }
 
 async fn infos<'a>(
@@ -336,6 +226,18 @@ async fn spans<S: Stage>(
         spans.push(Span { from, to: *to });
     }
     Ok(spans)
+}
+
+/// Which targets may have held outputs of redone steps that are not to be read any more.
+fn hidden(restored: Option<&Meta>, targets: &[StreamInfo], spans: &[Span]) -> Vec<bool> {
+    let starts = targets.iter().zip(spans);
+    starts
+        .map(|(info, span)| match restored {
+            // The span begins behind what the checkpoint covers.
+            Some(_) => info.first_sequence > span.from,
+            None => info.first_sequence.max(span.from) > 1,
+        })
+        .collect()
 }
 
 /// The inputs that the lists name, and the steps that the targets showed, must be there.

@@ -200,13 +200,6 @@ impl<'w> Cluster<'w> {
         self.repairs += session.stage.repairs - before;
         match done {
             Ok(moved) => moved,
-            Err(End::NewRules) => {
-                instance.session = None;
-                instance.store.clear();
-                let place = instance.place;
-                self.say(|| format!("new rules at {place:?}"));
-                true
-            }
             Err(End::Fenced) => {
                 instance.session = None;
                 let place = instance.place;

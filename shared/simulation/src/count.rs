@@ -74,6 +74,49 @@ impl Stage<'_> {
         self.settle(batch, found, effects);
     }
 
+    /// A batch read again for new rules.
+    pub(crate) fn warm(&mut self, lane: usize, batch: &Batch, effects: &mut Effects) {
+        let lane = self.lane(lane);
+        let fault = self.fault;
+        let Core::Engine(engine) = &mut self.core else {
+            return;
+        };
+        let mut found = Vec::new();
+        for record in &batch.records {
+            let Rec::Event(event) = record else { continue };
+            let altered = altered(fault, event, batch);
+            if altered.is_none() && lost(fault, event) {
+                continue;
+            }
+            let before = found.len();
+            let event = altered.as_ref().unwrap_or(event);
+            engine.backfill_event(lane, batch.tenant, event, &mut found);
+            look_no_further(fault, event.t, before, &mut found);
+        }
+        self.settle(batch, found, effects);
+    }
+
+    /// Everything was read again.
+    pub(crate) fn warm_end(&mut self, effects: &mut Effects) {
+        let mut found = Vec::new();
+        if let Core::Engine(engine) = &mut self.core {
+            engine.backfill_end(&mut found);
+        }
+        self.settle(&Batch::tick(0), found, effects);
+    }
+
+    /// Every recorded step was gone through.
+    pub(crate) fn redo_end(&mut self, effects: &mut Effects) {
+        let mut found = Vec::new();
+        if let Core::Engine(engine) = &mut self.core {
+            engine.redo_end(&mut found);
+        }
+        if self.fault == Some(Fault::OwedDropped) {
+            found.clear();
+        }
+        self.settle(&Batch::tick(0), found, effects);
+    }
+
     /// REKEYED has no lanes.
     const fn lane(&self, lane: usize) -> Lane {
         match self.place.kind {

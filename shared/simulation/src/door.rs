@@ -65,7 +65,8 @@ impl<'w> Door<'w> {
         self.tenants = rng.pick(&[1, 1, 1, 2]);
         self.batch_lateness = rng.pick(&[0, 2 * UNIT, 30 * UNIT]);
         self.lateness_max = lateness.max(self.batch_lateness);
-        if !self.world.calm && rng.chance(30) {
+        // A new rule counted elsewhere gets what lies within the L that was in force when it came.
+        if !self.world.calm && rng.chance(30) && !self.world.learns_elsewhere() {
             self.raised_from = START + rng.below(self.world.span);
             self.lateness_max = lateness;
         }
@@ -134,17 +135,17 @@ impl<'w> Door<'w> {
     /// Who else had a part in an event.
     fn actors(tenant: &str, rng: &mut Rng) -> Vec<Identity<'static>> {
         let mut found = Vec::new();
-        for (kind, via, percent) in [
-            (IdentityKind::Agent, "agent_id", 60),
-            (IdentityKind::ApiKey, "api_key_id", 50),
-            (IdentityKind::Session, "session_id", 40),
+        for (kind, via, percent, mark) in [
+            (IdentityKind::Agent, "agent_id", 60, 1),
+            (IdentityKind::ApiKey, "api_key_id", 50, 2),
+            (IdentityKind::Session, "session_id", 40, 3),
         ] {
             if !rng.chance(percent) {
                 continue;
             }
             let number = u8::try_from(rng.below(2)).unwrap_or(0);
             let mut subject = SubjectRef([number + 1; 16]);
-            subject.0[14] = u8::try_from(via.len()).unwrap_or(0);
+            subject.0[14] = mark;
             subject.0[15] = u8::try_from(tenant.len()).unwrap_or(0);
             found.push(Identity {
                 subject_ref: subject,

@@ -70,6 +70,14 @@ pub enum Fault {
     RepeatsCounted,
     /// The steps of a sequence may come in any order.
     OrderIgnored,
+    /// Nothing is read again for a new rule.
+    BackfillDropped,
+    /// What recorded steps give and nobody told stays untold.
+    OwedDropped,
+    /// A step does not say that a rule was warming up while it was formed.
+    WarmingUnsaid,
+    /// A new owner sends as many parts as it counts to be lacking, whatever is in those there.
+    CompletedByCount,
 }
 
 /// A fault, its name on the command line, and the promise that it breaks.
@@ -92,7 +100,7 @@ const fn row(fault: Fault, name: &'static str, breaks: &'static str) -> Sabotage
 }
 
 /// Every fault.
-pub const SABOTAGE: [Sabotage; 33] = [
+pub const SABOTAGE: [Sabotage; 37] = [
     row(Fault::NoDedupe, "no-dedupe", "2: a copy adds nothing"),
     row(
         Fault::SlotByArrival,
@@ -249,5 +257,25 @@ pub const SABOTAGE: [Sabotage; 33] = [
         Fault::OrderIgnored,
         "order-ignored",
         "3: steps of a sequence in their order",
+    ),
+    row(
+        Fault::BackfillDropped,
+        "backfill-dropped",
+        "6: a new rule counts what came before",
+    ),
+    row(
+        Fault::OwedDropped,
+        "owed-dropped",
+        "5: told is what ESCALATIONS has",
+    ),
+    row(
+        Fault::WarmingUnsaid,
+        "warming-unsaid",
+        "10: a step says which rules were whole",
+    ),
+    row(
+        Fault::CompletedByCount,
+        "completed-by-count",
+        "10: a step is completed by content",
     ),
 ];

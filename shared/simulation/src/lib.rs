@@ -25,6 +25,7 @@ mod log;
 mod oracle;
 mod owner;
 mod place;
+mod reading;
 mod rng;
 mod rules;
 mod stage;

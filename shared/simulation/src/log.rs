@@ -47,6 +47,8 @@ pub(crate) struct Step {
     pub(crate) part: usize,
     pub(crate) last_part: bool,
     pub(crate) claim: bool,
+    /// Below which revision every rule was whole while it was formed.
+    pub(crate) whole_below: Option<u64>,
 }
 
 #[derive(Debug, Clone)]

@@ -10,6 +10,7 @@ use balefire_event::Timestamp;
 use crate::fault::Fault;
 use crate::log::{Batch, Log, Origin, Step, StreamId};
 use crate::place::{ESCALATIONS, Place};
+use crate::reading::Reading;
 use crate::rng::Rng;
 use crate::stage::{Effects, Output, Stage, State};
 use crate::world::{UNIT, World};
@@ -29,6 +30,14 @@ pub(crate) struct Checkpoint {
     pub(crate) tail: RunList,
 }
 
+/// What every part says of its step.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cut<'s> {
+    pub(crate) number: u64,
+    pub(crate) list: &'s RunList,
+    pub(crate) whole_below: Option<u64>,
+}
+
 /// Parts of the step in flight that are not published yet, target by target.
 pub(crate) type Parts = Vec<VecDeque<Batch>>;
 
@@ -37,8 +46,6 @@ pub(crate) type Parts = Vec<VecDeque<Batch>>;
 pub(crate) enum End {
     /// Another owner claimed.
     Fenced,
-    /// The control log has rules that the stage was not made with.
-    NewRules,
 }
 
 pub(crate) struct Session<'w> {
@@ -54,6 +61,9 @@ pub(crate) struct Session<'w> {
     pub(crate) outputs: Vec<Output>,
     pub(crate) in_flight: Option<Parts>,
     pub(crate) repair: Option<Timestamp>,
+    pub(crate) reading: Option<Reading>,
+    /// Least that the stage said since the last step was cut.
+    pub(crate) whole_below: Option<u64>,
     /// Of [`Fault::IdleBatchesUnlisted`]: inputs with output.
     pub(crate) active: RunList,
     pub(crate) consumed: u64,
@@ -68,6 +78,13 @@ impl Session<'_> {
         rng: &mut Rng,
         sets: usize,
     ) -> Result<bool, End> {
+        if self.repair.is_none() {
+            if sets > self.stage.sets() && rng.chance(10) {
+                self.stage.adopt(sets);
+            }
+            self.follow(log);
+        }
+        self.note_whole();
         if let Some(parts) = &mut self.in_flight {
             let open: Vec<usize> = (0..parts.len()).filter(|i| !parts[*i].is_empty()).collect();
             if open.is_empty() {
@@ -77,7 +94,7 @@ impl Session<'_> {
             }
             let may_read =
                 self.repair.is_none() && self.ledger.list().inputs() < PENDING_INPUTS_MAX;
-            if may_read && rng.chance(40) && self.take_any(log, rng, sets)? {
+            if may_read && rng.chance(40) && self.read_any(log, rng, sets) {
                 return Ok(true);
             }
             return self
@@ -96,10 +113,23 @@ impl Session<'_> {
             let outputs = std::mem::take(&mut self.outputs);
             let active = std::mem::take(&mut self.active);
             let list = self.listed(list, active);
-            self.in_flight = Some(self.parts(number, &list, &outputs));
+            let cut = Cut {
+                number,
+                list: &list,
+                whole_below: self.whole_below.take(),
+            };
+            self.in_flight = Some(self.parts(&cut, &outputs));
             return Ok(true);
         }
-        self.take_any(log, rng, sets)
+        if self.read_any(log, rng, sets) {
+            return Ok(true);
+        }
+        // Nothing comes: what the control log has is learnt all the same.
+        let learns = sets > self.stage.sets();
+        if learns {
+            self.stage.adopt(sets);
+        }
+        Ok(learns)
     }
 
     fn listed(&self, list: RunList, active: RunList) -> RunList {
@@ -123,7 +153,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn take_any(&mut self, log: &Log, rng: &mut Rng, sets: usize) -> Result<bool, End> {
+    pub(crate) fn take_any(&mut self, log: &Log, rng: &mut Rng, sets: usize) -> bool {
         let now = log.now;
         let open: Vec<usize> = (0..self.sources.len())
             .filter(|lane| {
@@ -132,7 +162,7 @@ impl Session<'_> {
             })
             .collect();
         if open.is_empty() {
-            return Ok(false);
+            return false;
         }
         // What a correlator promises comes in the bulk lane, behind what it emits in the others
         // for a reader that drains those first.
@@ -144,13 +174,14 @@ impl Session<'_> {
         let lane = open[first];
         let sequence = self.ledger.positions()[lane] + 1;
         let Some(batch) = log.read(self.sources[lane], sequence) else {
-            return Ok(false);
+            return false;
         };
+        if !self.stage.ready(batch.revision_max) && sets > self.stage.sets() {
+            self.stage.adopt(sets);
+            self.note_whole();
+        }
         if !self.stage.ready(batch.revision_max) {
-            if sets > self.stage.sets() {
-                return Err(End::NewRules);
-            }
-            return Ok(false);
+            return false;
         }
         self.ledger
             .consume(lane, sequence)
@@ -161,7 +192,7 @@ impl Session<'_> {
             (Some(a), Some(b)) => Some(a.min(b)),
             (one, None) | (None, one) => one,
         };
-        Ok(true)
+        true
     }
 
     /// Takes an input in; the server time of the repair it asks for.
@@ -252,26 +283,27 @@ impl Session<'_> {
     }
 
     /// Cuts a step into messages: by target, tenant and size.
-    pub(crate) fn parts(&self, number: u64, list: &RunList, outputs: &[Output]) -> Parts {
+    pub(crate) fn parts(&self, cut: &Cut<'_>, outputs: &[Output]) -> Parts {
         let mut parts: Parts = (0..self.targets.len())
-            .map(|target| self.parts_of(target, number, list, outputs))
+            .map(|target| {
+                let mine = outputs.iter().filter(|output| output.target == target);
+                self.parts_of(cut, mine.collect(), 0)
+            })
             .collect();
         if parts.iter().all(VecDeque::is_empty) {
-            parts[0].push_back(self.message(number, list, 0, true, &[]));
+            parts[0].push_back(self.message(cut, 0, true, &[]));
         }
         parts
     }
 
-    fn parts_of(
+    /// The parts of one target, from part `first` on.
+    pub(crate) fn parts_of(
         &self,
-        target: usize,
-        number: u64,
-        list: &RunList,
-        outputs: &[Output],
+        cut: &Cut<'_>,
+        mut mine: Vec<&Output>,
+        first: usize,
     ) -> VecDeque<Batch> {
         let mut groups: Vec<Vec<&Output>> = Vec::new();
-        let mine = outputs.iter().filter(|output| output.target == target);
-        let mut mine: Vec<&Output> = mine.collect();
         // Tenants follow one another; nobody's records come last.
         let ahead = self.fault == Some(Fault::PromiseAheadOfMatches);
         mine.sort_by_key(|output| (output.tenant.is_empty() != ahead, output.tenant));
@@ -289,14 +321,13 @@ impl Session<'_> {
         let count = groups.len();
         let messages = groups.iter().enumerate();
         messages
-            .map(|(part, group)| self.message(number, list, part, part + 1 == count, group))
+            .map(|(part, group)| self.message(cut, first + part, part + 1 == count, group))
             .collect()
     }
 
     pub(crate) fn message(
         &self,
-        number: u64,
-        list: &RunList,
+        cut: &Cut<'_>,
         part: usize,
         last_part: bool,
         outputs: &[&Output],
@@ -318,11 +349,12 @@ impl Session<'_> {
                 .unwrap_or(0),
             records: outputs.iter().map(|output| output.record.clone()).collect(),
             step: Some(Step {
-                number,
-                list: list.clone(),
+                number: cut.number,
+                list: cut.list.clone(),
                 part,
                 last_part,
                 claim: false,
+                whole_below: cut.whole_below,
             }),
             stored_at: 0,
         }

@@ -101,6 +101,12 @@ impl Matcher for Plain {
 }
 
 impl Plain {
+    /// Whether its keys lie elsewhere than its events do.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.counted
+            .is_some_and(|counted| counted.by != Grouped::User)
+    }
+
     pub(crate) fn spec(&self, fault: Option<Fault>) -> RuleSpec {
         let by = self.counted.map_or(Grouped::User, |counted| counted.by);
         let kind = match self.counted {
@@ -212,9 +218,19 @@ pub(crate) fn rule_sets(rng: &mut Rng, sets: usize) -> Vec<(u64, Vec<Plain>)> {
         if !rng.chance(30) {
             set.push(attacks.clone());
         }
-        // What is counted elsewhere begins with the log: a later one is not filled with what was
-        // evaluated before it.
         elsewhere.retain(|_| !rng.chance(10));
+        for rule in &mut elsewhere {
+            if rng.chance(25) {
+                let by = Grouped::elsewhere(rng);
+                rule.counted = Some(counted(rng, by));
+            }
+        }
+        if rng.chance(25) {
+            elsewhere.push(counted_elsewhere(
+                rng,
+                6 + u8::try_from(revision).unwrap_or(0),
+            ));
+        }
         set.extend(elsewhere.iter().cloned());
         found.push((revision as u64, set));
     }
@@ -223,23 +239,25 @@ pub(crate) fn rule_sets(rng: &mut Rng, sets: usize) -> Vec<(u64, Vec<Plain>)> {
 
 /// Rules that are counted in REKEYED; a world may have none.
 fn elsewhere(rng: &mut Rng) -> Vec<Plain> {
-    let mut found = Vec::new();
-    for number in 0..rng.pick(&[0u8, 1, 1, 2]) {
-        let by = Grouped::elsewhere(rng);
-        found.push(Plain {
-            id: RuleId([4 + number; 16]),
-            categories: if rng.chance(50) {
-                vec![Category::GuardrailBlock]
-            } else {
-                vec![
-                    Category::GuardrailBlock,
-                    Category::JudgeFlag,
-                    Category::PromptAttack,
-                ]
-            },
-            model: rng.chance(25).then_some("m"),
-            counted: Some(counted(rng, by)),
-        });
+    (0..rng.pick(&[0u8, 1, 1, 2]))
+        .map(|number| counted_elsewhere(rng, 4 + number))
+        .collect()
+}
+
+fn counted_elsewhere(rng: &mut Rng, id: u8) -> Plain {
+    let by = Grouped::elsewhere(rng);
+    Plain {
+        id: RuleId([id; 16]),
+        categories: if rng.chance(50) {
+            vec![Category::GuardrailBlock]
+        } else {
+            vec![
+                Category::GuardrailBlock,
+                Category::JudgeFlag,
+                Category::PromptAttack,
+            ]
+        },
+        model: rng.chance(25).then_some("m"),
+        counted: Some(counted(rng, by)),
     }
-    found
 }

@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use balefire_correlator_core as join;
 use balefire_event::{Category, CorrelationKey, DedupId, EscalationKind, SubjectRef, Timestamp};
-use balefire_rule_engine_core::{Engine, EngineState, Part};
+use balefire_rule_engine_core::{Backfill, Engine, EngineState, Part, Recorded, RuleSpec};
 use balefire_stream::Source;
 
 use crate::fault::Fault;
 use crate::log::{Batch, Rec};
 use crate::place::{Kind, Place};
-use crate::rules::Plain;
 use crate::world::World;
 
 /// A record that a stage emits; its target is an index of [`Place::targets`].
@@ -61,6 +60,13 @@ pub(crate) struct Stage<'w> {
     pub(crate) repairs: u64,
 }
 
+fn specs(world: &World, sets: usize, fault: Option<Fault>) -> Vec<(u64, Vec<RuleSpec>)> {
+    let known = world.rule_sets.iter().take(sets);
+    known
+        .map(|(first, rules)| (*first, rules.iter().map(|rule| rule.spec(fault)).collect()))
+        .collect()
+}
+
 pub(crate) fn known_tenant(tenant: &str) -> &'static str {
     ["acme", "umbrella"]
         .into_iter()
@@ -83,12 +89,7 @@ impl<'w> Stage<'w> {
                 world.join_config(place.partition),
             ))),
             Some(part) => {
-                let known = world.rule_sets.iter().take(sets);
-                let specs_of =
-                    |rules: &[Plain]| rules.iter().map(|rule| rule.spec(fault)).collect();
-                let specs: Vec<_> = known
-                    .map(|(first, rules)| (*first, specs_of(rules)))
-                    .collect();
+                let specs = specs(world, sets, fault);
                 let mut config = world.engine_config(part);
                 if fault == Some(Fault::BarrierNotAwaited) {
                     config
@@ -100,7 +101,7 @@ impl<'w> Stage<'w> {
                 Core::Engine(Box::new(engine))
             }
         };
-        Self {
+        let mut stage = Self {
             world,
             place,
             fault,
@@ -109,6 +110,61 @@ impl<'w> Stage<'w> {
             named: BTreeMap::new(),
             newest: BTreeMap::new(),
             repairs: 0,
+        };
+        stage.tell_activations(sets);
+        stage
+    }
+
+    /// The log had a rule set when the control log delivers it.
+    fn tell_activations(&mut self, sets: usize) {
+        if let Core::Engine(engine) = &mut self.core {
+            for (revision, at) in (0u64..).zip(&self.world.control_at).take(sets) {
+                engine.activated(revision, Timestamp(*at));
+            }
+        }
+    }
+
+    /// Learns the first `sets` rule sets beside what it counts.
+    pub(crate) fn adopt(&mut self, sets: usize) {
+        self.sets = sets;
+        self.tell_activations(sets);
+        let specs = specs(self.world, sets, self.fault);
+        if let Core::Engine(engine) = &mut self.core {
+            engine.adopt_specs(&specs).expect("periods are positive");
+        }
+    }
+
+    pub(crate) fn whole_below(&self) -> Option<u64> {
+        match &self.core {
+            Core::Engine(_) if self.fault == Some(Fault::WarmingUnsaid) => None,
+            Core::Engine(engine) => Some(engine.whole_below()),
+            Core::Join(_) => None,
+        }
+    }
+
+    /// What is to be read again beside the live path.
+    pub(crate) fn backfill(&self) -> Option<Backfill> {
+        match &self.core {
+            Core::Engine(engine) => engine.backfill(),
+            Core::Join(_) => None,
+        }
+    }
+
+    pub(crate) fn redo_begin(&mut self) {
+        if let Core::Engine(engine) = &mut self.core {
+            engine.redo_begin();
+        }
+    }
+
+    pub(crate) fn redo_step(&mut self, recorded: Recorded) {
+        if let Core::Engine(engine) = &mut self.core {
+            engine.redo_step(recorded);
+        }
+    }
+
+    pub(crate) fn redo_step_end(&mut self) {
+        if let Core::Engine(engine) = &mut self.core {
+            engine.redo_step_end();
         }
     }
 
@@ -176,10 +232,14 @@ impl<'w> Stage<'w> {
 
     pub(crate) fn load_record(&mut self, record: &Rec) {
         let forgets = self.fault == Some(Fault::ClosedNotLoaded);
-        if let (Core::Engine(engine), Rec::Escalation(escalation)) = (&mut self.core, record)
-            && !(forgets && escalation.kind == EscalationKind::Closed)
-        {
-            engine.load_escalation(escalation);
+        let Core::Engine(engine) = &mut self.core else {
+            return;
+        };
+        match record {
+            Rec::Escalation(one) if forgets && one.kind == EscalationKind::Closed => {}
+            Rec::Escalation(escalation) => engine.load_escalation(escalation),
+            Rec::Barrier { id, .. } => engine.load_barrier(*id),
+            _ => {}
         }
     }
 
@@ -194,8 +254,7 @@ impl<'w> Stage<'w> {
     pub(crate) fn restore(&mut self, state: &State) -> bool {
         match (&mut self.core, state) {
             (Core::Engine(engine), State::Engine(state)) => {
-                // One that is older than a rule is set aside: warming up is not simulated.
-                engine.restore(state.as_ref().clone()).is_ok() && engine.backfill().is_none()
+                engine.restore(state.as_ref().clone()).is_ok()
             }
             (Core::Join(core), State::Join(state)) => core.restore(state.as_ref().clone()).is_ok(),
             (Core::Engine(_), State::Join(_)) | (Core::Join(_), State::Engine(_)) => false,

@@ -2,21 +2,24 @@
 //! outputs.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use balefire_driver::ledger::{Ledger, Misfit, Redo, RunList};
+use balefire_rule_engine_core::Recorded;
 
 use crate::fault::Fault;
-use crate::log::{Log, Step, StreamId};
-use crate::owner::{Checkpoint, Session};
-use crate::place::Place;
-use crate::stage::Stage;
+use crate::log::{Batch, Log, Rec, Step, StreamId};
+use crate::owner::{Checkpoint, Cut, Session};
+use crate::place::{ESCALATIONS, Place};
+use crate::stage::{Effects, Output, Stage};
 use crate::world::World;
 
 /// How far the messages of a target's subject reach.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Reached {
     step: u64,
-    parts: usize,
+    /// Its parts that are there.
+    parts: Vec<Rc<Batch>>,
     complete: bool,
 }
 
@@ -33,6 +36,9 @@ pub(crate) enum Refused {
 
 struct Published {
     lists: BTreeMap<u64, RunList>,
+    whole_below: BTreeMap<u64, u64>,
+    /// What ESCALATIONS has of each step.
+    told: BTreeMap<u64, Vec<Rc<Batch>>>,
     reached: Vec<Reached>,
     last_step: u64,
 }
@@ -68,6 +74,8 @@ impl<'w> Session<'w> {
             outputs: Vec::new(),
             in_flight: None,
             repair: None,
+            reading: None,
+            whole_below: None,
             active: RunList::default(),
             consumed: 0,
             saved: 0,
@@ -104,14 +112,22 @@ impl<'w> Session<'w> {
         session.ledger = Ledger::new(positions, redo.base, tail);
         let behind = redo.base + 1..redo.last() + 1;
         session.redo(log, redo, &published)?;
-        session.show(log, behind, i64::MIN);
+        if fault == Some(Fault::RedoWithoutLists) {
+            session.show(log, behind, i64::MIN);
+        }
+        session.note_whole();
         Ok(session)
     }
 
     /// An empty message on every target: every earlier owner is fenced from then on.
     fn claim(&mut self, log: &mut Log) {
         for target in &self.targets {
-            let mut batch = self.message(0, &RunList::default(), 0, true, &[]);
+            let cut = Cut {
+                number: 0,
+                list: &RunList::default(),
+                whole_below: None,
+            };
+            let mut batch = self.message(&cut, 0, true, &[]);
             if let Some(step) = &mut batch.step {
                 step.claim = true;
             }
@@ -128,7 +144,13 @@ impl<'w> Session<'w> {
         }
         let checked = self.fault != Some(Fault::IdleBatchesUnlisted);
         let mut positions = self.ledger.positions().to_vec();
+        self.stage.redo_begin();
+        let (mut derived, any) = (Vec::new(), !redo.steps.is_empty());
         for (step, list) in redo.steps {
+            self.stage.redo_step(Recorded {
+                whole_below: published.whole_below.get(&step).copied(),
+                partial: step == last,
+            });
             for (lane, sequence) in list.iter() {
                 if !checked && sequence <= positions[lane] {
                     continue;
@@ -154,12 +176,11 @@ impl<'w> Session<'w> {
                     self.mend(log, from);
                 }
             }
-            let outputs = std::mem::take(&mut self.outputs);
-            if step == last && self.fault != Some(Fault::StepLeftIncomplete) {
-                let list = published.lists.get(&step).cloned().unwrap_or_default();
-                let parts = self.parts(step, &list, &outputs);
-                self.complete(log, step, &list, parts, &published.reached);
+            for batch in published.told.get(&step).into_iter().flatten() {
+                self.stage.load(batch);
             }
+            self.stage.redo_step_end();
+            derived = std::mem::take(&mut self.outputs);
             self.ledger.cut();
             self.ledger.acknowledged();
         }
@@ -167,6 +188,14 @@ impl<'w> Session<'w> {
             self.ledger = Ledger::new(positions, last, RunList::default());
         }
         self.active = RunList::default();
+        let mut effects = Effects::default();
+        self.stage.redo_end(&mut effects);
+        let owed = effects.outputs;
+        if any && self.fault != Some(Fault::StepLeftIncomplete) {
+            self.complete(log, last, derived, owed, published);
+        } else {
+            self.outputs.extend(owed);
+        }
         Ok(())
     }
 
@@ -192,33 +221,81 @@ impl<'w> Session<'w> {
         Ok(())
     }
 
-    /// Sends what the targets lack of the last step.
+    /// Sends what the targets lack of the last step, by what is in it, and with it what was never
+    /// told. Of targets that have all of it that goes into the next step.
     fn complete(
         &mut self,
         log: &mut Log,
         number: u64,
-        list: &RunList,
-        parts: crate::owner::Parts,
-        reached: &[Reached],
+        mut outputs: Vec<Output>,
+        owed: Vec<Output>,
+        published: &Published,
     ) {
-        for (target, (mut derived, reached)) in parts.into_iter().zip(reached).enumerate() {
-            if reached.step == number {
-                if reached.complete {
-                    continue;
-                }
-                if derived.len() <= reached.parts {
-                    derived = [self.message(number, list, reached.parts, true, &[])].into();
-                } else {
-                    derived.drain(..reached.parts);
+        let whole = |target: usize| {
+            let reached = published.reached.get(target);
+            reached.filter(|reached| reached.step == number && reached.complete)
+        };
+        for output in owed {
+            match whole(output.target) {
+                None => outputs.push(output),
+                Some(reached) => {
+                    let left = left_out(vec![&output], &reached.parts).len();
+                    self.outputs.extend((left > 0).then_some(output));
                 }
             }
-            for batch in derived {
+        }
+        let list = published.lists.get(&number).cloned().unwrap_or_default();
+        let cut = Cut {
+            number,
+            list: &list,
+            whole_below: published.whole_below.get(&number).copied(),
+        };
+        for (target, reached) in published.reached.iter().enumerate() {
+            let parts = if reached.step == number {
+                reached.parts.as_slice()
+            } else {
+                &[]
+            };
+            if reached.step == number && reached.complete {
+                continue;
+            }
+            let mine = outputs.iter().filter(|output| output.target == target);
+            let mut lacking = if self.fault == Some(Fault::CompletedByCount) {
+                let mut derived = self.parts_of(&cut, mine.collect(), 0);
+                derived.drain(..parts.len().min(derived.len()));
+                derived
+            } else {
+                self.parts_of(&cut, left_out(mine.collect(), parts), parts.len())
+            };
+            if lacking.is_empty() && !parts.is_empty() {
+                lacking = [self.message(&cut, parts.len(), true, &[])].into();
+            }
+            for batch in lacking {
                 let expected = self.fences[target];
                 let sent = log.publish(self.targets[target], self.place, expected, batch);
                 self.fences[target] = sent.expect("nobody writes in between");
             }
         }
     }
+}
+
+/// The outputs that are not in the parts.
+fn left_out<'o>(outputs: Vec<&'o Output>, parts: &[Rc<Batch>]) -> Vec<&'o Output> {
+    let content = |tenant: &str, record: &Rec| format!("{tenant} {record:?}");
+    let mut there: BTreeMap<String, u32> = BTreeMap::new();
+    for batch in parts {
+        for record in &batch.records {
+            *there.entry(content(batch.tenant, record)).or_default() += 1;
+        }
+    }
+    let lacks = |output: &&Output| match there.get_mut(&content(output.tenant, &output.record)) {
+        Some(left) if *left > 0 => {
+            *left -= 1;
+            false
+        }
+        Some(_) | None => true,
+    };
+    outputs.into_iter().filter(lacks).collect()
 }
 
 fn refused(misfit: Misfit) -> Refused {
@@ -246,15 +323,21 @@ fn published(
 ) -> Result<Published, Refused> {
     let mut found = Published {
         lists: BTreeMap::new(),
+        whole_below: BTreeMap::new(),
+        told: BTreeMap::new(),
         reached: Vec::new(),
         last_step: 0,
     };
     for target in targets {
         let mut reached = Reached::default();
         let mine = log.of_subject(*target, writer);
-        for (sequence, _, step) in mine.filter(|(_, _, step)| !step.claim) {
-            note(&mut found, &mut reached, step, after)
+        for (sequence, batch, step) in mine.filter(|(_, _, step)| !step.claim) {
+            note(&mut found, &mut reached, (batch, step), after)
                 .map_err(|said| Refused::Regression(format!("{said} at {sequence}")))?;
+            if found.reached.len() == ESCALATIONS && !writer.joins() {
+                let told = found.told.entry(step.number).or_default();
+                told.push(Rc::clone(batch));
+            }
         }
         found.last_step = found.last_step.max(reached.step);
         found.reached.push(reached);
@@ -265,16 +348,17 @@ fn published(
 fn note(
     found: &mut Published,
     reached: &mut Reached,
-    step: &Step,
+    (batch, step): (&Rc<Batch>, &Step),
     after: u64,
 ) -> Result<(), String> {
-    let parts = if step.number == reached.step {
-        reached.parts
-    } else {
-        0
-    };
-    if step.number < reached.step || step.part != parts {
+    if step.number > reached.step {
+        reached.parts.clear();
+    }
+    if step.number < reached.step || step.part != reached.parts.len() {
         return Err(format!("parts of step {} out of order", step.number));
+    }
+    if let Some(below) = step.whole_below {
+        found.whole_below.insert(step.number, below);
     }
     if step.number > after {
         let list = found
@@ -285,10 +369,8 @@ fn note(
             return Err(format!("another list of step {}", step.number));
         }
     }
-    *reached = Reached {
-        step: step.number,
-        parts: parts + 1,
-        complete: step.last_part,
-    };
+    reached.step = step.number;
+    reached.parts.push(Rc::clone(batch));
+    reached.complete = step.last_part;
     Ok(())
 }

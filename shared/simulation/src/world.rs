@@ -151,6 +151,8 @@ impl World {
                             batch: Batch {
                                 origin: Origin::Door,
                                 records: vec![record.clone()],
+                                // As every batch of the door.
+                                revision_max: self.revision(*at),
                                 ..Batch::tick(*at)
                             },
                             told: vec![false],
@@ -160,6 +162,25 @@ impl World {
             }
         }
         self.schedule.sort_by_key(|laid| laid.at);
+    }
+
+    /// The newest revision that the control log has at a time.
+    fn revision(&self, at: i64) -> u64 {
+        let known = self.control_at.iter().filter(|since| **since <= at);
+        known.count().saturating_sub(1) as u64
+    }
+
+    /// Whether a rule counted in REKEYED is new in a later revision.
+    pub(crate) fn learns_elsewhere(&self) -> bool {
+        let mut sets = self.rule_sets.iter().skip(1).flat_map(|(_, rules)| rules);
+        sets.any(|rule| rule.is_elsewhere() && !self.began_with(rule))
+    }
+
+    fn began_with(&self, rule: &Plain) -> bool {
+        let first = self.rule_sets.first().into_iter();
+        first
+            .flat_map(|(_, rules)| rules)
+            .any(|known| known.spec(None).signature == rule.spec(None).signature)
     }
 
     /// Some neighbours of one stream and tenant become one batch. Notes where barriers lie.

@@ -52,6 +52,7 @@ fn step() -> v1::Step {
         last_part: true,
         claim: true,
         owner_id: Bytes::from_static(b"owner-of-golden!"),
+        whole_below: None,
     }
 }
 

@@ -12,6 +12,7 @@ use crate::effect::Effect;
 use crate::engine::Engine;
 use crate::escalate::{Found, decided};
 use crate::key::Key;
+use crate::redo::Breached;
 
 /// A slot found breached when it ended.
 struct Ended {
@@ -79,15 +80,17 @@ impl Engine {
         };
         let (tenant, canonical, slot) = (&ended.tenant, &ended.canonical, ended.found.breach.slot);
         let of = (tenant, canonical.as_ref());
-        let mut escalation = decided(generation.spec(), counting, of, ended.found, low);
-        let id = escalation.escalation_id;
+        let escalation = decided(generation.spec(), counting, of, ended.found, low);
+        let at = Breached {
+            tenant,
+            key: ended.key,
+            canonical,
+            slot,
+            first: generation.first,
+        };
         let book = self.books.get_mut(counting.book);
-        let episode = book.and_then(|book| book.emit(tenant, (ended.key, canonical), slot, id));
-        if let Some(episode) = episode {
-            escalation.kind = episode.kind;
-            escalation.episode_id = episode.episode_id;
-            self.counters.escalations += 1;
-            effects.push(Effect::Escalate(Box::new(escalation)));
-        }
+        let told = book.and_then(|book| book.tell(&at, escalation, self.redo.as_mut()));
+        self.counters.escalations += u64::from(told.is_some());
+        effects.extend(told.map(Effect::Escalate));
     }
 }

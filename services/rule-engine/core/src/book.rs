@@ -1,6 +1,7 @@
 //! [`Book`]: the emitted slots of one rule and re-arm period, by tenant and key. All generations
 //! of the rule with that period share it, as they share ids.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use balefire_event::{EscalationId, RuleId, Timestamp};
@@ -9,6 +10,7 @@ use balefire_stream::{Episode, Slots};
 
 use crate::key::Key;
 use crate::keyed::{Fate, Keyed};
+use crate::redo::Owed;
 
 /// The emitted slots of one key, with its canonical form: people see the key when a slot closes.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +40,8 @@ pub(crate) struct Book {
     pub(crate) closed_until: Option<Timestamp>,
     /// Its slots are escalated when they close: what was raised ends a slot later.
     pub(crate) at_close: bool,
+    /// Found breached in a recorded step that is gone through, and not shown by the log so far.
+    pub(crate) owed: BTreeMap<(Key, i64, Arc<str>), Owed>,
 }
 
 impl Book {
@@ -49,6 +53,7 @@ impl Book {
             open_from: None,
             closed_until: None,
             at_close: false,
+            owed: BTreeMap::new(),
         }
     }
 
@@ -57,9 +62,14 @@ impl Book {
         if self.at_close { self.rearm } else { 0 }
     }
 
+    /// Whether a slot was told, or is owed.
     pub(crate) fn contains(&self, tenant: &str, key: Key, slot: i64) -> bool {
         let track = self.keys.get(tenant, key);
-        track.is_some_and(|track| track.slots.contains(slot))
+        track.is_some_and(|track| track.slots.contains(slot)) || self.owes(tenant, key, slot)
+    }
+
+    fn owes(&self, tenant: &str, key: Key, slot: i64) -> bool {
+        !self.owed.is_empty() && self.owed.contains_key(&(key, slot, Arc::from(tenant)))
     }
 
     /// End of a slot: the first moment behind it.
@@ -99,6 +109,7 @@ impl Book {
         repairs: bool,
     ) {
         let slot = slot_start.0.div_euclid(self.rearm.max(1));
+        self.owed.remove(&(key, slot, Arc::clone(tenant)));
         if repairs && self.contains(tenant, key, slot) {
             return;
         }
@@ -157,13 +168,23 @@ impl Book {
         closings
     }
 
-    /// Forgets slots that ended by `cut`; the end of the latest of them.
+    /// Forgets slots that ended by `cut`; the end of the latest of them. Those that are not closed
+    /// stay, and those of a key that something is owed of: the fold needs the neighbours.
     pub(crate) fn drop_until(&mut self, cut: Timestamp) -> Option<Timestamp> {
         let mut latest = None;
-        let rearm = self.rearm;
-        self.keys.each(|_, _, track| {
-            let dropped = track.slots.drop_until(cut, rearm);
-            latest = latest.max(dropped);
+        let rearm = self.rearm.max(1);
+        let owed = self.owed.keys();
+        let owed: BTreeSet<(Key, &Arc<str>)> =
+            owed.map(|(key, _, tenant)| (*key, tenant)).collect();
+        self.keys.each(|tenant, key, track| {
+            let open = track.slots.open().next();
+            let open = open.map(|open| Timestamp(open.slot.saturating_mul(rearm)));
+            let mut dropped = None;
+            if !owed.contains(&(key, tenant)) {
+                let cut = open.map_or(cut, |start| start.min(cut));
+                dropped = track.slots.drop_until(cut, rearm);
+                latest = latest.max(dropped);
+            }
             match dropped {
                 _ if track.slots.is_empty() => Fate::Gone,
                 Some(_) => Fate::Changed,

@@ -16,11 +16,37 @@ impl Engine {
         low: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
+        let with_step = self.closed_with_step();
         for index in 0..self.books.len() {
             let Some(book) = self.books.get_mut(index) else {
                 continue;
             };
-            for closing in book.close_until(cut.minus(book.closes_after())) {
+            let until = cut.minus(book.closes_after());
+            if let Some(told) = with_step {
+                if told {
+                    book.close_until(until);
+                }
+                book.closed_until = book.closed_until.max(Some(until));
+                continue;
+            }
+            for closing in book.close_until(until) {
+                let record = self.closing(index, &closing, low);
+                effects.extend(record.map(|record| Effect::Escalate(Box::new(record))));
+            }
+        }
+    }
+
+    /// Closes what ended by then when slots were last closed, and is not closed: what recorded steps
+    /// left open.
+    pub(crate) fn close_known(&mut self, low: Timestamp, effects: &mut Vec<Effect>) {
+        for index in 0..self.books.len() {
+            let Some(book) = self.books.get_mut(index) else {
+                continue;
+            };
+            let Some(until) = book.closed_until else {
+                continue;
+            };
+            for closing in book.close_until(until) {
                 let record = self.closing(index, &closing, low);
                 effects.extend(record.map(|record| Effect::Escalate(Box::new(record))));
             }

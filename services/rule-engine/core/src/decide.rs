@@ -11,6 +11,7 @@ use crate::effect::{Effect, RULE_PANICKED};
 use crate::engine::Engine;
 use crate::escalate::{Found, amendment_of, single, windowed};
 use crate::key::{Key, write_key};
+use crate::redo::Breached;
 
 impl Engine {
     /// Takes an event of the current batch in.
@@ -112,22 +113,23 @@ impl Engine {
         let Some(generation) = self.generations.get(place) else {
             return;
         };
-        let spec = generation.version(event.control_revision);
+        let (spec, first) = (generation.version(event.control_revision), generation.first);
         let mut escalation = single(spec, &self.current.tenant, event);
         // What a join filled decided nothing: the event escalated before, and shows more now.
         let shows = filled_fields(event).is_some_and(|filled| !generation.reads_any(&filled));
-        if !shows && self.recent.insert(escalation.escalation_id) {
+        let id = escalation.escalation_id;
+        if !shows && !self.is_told(id) {
             self.counters.escalations += 1;
-            effects.push(Effect::Escalate(Box::new(escalation)));
+            self.tell_single(id, first, escalation, effects);
             return;
         }
         let Some(amendment) = amendment_of(&escalation) else {
             return;
         };
-        if self.recent.insert(amendment) {
+        if !self.is_told(amendment) {
             escalation.kind = EscalationKind::Amended;
             escalation.revision = 1;
-            effects.push(Effect::Escalate(Box::new(escalation)));
+            self.tell_single(amendment, first, escalation, effects);
         }
     }
 
@@ -224,17 +226,18 @@ impl Engine {
         }
         let spec = generation.version(event.control_revision);
         for found in found {
-            let mut escalation = windowed(spec, &counting.window, tenant, canonical, event, found);
-            let id = escalation.escalation_id;
+            let escalation = windowed(spec, &counting.window, tenant, canonical, event, found);
+            let at = Breached {
+                tenant,
+                key,
+                canonical,
+                slot: found.breach.slot,
+                first: generation.first,
+            };
             let book = self.books.get_mut(counting.book);
-            let episode =
-                book.and_then(|book| book.emit(tenant, (key, canonical), found.breach.slot, id));
-            if let Some(episode) = episode {
-                escalation.kind = episode.kind;
-                escalation.episode_id = episode.episode_id;
-                self.counters.escalations += 1;
-                effects.push(Effect::Escalate(Box::new(escalation)));
-            }
+            let told = book.and_then(|book| book.tell(&at, escalation, self.redo.as_mut()));
+            self.counters.escalations += u64::from(told.is_some());
+            effects.extend(told.map(Effect::Escalate));
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use balefire_event::{BarrierId, Category, Escalation, EscalationKind, Event, Lane, Timestamp};
 use balefire_rule::RuleSet;
+use balefire_stream::barrier::BARRIERS_MAX;
 use balefire_stream::{Barriers, Lateness, Source, Watermark};
 
 use crate::book::Book;
@@ -15,6 +16,7 @@ use crate::escalate::amendment_of;
 use crate::generation::{Counting, Generation, generations, window_of};
 use crate::key::Key;
 use crate::recent::Recent;
+use crate::redo::{Held, Redo};
 use crate::rekey::Part;
 use crate::repair::{Open, Pending};
 use crate::spec::RuleSpec;
@@ -74,6 +76,10 @@ pub struct Engine {
     /// Places in `generations` by category number.
     pub(crate) by_category: BTreeMap<Category, Vec<usize>>,
     pub(crate) known_revision: u64,
+    /// Every rule set known began at a revision below this.
+    pub(crate) rules_below: u64,
+    /// Server time at which the log had each rule set, by its first revision.
+    pub(crate) activations: BTreeMap<u64, Timestamp>,
     pub(crate) watermark: Watermark,
     pub(crate) lateness: Lateness,
     /// Highest count of `sweep_every` that was swept at.
@@ -92,6 +98,10 @@ pub struct Engine {
     pub(crate) warming: Option<Warming>,
     /// Readings for new rules begun so far.
     pub(crate) warmings: u64,
+    /// Recorded steps are gone through.
+    pub(crate) redo: Option<Redo>,
+    /// Barriers that wait for that, or for rules to be whole.
+    pub(crate) held: Vec<Held>,
     pub(crate) counters: Counters,
     pub(crate) current: Current,
     pub(crate) key: Vec<u8>,
@@ -150,6 +160,7 @@ impl Engine {
                 generation.counting = Some(Counting::new(window, group_by, book));
             }
         }
+        let newest = rule_sets.iter().map(|(first, _)| *first).max();
         Ok(Self {
             partition,
             part: Part::Whole,
@@ -158,7 +169,9 @@ impl Engine {
             generations,
             books,
             by_category,
-            known_revision: rule_sets.iter().map(|(first, _)| *first).max().unwrap_or(0),
+            known_revision: newest.unwrap_or(0),
+            rules_below: newest.map_or(0, |first| first.saturating_add(1)),
+            activations: BTreeMap::new(),
             lateness: Lateness::default(),
             swept: None,
             barriers: Barriers::default(),
@@ -172,6 +185,8 @@ impl Engine {
             repairing: false,
             warming: None,
             warmings: 0,
+            redo: None,
+            held: Vec::new(),
             counters: Counters::default(),
             current: Current {
                 lane: Lane::Normal,
@@ -235,7 +250,8 @@ impl Engine {
             .observe_correlator(partition, lane, received_at);
     }
 
-    /// A barrier of the batch. Comes out once it was seen on every expected input.
+    /// A barrier of the batch. Comes out once it was seen on every expected input, and no rule
+    /// warms up: behind it is what every rule says.
     pub fn barrier(
         &mut self,
         id: BarrierId,
@@ -245,7 +261,11 @@ impl Engine {
     ) {
         let expected = &self.config.barrier_sources;
         if self.barriers.observe(id, at, from, expected) {
-            effects.push(Effect::BarrierOut { id, at });
+            if self.held.len() >= BARRIERS_MAX {
+                self.held.remove(0);
+            }
+            self.held.push(Held::new(id, at));
+            self.release(effects);
         }
     }
 
@@ -273,14 +293,19 @@ impl Engine {
     /// Takes in an escalation of this partition as ESCALATIONS has it, in log order. Of slots that
     /// are known already nothing changes.
     pub fn load_escalation(&mut self, escalation: &Escalation) {
+        let told = !matches!(
+            escalation.kind,
+            EscalationKind::Amended | EscalationKind::Closed
+        );
+        self.counters.escalations += u64::from(self.redo.is_some() && !self.repairing && told);
         if escalation.kind == EscalationKind::Amended {
             if let Some(amendment) = amendment_of(escalation) {
-                self.recent.insert(amendment);
+                self.load_single(amendment);
             }
             return;
         }
         if escalation.rearm <= 0 {
-            self.recent.insert(escalation.escalation_id);
+            self.load_single(escalation.escalation_id);
             return;
         }
         let book = self

@@ -152,6 +152,8 @@ pub(crate) struct Generation {
     pub(crate) counting: Option<Counting>,
     /// It lacks some of what came before it was known.
     pub(crate) warming: bool,
+    /// Then: server time from which the log is read again for it, once that is known.
+    pub(crate) read_from: Option<Timestamp>,
 }
 
 impl Generation {
@@ -163,6 +165,7 @@ impl Generation {
             end,
             counting: None,
             warming: false,
+            read_from: None,
         }
     }
 
@@ -176,6 +179,7 @@ impl Generation {
     /// What the same generation held before.
     pub(crate) fn take_over(&mut self, old: &mut Self) {
         self.warming = old.warming;
+        self.read_from = old.read_from;
         if let (Some(new), Some(mut held)) = (&mut self.counting, old.counting.take()) {
             held.book = new.book;
             *new = held;

@@ -8,6 +8,10 @@
 //! - New owner: [`Engine::restore`] (or a new engine and the log from [`Engine::rebuild_from`] on,
 //!   told by [`Engine::loaded_from`]), then ESCALATIONS from [`Engine::load_from`] on through
 //!   [`Engine::load_escalation`].
+//! - A new owner goes through recorded steps between [`Engine::redo_begin`] and
+//!   [`Engine::redo_end`].
+//! - Rules that became known later: [`Engine::adopt`]; what [`Engine::backfill`] wants is read again
+//!   beside the batches.
 //! - Each batch: where [`Engine::needs`] says so, wait for the control log; then
 //!   [`Engine::batch_start`], each record in order, [`Engine::batch_end`].
 //! - [`Effect::Repair`]: [`Engine::repair_begin`], ESCALATIONS, then every event read again through
@@ -29,6 +33,7 @@ mod generation;
 mod key;
 mod keyed;
 mod recent;
+mod redo;
 mod rekey;
 mod repair;
 mod replay;
@@ -43,6 +48,7 @@ pub use counters::{Counters, RuleCounters};
 pub use effect::{BatchHeader, Effect, EngineConfig, RECENT_LEN_MAX, RULE_PANICKED, RepairRequest};
 pub use engine::{Engine, Error};
 pub use generation::Contribution;
+pub use redo::Recorded;
 pub use rekey::{Part, Rekeyed};
 pub use replay::{Replay, replay};
 pub use spec::{Matcher, RuleSpec};

@@ -36,6 +36,10 @@ impl Recent {
         std::mem::replace(&mut self.changed, false)
     }
 
+    pub(crate) fn contains(&self, id: EscalationId) -> bool {
+        self.known.contains(&id)
+    }
+
     /// Oldest first.
     pub(crate) fn ids(&self) -> impl Iterator<Item = &EscalationId> {
         self.order.iter()

@@ -138,11 +138,15 @@ impl Engine {
     pub(crate) fn promise(&self, before: Option<Timestamp>) -> Option<Timestamp> {
         let every = self.config.sweep_every.clamp(1, SECOND);
         let count = |low: Timestamp| low.0.div_euclid(every);
-        let low = self.watermark.low()?;
-        let sends =
-            self.part == Part::Events && self.generations.iter().any(Generation::is_rekeyed);
+        let low = self.owed_promise()?;
+        (before.map(count) < Some(count(low))).then_some(low)
+    }
+
+    /// The promise that can be given now.
+    pub(crate) fn owed_promise(&self) -> Option<Timestamp> {
         let mut rekeyed = self.generations.iter().filter(|one| one.is_rekeyed());
+        let sends = self.part == Part::Events && rekeyed.clone().next().is_some();
         let owes = rekeyed.any(|one| one.warming);
-        (sends && !owes && before.map(count) < Some(count(low))).then_some(low)
+        self.watermark.low().filter(|_| sends && !owes)
     }
 }

@@ -5,7 +5,7 @@ mod records;
 use std::sync::Arc;
 
 use balefire_event::digest::FieldHasher;
-use balefire_event::{Digest, EscalationId, RuleId, Timestamp};
+use balefire_event::{BarrierId, Digest, EscalationId, RuleId, Timestamp};
 use balefire_stream::slots::Emitted;
 use balefire_stream::{Barriers, Entry, Lateness, Slots, Watermark, Window};
 use serde::{Deserialize, Serialize};
@@ -17,12 +17,13 @@ use crate::engine::{Engine, Error};
 use crate::generation::{Contribution, Generation};
 use crate::key::Key;
 use crate::recent::Recent;
+use crate::redo::Held;
 
 pub(crate) use records::Told;
 pub use records::{Decode, Sink, Unfit};
 
 /// Version of [`EngineState`]. Another one is not read: the state is built from the log.
-pub const STATE_VERSION: u32 = 7;
+pub const STATE_VERSION: u32 = 8;
 
 /// A snapshot of an engine between two batches.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,8 +41,8 @@ pub struct EngineState {
     counters: Counters,
     generations: Vec<GenerationState>,
     books: Vec<BookState>,
-    /// New rules warmed up: from when on the log is read again.
-    warming: Option<Timestamp>,
+    /// Barriers that wait for rules to be whole.
+    held: Vec<(BarrierId, Timestamp)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +54,7 @@ struct GenerationState {
     oldest: Option<Timestamp>,
     decided_until: Option<Timestamp>,
     warming: bool,
+    read_from: Option<Timestamp>,
     keys: Vec<KeyState<Entry<Contribution>>>,
 }
 
@@ -93,6 +95,7 @@ impl GenerationState {
             oldest: counting.and_then(|counting| counting.oldest),
             decided_until: counting.and_then(|counting| counting.decided_until),
             warming: generation.warming,
+            read_from: generation.read_from,
             keys,
         }
     }
@@ -147,7 +150,7 @@ impl Engine {
             counters: self.counters.clone(),
             generations: Vec::new(),
             books: Vec::new(),
-            warming: self.backfill().map(|backfill| backfill.from),
+            held: self.held.iter().map(|held| (held.id, held.at)).collect(),
         }
     }
 
@@ -216,10 +219,10 @@ impl Engine {
         self.copies = state.copies;
         self.untrusted = state.untrusted;
         self.counters = state.counters;
-        if let Some(from) = state.warming {
-            self.read_again(from);
-        }
+        let held = state.held.into_iter();
+        self.held = held.map(|(id, at)| Held::new(id, at)).collect();
         self.warm(&new);
+        self.begin_reading();
         Ok(())
     }
 
@@ -236,6 +239,7 @@ impl Engine {
             let (place, generation) = same.ok_or(Error::Rules)?;
             new.retain(|other| *other != place);
             generation.warming = state.warming;
+            generation.read_from = state.read_from;
             let Some(counting) = &mut generation.counting else {
                 continue;
             };

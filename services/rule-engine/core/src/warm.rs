@@ -14,7 +14,6 @@ use crate::copies::Copies;
 use crate::decide::filled_fields;
 use crate::effect::Effect;
 use crate::engine::{Engine, Error};
-use crate::generation::Generation;
 use crate::key::Key;
 use crate::rekey::Part;
 use crate::spec::RuleSpec;
@@ -74,35 +73,54 @@ impl Engine {
         self.books = fresh.books;
         self.by_category = fresh.by_category;
         self.known_revision = self.known_revision.max(fresh.known_revision);
-        self.warm(&new);
+        self.rules_below = fresh.rules_below;
+        if self.warm(&new) && self.redo.is_none() {
+            self.begin_reading();
+        }
         Ok(())
     }
 
-    /// The generations at these places lack what came before.
-    pub(crate) fn warm(&mut self, places: &[usize]) {
-        // An engine that has seen nothing has missed nothing.
-        if self.watermark.is_fresh() && self.counters.events == 0 {
-            return;
+    /// When the log had the rule set that is in force from a revision on: whoever stamps under it
+    /// does so later, but for S. Where it is not said, or lies ahead, new rules start from the low
+    /// watermark.
+    pub fn activated(&mut self, revision: u64, at: Timestamp) {
+        self.activations.insert(revision, at);
+    }
+
+    /// Every rule that began at a control revision below is whole: it lacks nothing of what came
+    /// before it was known.
+    #[must_use]
+    pub fn whole_below(&self) -> u64 {
+        let warming = self.generations.iter().filter(|one| one.warming);
+        let first = warming.map(|one| one.first).min();
+        first.unwrap_or(u64::MAX).min(self.rules_below)
+    }
+
+    /// An engine that has seen nothing has missed nothing.
+    pub(crate) fn is_new(&self) -> bool {
+        self.watermark.is_fresh() && self.counters.events == 0
+    }
+
+    /// The generations at these places lack what came before. False: none of them needs it.
+    pub(crate) fn warm(&mut self, places: &[usize]) -> bool {
+        let mut warms = false;
+        if self.is_new() || matches!(self.part, Part::Rekeyed { .. }) {
+            return warms;
         }
-        let is_new = |place: usize| places.contains(&place);
-        let here = |part: Part, generation: &Generation| {
-            generation.counting.is_some() && !matches!(part, Part::Rekeyed { .. })
-        };
-        let part = self.part;
-        let all = self.generations.iter().enumerate();
-        let new = all.filter(|(place, generation)| is_new(*place) && here(part, generation));
-        let windows = new.filter_map(|(_, one)| one.counting.as_ref());
-        let Some(window) = windows
-            .map(|counting| {
-                counting
-                    .window
-                    .window()
-                    .saturating_add(counting.kept_longer())
-            })
-            .max()
-        else {
-            return;
-        };
+        for place in places {
+            if let Some(generation) = self.generations.get_mut(*place)
+                && generation.counting.is_some()
+            {
+                (generation.warming, generation.read_from) = (true, None);
+                warms = true;
+            }
+        }
+        self.start_all();
+        warms
+    }
+
+    /// Says from where on the log is read again for each rule that warms up.
+    fn start_all(&mut self) {
         let config = &self.config;
         let memory = if self.untrusted {
             config.untrusted_memory
@@ -113,31 +131,41 @@ impl Engine {
             .ahead
             .saturating_add(config.skew)
             .saturating_add(memory);
-        let reach = self.lateness_now().saturating_add(window);
-        let start = self.watermark.low().map(|low| low.minus(reach).minus(back));
-        let horizon = start.map(|start| start.plus(back));
-        for place in places {
-            let generation = self.generations.get_mut(*place);
-            let Some(generation) = generation.filter(|generation| here(part, generation)) else {
+        let (lateness, low, skew) = (self.lateness_now(), self.watermark.low(), config.skew);
+        let activations = &self.activations;
+        let warming = self.generations.iter_mut().filter(|one| one.warming);
+        for generation in warming.filter(|one| one.read_from.is_none()) {
+            let at = activations.get(&generation.first);
+            let at = at.map_or(Timestamp::MAX, |at| at.minus(skew));
+            let since = low.map(|low| low.min(at));
+            let Some(counting) = &mut generation.counting else {
                 continue;
             };
-            generation.warming = true;
-            if let (Some(counting), Some(horizon)) = (&mut generation.counting, horizon) {
+            let window = counting.window.window();
+            let reach = lateness
+                .saturating_add(window)
+                .saturating_add(counting.kept_longer());
+            // What was received exactly then has a window that begins exactly there.
+            let horizon = since.map(|since| since.minus(reach).minus(1));
+            let from = horizon.map(|horizon| horizon.minus(back));
+            generation.read_from = Some(from.unwrap_or(Timestamp::MIN));
+            if let Some(horizon) = horizon {
                 counting.raise_horizon(horizon);
                 counting.skip_until(horizon);
             }
         }
-        self.read_again(start.unwrap_or(Timestamp::MIN));
     }
 
-    /// A reading from `from` on begins, or begins anew.
-    pub(crate) fn read_again(&mut self, from: Timestamp) {
-        let before = self.warming.as_ref().map(|warming| warming.backfill);
-        self.warmings += 1;
-        self.warming = Some(Warming {
+    /// A reading for all rules that warm up begins, or begins anew.
+    pub(crate) fn begin_reading(&mut self) {
+        self.start_all();
+        let warming = self.generations.iter().filter(|one| one.warming);
+        let from = warming.filter_map(|one| one.read_from).min();
+        self.warmings += u64::from(from.is_some());
+        self.warming = from.map(|from| Warming {
             backfill: Backfill {
                 id: self.warmings,
-                from: before.map_or(from, |before| before.from.min(from)),
+                from,
             },
             copies: Copies::default(),
         });
@@ -193,18 +221,32 @@ impl Engine {
             let fields = generation.counting.as_ref().map(|c| c.group_by.as_slice());
             match Key::of(&mut self.key, fields.unwrap_or_default(), event) {
                 None => {}
-                Some(_) if self.sends(place) => self.send(place, event, effects),
+                Some(_) if self.sends(place) => self.send_older(place, event, effects),
                 Some(key) => self.count(place, key, event, effects),
             }
         }
         self.current.again = false;
     }
 
-    /// Everything was read again: the rules are warm.
-    pub fn backfill_end(&mut self) {
+    /// Sends a match on, unless it lies before what any window needs: there it may be a copy of what
+    /// was not read.
+    fn send_older(&self, place: usize, event: &Event<'_>, effects: &mut Vec<Effect>) {
+        let generation = self.generations.get(place);
+        let counting = generation.and_then(|generation| generation.counting.as_ref());
+        if counting.is_some_and(|counting| counting.horizon.is_none_or(|from| event.t > from)) {
+            self.send(place, event, effects);
+        }
+    }
+
+    /// Everything was read again: the rules are whole, and what waited for that comes out.
+    pub fn backfill_end(&mut self, effects: &mut Vec<Effect>) {
         self.warming = None;
         for generation in &mut self.generations {
-            generation.warming = false;
+            (generation.warming, generation.read_from) = (false, None);
         }
+        if let Some(at) = self.owed_promise() {
+            effects.push(Effect::Promise { at });
+        }
+        self.release(effects);
     }
 }

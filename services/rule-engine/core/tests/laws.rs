@@ -252,7 +252,9 @@ proptest! {
         loop {
             again.follow(&owner);
             if again.wanted.is_some() && again.left() == 0 {
-                owner.engine.backfill_end();
+                let mut left: Vec<Effect> = Vec::new();
+                owner.engine.backfill_end(&mut left);
+                assert_eq!(left, []);
                 continue;
             }
             if again.left() > 0 && rng.chance(40) {

@@ -16,6 +16,9 @@ pub(super) fn build(
 ) -> Result<(Engine, usize), Error> {
     let mut engine = Engine::new(partition, &known.sets, config(part, partitions))?.of_part(part);
     engine.confirm_revision(known.revision);
+    for (revision, at) in &known.activated {
+        engine.activated(*revision, *at);
+    }
     Ok((engine, known.sets.len()))
 }
 

@@ -72,7 +72,10 @@ impl Part {
     fn stage(&self) -> EngineStage {
         let control = ControlLog::default();
         for message in self.recording.messages(balefire_bus::topology::CONTROL) {
-            control.take(message.sequence, &message.payload).unwrap();
+            let at = message.stored_at;
+            control
+                .take(message.sequence, at, &message.payload)
+                .unwrap();
         }
         EngineStage::new(
             balefire_rule_engine_core::Part::Events,

@@ -47,6 +47,7 @@ impl Reading {
             partitions,
             control: ControlLog::default(),
             sets: known.sets.len(),
+            refused: 0,
             engine,
             effects: Vec::new(),
             slots_from: None,

@@ -72,9 +72,6 @@ impl EngineStage {
         )
         .map_err(|e| bad(e.to_string()))?;
         engine.restore(state).map_err(|e| bad(e.to_string()))?;
-        if engine.backfill().is_some() {
-            return Err(bad("it is older than a rule".to_owned()));
-        }
         (self.engine, self.sets) = (engine, sets);
         Ok(())
     }

@@ -13,6 +13,8 @@ mod rekey;
 #[cfg(test)]
 mod verify;
 #[cfg(test)]
+mod warm;
+#[cfg(test)]
 mod whatif;
 #[cfg(test)]
 mod world;

@@ -65,6 +65,12 @@ pub struct Step {
     /// Owner's instance id.
     #[prost(bytes = "bytes", tag = "7")]
     pub owner_id: ::prost::bytes::Bytes,
+    /// Set by a stage that learns rules while it runs: every rule that began at a control revision
+    /// below this was whole when the step was formed. A rule from that revision on was not known yet,
+    /// or lacked some of the events before it: what it gives in this step may not have been told.
+    /// Absent: every rule was whole.
+    #[prost(uint64, optional, tag = "8")]
+    pub whole_below: ::core::option::Option<u64>,
 }
 /// What one record told of an identity. Lies in INTAKE.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -37,6 +37,7 @@ fn step() -> Step {
         last_part: true,
         claim: false,
         owner_id: vec![1; 16].into(),
+        whole_below: Some(12),
     }
 }
 
