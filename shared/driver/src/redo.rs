@@ -102,7 +102,6 @@ impl<S: Stage> Session<'_, S> {
     }
 
     /// Gives what was derived for the last step.
-
     async fn redo(
         &mut self,
         redo: Redo,

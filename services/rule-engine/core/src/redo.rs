@@ -86,7 +86,7 @@ pub(crate) struct Held {
     pub(crate) at: Timestamp,
     /// It came in the step at hand.
     fresh: bool,
-    /// The step it came in is there in part, and told everything: it belongs to that step.
+    /// The step it came in, or came out with, is there in part: it belongs to that step.
     due: bool,
 }
 
@@ -224,7 +224,7 @@ impl Engine {
         let all = recorded.trusts_all(self.rules_below);
         self.held.retain_mut(|held| {
             let fresh = std::mem::take(&mut held.fresh);
-            held.due = fresh && all;
+            held.due |= fresh && all;
             !held.due || recorded.partial
         });
     }
@@ -274,12 +274,12 @@ impl Engine {
 
     /// A barrier that the log has.
     pub fn load_barrier(&mut self, id: BarrierId) {
-        // Other targets may lack what one has of the last step: it comes out once more.
-        if self
-            .redo
-            .as_ref()
-            .is_some_and(|redo| !redo.recorded.partial)
-        {
+        let Some(redo) = &self.redo else { return };
+        if redo.recorded.partial {
+            // Other targets may lack what one has of the last step: it comes out for all of them.
+            let held = self.held.iter_mut().find(|held| held.id == id);
+            held.into_iter().for_each(|held| held.due = true);
+        } else {
             self.held.retain(|held| held.id != id);
         }
     }
