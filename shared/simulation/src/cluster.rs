@@ -37,6 +37,8 @@ pub(crate) struct Cluster<'w> {
     /// What must never happen, and did.
     pub(crate) broken: Vec<String>,
     pub(crate) repairs: u64,
+    /// Those of correlators among them.
+    pub(crate) join_repairs: u64,
     pub(crate) crashes: u64,
 }
 
@@ -63,6 +65,7 @@ impl<'w> Cluster<'w> {
             next: 0,
             broken: Vec::new(),
             repairs: 0,
+            join_repairs: 0,
             crashes: 0,
         }
     }
@@ -197,7 +200,11 @@ impl<'w> Cluster<'w> {
         };
         let before = session.stage.repairs;
         let done = session.advance(&mut self.log, rng, sets);
-        self.repairs += session.stage.repairs - before;
+        let repairs = session.stage.repairs - before;
+        self.repairs += repairs;
+        if session.place.joins() {
+            self.join_repairs += repairs;
+        }
         match done {
             Ok(moved) => moved,
             Err(End::Fenced) => {

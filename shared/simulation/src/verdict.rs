@@ -134,12 +134,11 @@ pub(crate) fn judge(world: &World, cluster: &mut Cluster<'_>, fault: Option<Faul
     }
     barriers(world, &cluster.log, &mut outcome);
     // What the correlators promise does not cover what their own repairs emit.
-    let states = || cluster.sessions().map(|session| &session.stage);
     // Older matches of a rule that is new come behind promises given before it was known.
-    let behind = world.learns_elsewhere();
-    if world.calm && !behind && !states().any(|stage| stage.place.joins() && stage.stragglers() > 0)
-    {
-        outcome.needless = states().map(Stage::stragglers).sum();
+    let behind = cluster.join_repairs > 0 || world.learns_elsewhere();
+    if world.calm && !behind {
+        let states = cluster.sessions().map(|session| &session.stage);
+        outcome.needless = states.map(Stage::stragglers).sum();
         if outcome.needless > 0 {
             outcome.said.push("a repair in a calm world".to_owned());
         }
