@@ -118,7 +118,7 @@ impl Engine {
         // What a join filled decided nothing: the event escalated before, and shows more now.
         let shows = filled_fields(event).is_some_and(|filled| !generation.reads_any(&filled));
         let id = escalation.escalation_id;
-        if !shows && !self.is_told(id) {
+        if !shows && !self.is_single_told(id) {
             self.counters.escalations += 1;
             self.tell_single(id, first, escalation, effects);
             return;
@@ -126,7 +126,7 @@ impl Engine {
         let Some(amendment) = amendment_of(&escalation) else {
             return;
         };
-        if !self.is_told(amendment) {
+        if !self.is_single_told(amendment) {
             escalation.kind = EscalationKind::Amended;
             escalation.revision = 1;
             self.tell_single(amendment, first, escalation, effects);

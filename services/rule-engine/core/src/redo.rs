@@ -297,7 +297,7 @@ impl Engine {
     }
 
     /// Whether a windowless id, or that of an amendment, was told, or will be.
-    pub(crate) fn is_told(&self, id: EscalationId) -> bool {
+    pub(crate) fn is_single_told(&self, id: EscalationId) -> bool {
         let owed = self.redo.as_ref();
         self.recent.contains(id) || owed.is_some_and(|redo| redo.singles.contains_key(&id))
     }
