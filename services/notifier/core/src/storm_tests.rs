@@ -158,7 +158,8 @@ fn above_the_limit_one_summary_stands_for_many_pages() {
     assert_eq!((summary(&over).held, summary(&over).goes_on), (1, false));
     assert_eq!(world.tick(3000), []);
     let calm = world.escalate(101, Severity::High, 1300);
-    assert_eq!(told(&calm, "pager").len(), 1);
+    let pages = told(&calm, "pager");
+    assert_eq!((pages.len(), &pages[0].summary), (1, &None));
 }
 
 #[test]
