@@ -102,7 +102,7 @@ sim: ## the simulation: SEEDS=20000 seeds from SEED0=0 on
 	cargo run --release --locked -q -p balefire-simulation --bin sim -- --seeds $(SEEDS) --seed0 $(SEED0)
 
 sabotage: ## every deliberate fault of the simulation must be caught
-	cargo run --release --locked -q -p balefire-simulation --bin sim -- --sabotage --seeds 2000 --seed0 $(SEED0)
+	cargo run --release --locked -q -p balefire-simulation --bin sim -- --sabotage --seeds 5000 --seed0 $(SEED0)
 
 bench: ## the engine alone: events/s of a core, bytes a key, memory of the state
 	cargo bench --locked -q -p balefire-rule-engine-core --bench reference

@@ -8,13 +8,14 @@ const SEEDS: u64 = 300;
 const SABOTAGE_SEEDS: u64 = 2000;
 /// Seeds shortly before those at which the rare ones show, so that a build with debug checks soon
 /// finds them; `make sabotage` begins at 0.
-const RARE: [(&str, u64); 6] = [
-    ("consumer-watermark", 80),
-    ("faster-lane", 40),
-    ("promise-ahead-of-matches", 100),
-    ("revision-of-batch", 285),
-    ("straggler-not-kept", 215),
-    ("trim-without-lateness", 370),
+const RARE: [(&str, u64); 7] = [
+    ("backfill-dropped", 115),
+    ("consumer-watermark", 200),
+    ("faster-lane", 75),
+    ("promise-ahead-of-matches", 505),
+    ("straggler-not-kept", 4530),
+    ("trim-without-lateness", 1125),
+    ("warming-unsaid", 185),
 ];
 
 fn first_seed(name: &str) -> u64 {
