@@ -121,13 +121,25 @@ fn ms(time: Duration) -> f64 {
 
 fn said(mut times: Vec<Duration>) -> String {
     times.sort_unstable();
-    let at = |share: f64| ms(times[((times.len() - 1) as f64 * share) as usize]);
+    let at = |percent: usize| ms(times[(times.len() - 1) * percent / 100]);
     format!(
         "p50 {:.2} ms, p90 {:.2}, max {:.2}",
-        at(0.5),
-        at(0.9),
-        at(1.0)
+        at(50),
+        at(90),
+        at(100)
     )
+}
+
+fn batches(users: usize, events: usize) -> Vec<Vec<Event<'static>>> {
+    let mut workload = Workload::new(events, users);
+    let mut batches = Vec::new();
+    loop {
+        let batch: Vec<_> = workload.by_ref().take(BATCH).collect();
+        if batch.is_empty() {
+            return batches;
+        }
+        batches.push(batch);
+    }
 }
 
 async fn round(users: usize, events: usize) {
@@ -135,15 +147,7 @@ async fn round(users: usize, events: usize) {
     let dir = folder.path().join("store");
     let store = Store::open(&dir, Options::default()).await.unwrap();
     let mut engine = engine();
-    let mut workload = Workload::new(events, users);
-    let mut batches = Vec::new();
-    loop {
-        let batch: Vec<_> = workload.by_ref().take(BATCH).collect();
-        if batch.is_empty() {
-            break;
-        }
-        batches.push(batch);
-    }
+    let batches = batches(users, events);
     let (first, later) = batches.split_at(batches.len() * 4 / 5);
     let mut busy = Duration::ZERO;
     for batch in first {
