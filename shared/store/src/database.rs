@@ -15,13 +15,21 @@ const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 pub(crate) const DELTAS_MAX: usize = 64;
 /// Deltas of more bytes than this, and than half the base, are merged into it.
 pub(crate) const DELTA_BYTES_MIN: u64 = 2 * 1024 * 1024;
+/// A store of more bytes than this, and so many times those that count, is written anew.
+const BLOAT_MIN: u64 = 16 * 1024 * 1024;
+const BLOAT_FACTOR: u64 = 3;
 /// Pages that wait to be written at a merge, bytes.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
+
+/// What is durably on disk, by name.
+pub(crate) struct Known(BTreeMap<String, Manifest>);
 
 pub(crate) struct Database {
     db: sled::Db,
     /// What is durably on disk, by name. Not in here: nobody knows.
     known: BTreeMap<String, Manifest>,
+    /// Its size when it was written anew, with what others left in it; 0 before.
+    packed: u64,
 }
 
 impl Database {
@@ -37,6 +45,7 @@ impl Database {
         Ok(Self {
             db,
             known: BTreeMap::new(),
+            packed: 0,
         })
     }
 
@@ -241,6 +250,47 @@ impl Database {
         }
         self.db.apply_batch(batch).map_err(Error::database)?;
         self.db.flush().map_err(Error::database)?;
+        Ok(())
+    }
+
+    /// Whether far more lies on disk than counts: sled gives little of what it freed back.
+    pub(crate) fn is_bloated(&self) -> Result<bool, Error> {
+        let manifests = self.known.values();
+        let live: u64 = manifests
+            .map(|manifest| manifest.page_bytes + manifest.delta_bytes())
+            .sum();
+        let least = live.max(self.packed);
+        Ok(self.size()? > BLOAT_MIN + least.saturating_mul(BLOAT_FACTOR))
+    }
+
+    /// Writes everything into a new database.
+    pub(crate) fn copy_to(&self, dir: &Path) -> Result<(), Error> {
+        let copy = Self::open(dir)?;
+        let (mut batch, mut waiting) = (sled::Batch::default(), 0);
+        for entry in self.db.iter() {
+            let (key, value) = entry.map_err(Error::database)?;
+            waiting += value.len();
+            batch.insert(key, value);
+            if waiting >= BATCH_BYTES {
+                waiting = 0;
+                let full = std::mem::take(&mut batch);
+                copy.db.apply_batch(full).map_err(Error::database)?;
+            }
+        }
+        copy.db.apply_batch(batch).map_err(Error::database)?;
+        copy.db.flush().map_err(Error::database)?;
+        Ok(())
+    }
+
+    /// What is known to be on disk.
+    pub(crate) fn into_known(self) -> Known {
+        Known(self.known)
+    }
+
+    /// The same is on disk here, and nothing that could be left out.
+    pub(crate) fn know(&mut self, known: Known) -> Result<(), Error> {
+        self.known = known.0;
+        self.packed = self.size()?;
         Ok(())
     }
 

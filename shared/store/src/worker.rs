@@ -18,6 +18,8 @@ use crate::records::Changes;
 const QUEUE_LEN: usize = 64;
 /// Between two attempts to open a store that is still locked.
 const LOCK_POLL: Duration = Duration::from_millis(20);
+/// Attempts to open a store that was written anew.
+const REOPENINGS: u32 = 100;
 
 /// Limits of a store.
 #[derive(Debug, Clone, Copy)]
@@ -252,6 +254,9 @@ fn run(
             database = begin_anew(&dir, options);
         }
         let sound = serve(&mut database, request);
+        if sound {
+            shrink(&mut database, &dir, options);
+        }
         if !sound || outgrown(database.as_ref(), options) {
             close(&mut database);
             tracing::warn!(dir = %dir.display(), "checkpoint store set aside, begun anew");
@@ -272,6 +277,45 @@ fn begin_anew(dir: &Path, options: Options) -> Option<Database> {
             None
         }
     }
+}
+
+/// Writes a bloated store anew, beside it, and puts it in its place. A crash in between leaves no
+/// store, or the old one.
+fn shrink(database: &mut Option<Database>, dir: &Path, options: Options) {
+    let Some(bloated) = database else { return };
+    if !guarded(|| bloated.is_bloated()).unwrap_or(false) {
+        return;
+    }
+    let mut beside = dir.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = PathBuf::from(beside);
+    // What a crash left.
+    let _absent = std::fs::remove_dir_all(&beside);
+    if let Err(error) = guarded(|| bloated.copy_to(&beside)) {
+        tracing::warn!(dir = %dir.display(), %error, "checkpoint store not written anew");
+        return;
+    }
+    let known = database.take().map(Database::into_known);
+    let moved = std::fs::remove_dir_all(dir).and_then(|()| std::fs::rename(&beside, dir));
+    if let Err(error) = moved {
+        tracing::error!(dir = %dir.display(), %error, "could not put the new checkpoint store in place");
+    }
+    *database = reopen(dir, options);
+    if let (Some(database), Some(known)) = (database, known) {
+        let _looked = guarded(|| database.know(known));
+    }
+}
+
+/// The lock of a database that was just closed may be held for a moment.
+fn reopen(dir: &Path, options: Options) -> Option<Database> {
+    for _ in 0..REOPENINGS {
+        match open_checked(dir, options) {
+            Err(Error::Locked { .. }) => std::thread::park_timeout(LOCK_POLL),
+            Ok(database) => return Some(database),
+            Err(_) => break,
+        }
+    }
+    begin_anew(dir, options)
 }
 
 /// A panic while closing changes nothing any more.

@@ -288,6 +288,39 @@ async fn changes_lie_behind_what_was_saved_or_loaded_before_them() {
 }
 
 #[tokio::test]
+async fn a_bloated_store_is_written_anew_and_holds_the_same() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("s");
+    let store = Store::open(&dir, options()).await.unwrap();
+    let mut state = Keyed::default();
+    let mut written = 0;
+    let mut most = 0;
+    // Enough that what was written is many times what counts.
+    for step in 0..250u64 {
+        let changes = match step {
+            0 => state.change(0..4_000, Changes::whole()),
+            _ => state.change(0..4_000, Changes::since()),
+        };
+        written += changes.byte_len() as u64;
+        store.save("a", meta(state.step), changes).await.unwrap();
+        let sizes = files(&dir).into_iter();
+        // A file may go while it is looked at.
+        let size: u64 = sizes
+            .filter_map(|file| std::fs::metadata(file).ok())
+            .map(|meta| meta.len())
+            .sum();
+        most = most.max(size);
+    }
+    assert!(written > 100_000_000, "{written}");
+    assert!(most < 40_000_000, "{most} of {written}");
+    assert_eq!(store.load("a").await.unwrap(), Some(state.checkpoint()));
+    drop(store);
+    let store = Store::open(&dir, options()).await.unwrap();
+    assert_eq!(store.load("a").await.unwrap(), Some(state.checkpoint()));
+    assert!(!dir.with_file_name("s.aside-1").exists());
+}
+
+#[tokio::test]
 async fn changes_without_what_they_change_are_refused() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("s");

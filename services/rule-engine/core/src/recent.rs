@@ -11,8 +11,12 @@ use crate::effect::RECENT_LEN_MAX;
 pub(crate) struct Recent {
     known: BTreeSet<EscalationId>,
     order: VecDeque<EscalationId>,
-    /// Since it was asked.
-    changed: bool,
+    /// Ids put in so far: the newest one's number.
+    pushed: u64,
+    /// Up to which number they were told; `None`: nothing was.
+    told: Option<u64>,
+    /// Told ones that were forgotten since.
+    gone: Vec<EscalationId>,
 }
 
 impl Recent {
@@ -21,19 +25,43 @@ impl Recent {
         if !self.known.insert(id) {
             return false;
         }
-        self.changed = true;
+        self.pushed += 1;
         self.order.push_back(id);
         if self.order.len() > RECENT_LEN_MAX
             && let Some(oldest) = self.order.pop_front()
         {
             self.known.remove(&oldest);
+            if self.told.is_some() && self.gone.len() < RECENT_LEN_MAX {
+                self.gone.push(oldest);
+            } else {
+                self.untold();
+            }
         }
         true
     }
 
-    /// Whether it changed since this was asked last.
-    pub(crate) const fn take_changed(&mut self) -> bool {
-        std::mem::replace(&mut self.changed, false)
+    /// Whether the next changes are only those since the last ones.
+    pub(crate) const fn is_told(&self) -> bool {
+        self.told.is_some()
+    }
+
+    /// Tells of each id that came since this was asked last, with its number; `None`: it is
+    /// forgotten. All of them the first time.
+    pub(crate) fn take_changes(&mut self, mut told: impl FnMut(&EscalationId, Option<u64>)) {
+        let before = self.told.replace(self.pushed).unwrap_or(0);
+        for id in std::mem::take(&mut self.gone) {
+            told(&id, None);
+        }
+        let newest = self.order.iter().rev().zip((0..=self.pushed).rev());
+        for (id, number) in newest.take_while(|(_, number)| *number > before) {
+            told(id, Some(number));
+        }
+    }
+
+    /// All of it is to be told again.
+    pub(crate) fn untold(&mut self) {
+        self.told = None;
+        self.gone.clear();
     }
 
     pub(crate) fn contains(&self, id: EscalationId) -> bool {

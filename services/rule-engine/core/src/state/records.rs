@@ -111,10 +111,17 @@ impl Engine {
     /// [`Engine::untold`]. Between two batches, with no repair open.
     pub fn take_changes(&mut self, sink: &mut impl Sink) {
         sink.put(&[HEAD], &self.head());
-        if self.recent.take_changed() || !self.is_told() {
-            let ids: Vec<&EscalationId> = self.recent.ids().collect();
-            sink.put(&[RECENT], &ids);
+        if self.is_told() && !self.recent.is_told() {
+            sink.dropped(&[RECENT]);
         }
+        self.recent.take_changes(|id, number| {
+            let mut key = vec![RECENT];
+            key.extend_from_slice(&id.0);
+            match number {
+                Some(number) => sink.put(&key, &(number, id)),
+                None => sink.gone(&key),
+            }
+        });
         self.copies.take_changes(|lane, id, seen| {
             let key = copy_key(lane, id);
             match seen {
@@ -153,12 +160,15 @@ impl Engine {
             fn dropped(&mut self, _: &[u8]) {}
         }
         self.take_changes(&mut Nobody);
+        // Their numbers are others than before.
+        self.recent.untold();
     }
 
     /// What was told is lost.
     pub fn untold(&mut self) {
         self.told.prefixes = None;
         self.copies.untold();
+        self.recent.untold();
         for generation in &mut self.generations {
             if let Some(counting) = &mut generation.counting {
                 counting.keys.untold();
@@ -278,6 +288,8 @@ fn copy_key(lane: Lane, id: DedupId) -> Vec<u8> {
 /// A state that is put together.
 struct Assembly {
     state: EngineState,
+    /// By number.
+    recent: BTreeMap<u64, EscalationId>,
     /// Places of generations and books by their prefix.
     places: BTreeMap<Prefix, usize>,
 }
@@ -299,7 +311,10 @@ impl EngineState {
         for (key, value) in records {
             assembly.take(key, value, decode)?;
         }
-        Ok(assembly.state)
+        Ok(EngineState {
+            recent: assembly.recent.into_values().collect(),
+            ..assembly.state
+        })
     }
 }
 
@@ -319,12 +334,19 @@ impl Assembly {
                 return Err(unfit("two rules have one name"));
             }
         }
-        Ok(Self { state, places })
+        Ok(Self {
+            state,
+            recent: BTreeMap::new(),
+            places,
+        })
     }
 
     fn take(&mut self, key: &[u8], value: &[u8], decode: &impl Decode) -> Result<(), Unfit> {
         match key.first() {
-            Some(&RECENT) => self.state.recent = decoded(decode, value)?,
+            Some(&RECENT) => {
+                let (number, id): (u64, EscalationId) = decoded(decode, value)?;
+                self.recent.insert(number, id);
+            }
             Some(&COPY) => {
                 let (lane, id, seen): (Lane, DedupId, Seen) = decoded(decode, value)?;
                 self.state.copies.put(lane, id, seen);
