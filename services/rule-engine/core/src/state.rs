@@ -1,6 +1,7 @@
 //! [`EngineState`]: everything a checkpoint holds, as plain data, and the state digest.
 
 mod records;
+mod sink;
 
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use crate::recent::Recent;
 use crate::redo::Held;
 
 pub(crate) use records::Told;
-pub use records::{Decode, Sink, Unfit};
+pub use sink::{Decode, Sink, Unfit};
 
 /// Version of [`EngineState`]. Another one is not read: the state is built from the log.
 pub const STATE_VERSION: u32 = 8;

@@ -14,6 +14,7 @@ use balefire_stream::{Entry, Window};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::sink::{Decode, Sink, Unfit};
 use super::{BookState, EngineState, GenerationState, KeyState, TrackState};
 use crate::book::{Book, Track};
 use crate::copies::{Copies, Seen};
@@ -21,34 +22,6 @@ use crate::engine::Engine;
 use crate::generation::{Contribution, Counting, Generation};
 use crate::key::Key;
 use crate::keyed::Keyed;
-
-/// Takes records. What cannot be taken it must remember: the engine takes them for told.
-pub trait Sink {
-    /// A record is this now.
-    fn put(&mut self, key: &[u8], value: &impl Serialize);
-    /// There is no such record any more.
-    fn gone(&mut self, key: &[u8]);
-    /// Of those told before there is none any more whose key begins so. Says nothing of what is
-    /// put beside it.
-    fn dropped(&mut self, prefix: &[u8]);
-}
-
-/// Reads the value of a record.
-pub trait Decode {
-    /// Reads what [`Sink::put`] was given.
-    ///
-    /// # Errors
-    /// Why it cannot be read, in words.
-    fn decode<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, String>;
-}
-
-/// Records that make no state.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("records make no state: {reason}")]
-pub struct Unfit {
-    /// Why.
-    pub reason: String,
-}
 
 /// What a record is, and of which rule.
 type Prefix = [u8; 9];
