@@ -82,7 +82,7 @@ TARGET_FUZZED ?= adapters
 FUZZ_SECONDS ?= 60
 .PHONY: fuzz
 fuzz: ## bytes against what reads them, with cargo-fuzz and a nightly compiler: TARGET_FUZZED=adapters|native|otlp|field_map|batch|rules
-	cargo +nightly fuzz run $(TARGET_FUZZED) fuzz/corpus/$(TARGET_FUZZED) services/ingest/core/tests/sources -- -max_total_time=$(FUZZ_SECONDS) -max_len=65536
+	cargo +nightly fuzz run --fuzz-dir shared/fuzz $(TARGET_FUZZED) shared/fuzz/corpus/$(TARGET_FUZZED) services/ingest/core/tests/sources -- -max_total_time=$(FUZZ_SECONDS) -max_len=65536
 
 .PHONY: told naughty
 told: bins ## who is told and who is not: failing receivers and kills, storms, acknowledgements, heartbeats

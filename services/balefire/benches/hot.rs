@@ -25,13 +25,12 @@ const EVENTS: usize = 4_096;
 
 /// A record as the source documents have it.
 fn record(number: usize) -> String {
-    let category = [
-        "guardrail_block",
-        "judge_flag",
-        "telemetry",
-        "telemetry",
-        "anomaly",
-    ][number % 5];
+    let category = match number % 5 {
+        0 => "guardrail_block",
+        1 => "judge_flag",
+        2 => "anomaly",
+        _ => "telemetry",
+    };
     format!(
         r#"{{"event_type":"ai_security","timestamp":"{}","event_id":"{number:032x}","category":"{category}","severity":"low","user_id":"user{}@example.com","request_id":"req-{number:012}","session_id":"s-{}","model":"claude-sonnet-4-5","judge_model":"claude-haiku","judge_score":0.72,"policy_violated":"content_policy","guardrail_result":"blocked","tokens_in":812,"tokens_out":221,"endpoint":"/api/v1/chat","risk_tier":2,"src_ip":"10.20.30.40"}}"#,
         Timestamp(at(number)),

@@ -1,5 +1,7 @@
 //! WhatIfService: a candidate set of rules against the recorded log.
 
+mod summary;
+
 use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,9 +12,7 @@ use balefire_kit::clock;
 use balefire_kit::violation::{full, invalid};
 use balefire_kit::{Caller, Scope as Right};
 use balefire_rule::{Rule, RuleKind, RuleSet};
-use balefire_rule_engine_core::{
-    Counts, Engine, EngineConfig, Findings, Outcome, Scope, TooMuch, WhatIf,
-};
+use balefire_rule_engine_core::{Engine, EngineConfig, Findings, Outcome, Scope, TooMuch, WhatIf};
 use balefire_wire::record::kind;
 use balefire_wire::whatif::v1 as wire;
 use balefire_wire::whatif::v1::what_if_service_server::WhatIfService;
@@ -225,7 +225,7 @@ impl Services {
             messages,
             since_ns: candidate.since.0,
             elapsed_ns: i64::try_from(started.elapsed().as_nanos()).unwrap_or(i64::MAX),
-            ..summary(&findings)
+            ..summary::summary(&findings)
         };
         tell(findings, summary, answers).await;
         Ok(())
@@ -337,27 +337,6 @@ async fn send(answer: wire::evaluate_response::Answer, answers: &mpsc::Sender<An
     };
     // The caller left: whoever sends next notices.
     let _left = answers.send(Ok(answer)).await;
-}
-
-fn summary(findings: &Findings) -> wire::Summary {
-    let sum = |of: fn(&Counts) -> u64| findings.rules.values().map(of).sum();
-    let rules = findings.rules.iter();
-    wire::Summary {
-        added: sum(|counts| counts.added),
-        removed: sum(|counts| counts.removed),
-        unchanged: sum(|counts| counts.unchanged),
-        rules: rules
-            .map(|(rule, counts)| wire::RuleCounts {
-                rule: rule.to_string(),
-                added: counts.added,
-                removed: counts.removed,
-                unchanged: counts.unchanged,
-            })
-            .collect(),
-        unsettled: findings.unsettled,
-        untold: findings.untold,
-        ..wire::Summary::default()
-    }
 }
 
 async fn tell(findings: Findings, summary: wire::Summary, answers: &mpsc::Sender<Answer>) {

@@ -1,10 +1,6 @@
 //! The engine's state as records in a real store: base and changes make exactly the state that the
 //! live engine has, whatever happens in between.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test ends where it is wrong"
-)]
+#![expect(clippy::unwrap_used, reason = "a test ends where it is wrong")]
 
 #[path = "../core/tests/support/world.rs"]
 mod world;

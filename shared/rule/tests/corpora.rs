@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-#[path = "../../../fuzz/targets/rules.rs"]
+#[path = "../../fuzz/targets/rules.rs"]
 mod target;
 
 #[test]
 fn any_bytes_are_answered() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/rules");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/rules");
     let mut count = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let bytes = std::fs::read(entry.unwrap().path()).unwrap();

@@ -31,7 +31,7 @@ const fn shell(
 }
 
 /// Arrows point down. A service never uses another; only the binary that users type uses all.
-const EDGES: [Row; 25] = [
+const EDGES: [Row; 26] = [
     pure("balefire-event", &[]),
     pure("balefire-rule", &["event"]),
     pure("balefire-control", &["event"]),
@@ -58,6 +58,12 @@ const EDGES: [Row; 25] = [
         &[],
     ),
     shell("balefire-testkit", &[], &[]),
+    // A workspace of its own: bytes against what reads them.
+    shell(
+        "balefire-fuzz",
+        &["event", "ingest-core", "rule", "wire"],
+        &[],
+    ),
     // Development only: all cores under the driver's bookkeeping, over a log in memory.
     shell(
         "balefire-simulation",
@@ -275,7 +281,8 @@ fn every_promise_names_its_test_and_the_faults_that_break_it() {
     let mut found = promise::check(&promises, &faults);
     let functions: Vec<&str> = ending(".rs")
         .flat_map(|file| file.text.lines())
-        .filter_map(|line| line.trim().strip_prefix("fn ")?.split('(').next())
+        .map(|line| line.trim().trim_start_matches("async "))
+        .filter_map(|line| line.strip_prefix("fn ")?.split('(').next())
         .collect();
     let verdict = text_of("shared/simulation/src/verdict.rs");
     found.extend(promise::unknown_tests(&promises, |name| {

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-#[path = "../../../fuzz/targets/batch.rs"]
+#[path = "../../fuzz/targets/batch.rs"]
 mod target;
 
 #[test]
 fn any_bytes_are_answered() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/batch");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/batch");
     let mut count = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let bytes = std::fs::read(entry.unwrap().path()).unwrap();

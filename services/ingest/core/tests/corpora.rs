@@ -4,13 +4,13 @@
 
 use std::path::{Path, PathBuf};
 
-#[path = "../../../../fuzz/targets/adapters.rs"]
+#[path = "../../../../shared/fuzz/targets/adapters.rs"]
 mod adapters;
-#[path = "../../../../fuzz/targets/field_map.rs"]
+#[path = "../../../../shared/fuzz/targets/field_map.rs"]
 mod field_map;
-#[path = "../../../../fuzz/targets/native.rs"]
+#[path = "../../../../shared/fuzz/targets/native.rs"]
 mod native;
-#[path = "../../../../fuzz/targets/otlp.rs"]
+#[path = "../../../../shared/fuzz/targets/otlp.rs"]
 mod otlp;
 
 /// Each file of a folder, and each cut short in the middle.
@@ -27,7 +27,7 @@ fn over(folder: PathBuf, run: impl Fn(&[u8])) {
 
 fn corpus(target: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../../fuzz/corpus")
+        .join("../../../shared/fuzz/corpus")
         .join(target)
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use balefire_bus::{Fence, Log, Message, Role};
+use balefire_bus::{Fence, Log, Message, Role, Topology};
 use balefire_event::{BarrierId, Event, Lane, partition};
 use balefire_wire::control::v1 as wire;
 use balefire_wire::control::v1::control_service_client::ControlServiceClient;
@@ -156,22 +156,28 @@ fn partition_of(event: &Event<'_>) -> u32 {
     partition::of_subject(TENANT, &user.subject_ref, PARTITIONS)
 }
 
+/// Streams and subjects that the steps of a partition go to, ESCALATIONS first.
+fn targets_of(topology: &Topology, partition: u32) -> Vec<(String, String)> {
+    let escalations = (
+        topology.escalations_stream(partition),
+        topology.escalations_step(partition, partition),
+    );
+    let rekeyed = (0..PARTITIONS).map(|to| {
+        (
+            topology.rekeyed_stream(to),
+            topology.rekeyed_step(to, partition),
+        )
+    });
+    std::iter::once(escalations).chain(rekeyed).collect()
+}
+
 /// Writes the steps of an owner that took every input of a partition in, and told nothing of it: its
 /// rules from `revision` on were still warming up. Then one more, behind it.
 async fn steps_of_an_owner_that_ended(world: &World, partition: u32, revision: u64) {
     let bus = world.bus(Role::RuleEngine).await;
     let log = Log::new(&world.bus(Role::Operator).await);
     let topology = &world.topology;
-    let mut targets = vec![(
-        topology.escalations_stream(partition),
-        topology.escalations_step(partition, partition),
-    )];
-    targets.extend((0..PARTITIONS).map(|to| {
-        (
-            topology.rekeyed_stream(to),
-            topology.rekeyed_step(to, partition),
-        )
-    }));
+    let targets = targets_of(topology, partition);
     let (mut number, mut taken) = (0, BTreeMap::new());
     for (stream, subject) in &targets {
         let messages = all(&log, stream).await;
