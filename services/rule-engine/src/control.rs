@@ -2,6 +2,7 @@
 //! force from which revision.
 
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 use balefire_bus::{Bus, Log, topology};
 use balefire_control::{Book, Change as ObjectChange, Entry};
@@ -11,6 +12,7 @@ use balefire_wire::log::v1::{Control, RuleFile, control::Change, record::Kind};
 use balefire_wire::{BatchView, BatchWriter, Header, RecordRef, RecordView};
 use bytes::Bytes;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
@@ -42,9 +44,15 @@ impl Known {
     }
 }
 
+/// Who has nothing to do takes rule sets over when none has come for so long: five hundred rules
+/// that come one by one are taken over at once, and a single one is in force within a second.
+const SETTLED: Duration = Duration::from_millis(500);
+
 #[derive(Debug, Default)]
 struct Seen {
     known: Known,
+    /// When the newest rule set was read.
+    changed: Option<Instant>,
     book: Book,
     reader: Reader,
 }
@@ -81,6 +89,13 @@ impl ControlLog {
             .read()
             .map(|seen| (seen.known.revision, seen.known.sets.len()))
             .unwrap_or_default()
+    }
+
+    /// Whether no rule set has come for a while.
+    #[must_use]
+    pub fn settled(&self) -> bool {
+        let changed = self.seen.read().ok().and_then(|seen| seen.changed);
+        changed.is_none_or(|at| at.elapsed() >= SETTLED)
     }
 
     /// Looks at the objects.
@@ -145,6 +160,7 @@ impl ControlLog {
                 revision
             };
             seen.known.sets.push((first, Arc::new(set)));
+            seen.changed = Some(Instant::now());
             seen.known.activated.push((first, stored_at));
         }
         seen.known.revision = revision;

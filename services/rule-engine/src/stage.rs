@@ -71,6 +71,16 @@ impl EngineStage {
         })
     }
 
+    /// What the control log has delivered is taken over.
+    fn learn(&mut self) {
+        let (revision, sets) = self.control.extent();
+        if sets != self.sets {
+            self.adopt();
+        } else if self.engine.needs(revision) {
+            self.engine.confirm_revision(revision);
+        }
+    }
+
     /// Takes over the rule sets that are known by now, beside what is counted already.
     fn adopt(&mut self) {
         let known = self.control.known();
@@ -170,7 +180,7 @@ impl Stage for EngineStage {
 
     fn readiness(&mut self, control_revision: u64) -> Readiness {
         if self.engine.needs(control_revision) {
-            self.refresh();
+            self.learn();
         }
         if self.engine.needs(control_revision) {
             Readiness::Wait
@@ -180,11 +190,8 @@ impl Stage for EngineStage {
     }
 
     fn refresh(&mut self) {
-        let (revision, sets) = self.control.extent();
-        if sets != self.sets {
-            self.adopt();
-        } else if self.engine.needs(revision) {
-            self.engine.confirm_revision(revision);
+        if self.control.settled() {
+            self.learn();
         }
     }
 

@@ -60,6 +60,13 @@ impl From<BusError> for Error {
         if matches!(error, BusError::Fenced { .. }) {
             return Self::Fenced { source: error };
         }
+        // A server whose disk was full when it wrote a stream's first record may begin it later. Nothing
+        // of it was read before, so a state from the log begins where the stream does.
+        if let BusError::Gap { expected: 1, .. } = &error {
+            return Self::Doubt {
+                reason: error.to_string(),
+            };
+        }
         if let BusError::LogRegression { stream, .. } | BusError::Gap { stream, .. } = &error {
             return Self::LogRegression {
                 stream: stream.clone(),
@@ -100,5 +107,23 @@ impl From<Misfit> for Error {
                 found: format!("{error}: {source}"),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_that_begins_later_is_read_from_there_and_one_with_a_hole_is_not() {
+        let gap = |expected| {
+            Error::from(BusError::Gap {
+                stream: "INTAKE_g1_urgent_0".into(),
+                expected,
+                found: expected + 1,
+            })
+        };
+        assert!(matches!(gap(1), Error::Doubt { .. }));
+        assert!(matches!(gap(2), Error::LogRegression { .. }));
     }
 }
