@@ -121,10 +121,7 @@ impl Engine {
         rule_sets: &[(u64, Arc<RuleSet>)],
         config: EngineConfig,
     ) -> Result<Self, Error> {
-        let specs: Vec<_> = rule_sets
-            .iter()
-            .map(|(first, set)| (*first, RuleSpec::of_set(set)))
-            .collect();
+        let specs = RuleSpec::of_sets(rule_sets);
         Self::with_specs(partition, &specs, config)
     }
 

@@ -1,5 +1,6 @@
 //! [`RuleSpec`]: what the engine needs to know of a rule, apart from how rules are written.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -77,10 +78,20 @@ impl fmt::Debug for RuleSpec {
 }
 
 impl RuleSpec {
-    /// Of every rule of a compiled set, by name.
+    /// Of every rule of compiled sets, by name, each with the first revision it is in force for. A rule that
+    /// several sets share is looked at once.
     #[must_use]
-    pub fn of_set(set: &RuleSet) -> Vec<Self> {
-        set.rules().iter().map(|rule| Self::of(rule)).collect()
+    pub fn of_sets(sets: &[(u64, Arc<RuleSet>)]) -> Vec<(u64, Vec<Self>)> {
+        let mut made: BTreeMap<*const Rule, Self> = BTreeMap::new();
+        let mut of = |rule: &Arc<Rule>| {
+            let spec = made
+                .entry(Arc::as_ptr(rule))
+                .or_insert_with(|| Self::of(rule));
+            spec.clone()
+        };
+        sets.iter()
+            .map(|(first, set)| (*first, set.rules().iter().map(&mut of).collect()))
+            .collect()
     }
 
     /// Of a compiled rule.

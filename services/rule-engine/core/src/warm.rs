@@ -40,10 +40,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::new`]; nothing has changed then.
     pub fn adopt(&mut self, rule_sets: &[(u64, Arc<RuleSet>)]) -> Result<(), Error> {
-        let specs: Vec<_> = rule_sets
-            .iter()
-            .map(|(first, set)| (*first, RuleSpec::of_set(set)))
-            .collect();
+        let specs = RuleSpec::of_sets(rule_sets);
         self.adopt_specs(&specs)
     }
 
