@@ -114,10 +114,6 @@ bench-checkpoint: ## what checkpoints of the engine cost: stand-still, disk, byt
 bench-whatif: ## what-if beside the bare reading of the same messages, medians of three
 	deploy/tools/with-nats.sh cargo bench --locked -q -p balefire-rule-engine --bench whatif
 
-.PHONY: instructions
-instructions: ## instructions an event of the three hottest functions, against those that are kept; BASELINE=1 keeps these
-	python3 deploy/e2e/instructions.py $(if $(BASELINE),--write)
-
 figures: build ## first figures of the whole way, from real processes
 	deploy/tools/with-nats.sh python3 deploy/e2e/figures.py --binary $(BALEFIRE)
 
