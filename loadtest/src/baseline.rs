@@ -114,6 +114,8 @@ mod tests {
             streams: 4,
             product_p50_ms: 2.0 * ratio,
             product_p99_ms: 4.0 * ratio,
+            log_p50_ms: 1.0,
+            log_p99_ms: 2.0,
             hop_p50_ms: 2.0,
             hop_p99_ms: 4.0,
             load: None,

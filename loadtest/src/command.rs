@@ -160,7 +160,10 @@ async fn load_test(args: &RunArgs) -> Result<u8, Error> {
         receiver.url()
     };
     let product = match (&args.binary, &args.addr) {
-        (Some(binary), _) => Product::start(binary, &webhook).await?,
+        (Some(binary), _) => {
+            let nats = (args.nats_server.as_path(), args.sync());
+            Product::start(binary, nats, &webhook).await?
+        }
         (None, addr) => {
             print::note(&format!("tell {webhook} signed with {}", secret()));
             Product::running(addr.as_deref().unwrap_or_default())

@@ -289,6 +289,21 @@ pub fn whole(outcome: &Outcome) -> Vec<u64> {
     outcome.escalations.delivered.iter().map(took).collect()
 }
 
+/// Times of the way into the log of escalations, nanoseconds: of those that were not joined and
+/// that the log was asked for.
+#[must_use]
+pub fn into_log(outcome: &Outcome) -> Vec<u64> {
+    let delivered = outcome.escalations.delivered.iter();
+    let took = |one: &Delivered| {
+        let stored_ns = outcome.stored_ns.get(&one.name)?;
+        Some(stored_ns.saturating_sub(one.due.at_ns))
+    };
+    delivered
+        .filter(|one| !one.due.joined)
+        .filter_map(took)
+        .collect()
+}
+
 /// Writes the stages' histograms as an HdrHistogram interval log.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::nats::Server;
+use crate::nats::{Server, Sync};
 use crate::run::Outcome;
 
 /// How long an answer may take.
@@ -71,7 +71,7 @@ pub fn messages(outcome: &Outcome) -> Vec<Message> {
     messages
 }
 
-/// A `nats-server` with JetStream that syncs every message.
+/// A `nats-server` with JetStream.
 #[derive(Debug)]
 pub struct Broker {
     server: Server,
@@ -90,14 +90,15 @@ impl Broker {
     ///
     /// # Errors
     /// It cannot be started, or does not become ready.
-    pub fn start(program: &Path) -> Result<Self, Error> {
+    pub fn start(program: &Path, sync: Sync) -> Result<Self, Error> {
         let folder = tempfile::Builder::new()
             .prefix("balefire-hop-")
             .tempdir()
             .map_err(broken)?;
         let settings = format!(
-            "listen: \"127.0.0.1:-1\"\njetstream {{ store_dir: {:?}, sync_interval: always }}\n",
+            "listen: \"127.0.0.1:-1\"\njetstream {{ store_dir: {:?}, sync_interval: {} }}\n",
             folder.path().join("store"),
+            sync.interval(),
         );
         Ok(Self {
             server: Server::start(program, folder.path(), &settings)?,

@@ -12,6 +12,33 @@ use crate::error::Error;
 const READY_MAX: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
 
+/// When a server syncs what it acknowledges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sync {
+    /// Before it does, as the product demands.
+    Always,
+    /// Every two minutes, which is the server's own default: what is acknowledged can be lost.
+    Later,
+}
+
+impl Sync {
+    /// What its settings call it.
+    #[must_use]
+    pub const fn interval(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::Later => "2m",
+        }
+    }
+
+    /// Settings that sync always, with this instead.
+    #[must_use]
+    pub fn instead(self, settings: &str) -> String {
+        let named = |sync: Self| format!("sync_interval: {}", sync.interval());
+        settings.replace(&named(Self::Always), &named(self))
+    }
+}
+
 /// One that runs; it ends with this value.
 #[derive(Debug)]
 pub struct Server {

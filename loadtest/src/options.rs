@@ -11,6 +11,7 @@ use balefire_loadtest_core::schedule::Arrival;
 use crate::between::Fault;
 use crate::day::{self, Day};
 use crate::error::Error;
+use crate::nats::Sync;
 
 /// Words of `plan`.
 #[derive(Debug, clap::Args)]
@@ -76,6 +77,13 @@ pub(crate) struct RunArgs {
     /// Pairs of the product and the bare broker
     #[arg(long, default_value_t = 3)]
     pub(crate) pairs: usize,
+    /// Seconds of each half of a pair
+    #[arg(long, default_value_t = 5)]
+    pub(crate) pair_seconds: u32,
+    /// Both nats-servers acknowledge before they sync, as many people run theirs; the product's
+    /// own never does. For comparison alone
+    #[arg(long, conflicts_with = "addr")]
+    pub(crate) unsynced: bool,
     /// Targets; without them no figure of time fails a run
     #[arg(long, value_name = "FILE")]
     pub(crate) slo: Option<PathBuf>,
@@ -96,6 +104,16 @@ pub(crate) struct RunArgs {
     /// Folder of the report
     #[arg(long, default_value = "loadtest/reports", value_name = "DIR")]
     pub(crate) out: PathBuf,
+}
+
+impl RunArgs {
+    pub(crate) const fn sync(&self) -> Sync {
+        if self.unsynced {
+            Sync::Later
+        } else {
+            Sync::Always
+        }
+    }
 }
 
 impl LoadArgs {

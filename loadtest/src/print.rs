@@ -128,14 +128,20 @@ pub fn report(report: &Report) {
     }
     for pair in &report.pairs {
         out.line(&format!(
-            "pair: product p50 {:.2} p99 {:.2} ms of {}, bare p50 {:.2} p99 {:.2} ms of {} messages over {} streams",
+            "pair: product p50 {:.2} p99 {:.2} ms of {}, into the log p50 {:.2} p99 {:.2} ms, bare p50 {:.2} p99 {:.2} ms of {} messages over {} streams",
             pair.product_p50_ms, pair.product_p99_ms, pair.escalations,
+            pair.log_p50_ms, pair.log_p99_ms,
             pair.hop_p50_ms, pair.hop_p99_ms, pair.messages, pair.streams
         ));
     }
     if let Some((p50, p99)) = report.ratios() {
         out.line(&format!(
             "ratio to the bare broker: p50 {p50:.2} ×, p99 {p99:.2} ×"
+        ));
+    }
+    if let Some((p50, p99)) = report.log_ratios() {
+        out.line(&format!(
+            "ratio of the way into the log alone: p50 {p50:.2} ×, p99 {p99:.2} ×"
         ));
     }
     if let Some(check) = &report.regression {

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::error::Error;
-use crate::nats::Server;
+use crate::nats::{Server, Sync};
 use crate::process::{self, Usage};
 use crate::program::Program;
 use crate::receiver::secret;
@@ -42,8 +42,8 @@ pub struct Product {
 enum Shape {
     /// One that was there before; its address.
     Running(String),
-    /// `balefire up`.
-    Up(Box<Program>),
+    /// `balefire up`, and its server where that is not its own.
+    Up(Box<Program>, Option<Server>),
     /// Each service a process of its own.
     Apart(Box<Apart>),
 }
@@ -117,13 +117,18 @@ fn receivers(folder: &Path, webhook: &str) -> Result<Vec<OsString>, Error> {
 }
 
 /// A `nats-server` as `nats-config` writes it, with the log made; and the flags that lead to it.
-fn broker(balefire: &Path, nats: &Path, folder: &Path) -> Result<(Server, Vec<OsString>), Error> {
+fn broker(
+    balefire: &Path,
+    (nats, sync): (&Path, Sync),
+    folder: &Path,
+) -> Result<(Server, Vec<OsString>), Error> {
     let credentials = folder.join("credentials").into_os_string();
     let mut asked = words(&["nats-config", "--listen", "127.0.0.1:-1", "--partitions"]);
     asked.extend(words(&[PARTITIONS, "--credentials"]));
     asked.extend([credentials.clone(), "--store-dir".into()]);
     asked.push(folder.join("store").into_os_string());
-    let server = Server::start(nats, folder, &said(balefire, &asked)?)?;
+    let settings = sync.instead(&said(balefire, &asked)?);
+    let server = Server::start(nats, folder, &settings)?;
     let mut flags = words(&["--nats-url", &format!("nats://{}", server.addr)]);
     flags.extend(words(&["--nats-sync-confirmed", "--credentials"]));
     flags.push(credentials);
@@ -144,11 +149,12 @@ impl Product {
         }
     }
 
-    /// Starts `binary up` on a temporary folder; it tells `webhook` of everything.
+    /// Starts `binary up` on a temporary folder; it tells `webhook` of everything. Its nats-server is
+    /// its own, but for one that does not always sync.
     ///
     /// # Errors
     /// It cannot be started, or does not become ready.
-    pub async fn start(binary: &Path, webhook: &str) -> Result<Self, Error> {
+    pub async fn start(binary: &Path, nats: (&Path, Sync), webhook: &str) -> Result<Self, Error> {
         let folder = folder()?;
         let mut arguments = words(&["up"]);
         arguments.extend(receivers(folder.path(), webhook)?);
@@ -156,8 +162,17 @@ impl Product {
         arguments.push(folder.path().join("data").into_os_string());
         arguments.extend(words(&SERVES));
         let log = folder.path().join("up.log");
+        let server = match nats.1 {
+            Sync::Always => None,
+            Sync::Later => {
+                let (server, flags) = broker(binary, nats, folder.path())?;
+                arguments.extend(flags);
+                Some(server)
+            }
+        };
+        let up = Program::start(binary, &arguments, &log).await?;
         Ok(Self {
-            shape: Shape::Up(Box::new(Program::start(binary, &arguments, &log).await?)),
+            shape: Shape::Up(Box::new(up), server),
             folder: Some(folder),
         })
     }
@@ -166,7 +181,7 @@ impl Product {
     ///
     /// # Errors
     /// One of them cannot be started, or does not become ready.
-    pub async fn apart(binary: &Path, nats: &Path, webhook: &str) -> Result<Self, Error> {
+    pub async fn apart(binary: &Path, nats: (&Path, Sync), webhook: &str) -> Result<Self, Error> {
         let folder = folder()?;
         let at = folder.path();
         let (nats, flags) = broker(binary, nats, at)?;
@@ -198,21 +213,21 @@ impl Product {
     pub fn addr(&self) -> String {
         match &self.shape {
             Shape::Running(addr) => addr.clone(),
-            Shape::Up(up) => up.addr(),
+            Shape::Up(up, _) => up.addr(),
             Shape::Apart(apart) => apart.ingest.addr(),
         }
     }
 
     fn engine_addr(&self) -> String {
         match &self.shape {
-            Shape::Running(_) | Shape::Up(_) => self.addr(),
+            Shape::Running(_) | Shape::Up(..) => self.addr(),
             Shape::Apart(apart) => apart.engine.addr(),
         }
     }
 
     fn notifier_addr(&self) -> String {
         match &self.shape {
-            Shape::Running(_) | Shape::Up(_) => self.addr(),
+            Shape::Running(_) | Shape::Up(..) => self.addr(),
             Shape::Apart(apart) => apart.notifier.addr(),
         }
     }
@@ -220,7 +235,7 @@ impl Product {
     /// The owner of the windows, where it can be killed without the others.
     pub fn engine(&mut self) -> Option<&mut Program> {
         match &mut self.shape {
-            Shape::Running(_) | Shape::Up(_) => None,
+            Shape::Running(_) | Shape::Up(..) => None,
             Shape::Apart(apart) => Some(&mut apart.engine),
         }
     }
@@ -230,7 +245,10 @@ impl Product {
     pub fn usage(&self) -> Vec<Usage> {
         let pids = match &self.shape {
             Shape::Running(_) => Vec::new(),
-            Shape::Up(up) => vec![up.pid()],
+            Shape::Up(up, server) => {
+                let server = server.as_ref().map(|server| Some(server.pid()));
+                server.into_iter().chain([up.pid()]).collect()
+            }
             Shape::Apart(apart) => vec![
                 apart.ingest.pid(),
                 apart.correlator.pid(),
@@ -329,7 +347,7 @@ impl Product {
     pub async fn stop(self) {
         match self.shape {
             Shape::Running(_) => {}
-            Shape::Up(up) => up.stop().await,
+            Shape::Up(up, _server) => up.stop().await,
             Shape::Apart(apart) => {
                 apart.ingest.stop().await;
                 apart.correlator.stop().await;

@@ -20,8 +20,6 @@ use crate::receiver::Receiver;
 use crate::run::{self, Outcome};
 use crate::{figures, print};
 
-/// Seconds of each of a pair's two halves.
-const PAIR_SECONDS: u32 = 5;
 /// Seconds of each step of the search for the highest rate.
 const STEP_SECONDS: u32 = 10;
 /// Seeds of pairs and of steps lie apart from those of scenarios.
@@ -110,7 +108,8 @@ impl Suite<'_> {
         let Some(binary) = &self.args.binary else {
             return Err(Error::NeedsBinary);
         };
-        Product::apart(binary, &self.args.nats_server, &self.webhook).await
+        let nats = (self.args.nats_server.as_path(), self.args.sync());
+        Product::apart(binary, nats, &self.webhook).await
     }
 
     /// Looks for the highest rate at which every identity and every target of time holds.
@@ -155,14 +154,16 @@ impl Suite<'_> {
             return Ok(());
         }
         let program = self.args.nats_server.clone();
-        let broker = blocking(move || Broker::start(&program)).await?;
+        let sync = self.args.sync();
+        let broker = blocking(move || Broker::start(&program, sync)).await?;
         let broker = Arc::new(broker);
         for number in 0..self.args.pairs {
             if self.stop.is_cancelled() {
                 return Ok(());
             }
             let seed = PAIR_SEEDS + u64::try_from(number).unwrap_or_default();
-            let plan = self.plan(Scenario::Steady, None, PAIR_SECONDS, seed);
+            let seconds = self.args.pair_seconds;
+            let plan = self.plan(Scenario::Steady, None, seconds, seed);
             let outcome = self.one(plan).await?;
             let messages = hop::messages(&outcome);
             let bare = Arc::clone(&broker);
@@ -191,12 +192,15 @@ async fn blocking<T: Send + 'static>(
 fn pair(outcome: &Outcome, reading: &hop::Reading) -> Option<Pair> {
     let product = Summary::of_values(figures::whole(outcome))?;
     let bare = Summary::of_values(reading.consumed_ns.iter().copied())?;
+    let log = Summary::of_values(figures::into_log(outcome));
     Some(Pair {
         escalations: product.count,
         messages: reading.messages,
         streams: reading.streams,
         product_p50_ms: product.p50_ms,
         product_p99_ms: product.p99_ms,
+        log_p50_ms: log.as_ref().map_or(0.0, |log| log.p50_ms),
+        log_p99_ms: log.as_ref().map_or(0.0, |log| log.p99_ms),
         hop_p50_ms: bare.p50_ms,
         hop_p99_ms: bare.p99_ms,
         load: outcome.load,

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use balefire_loadtest::hop::{Broker, Message};
+use balefire_loadtest::nats::Sync;
 
 fn messages(count: u64) -> Vec<Message> {
     let message = |number: u64| Message {
@@ -24,7 +25,7 @@ fn every_message_comes_back_once_and_later_than_it_was_meant() {
     } else {
         Path::new("nats-server")
     };
-    let broker = Broker::start(program).expect("a nats-server in .tools or on PATH");
+    let broker = Broker::start(program, Sync::Always).expect("a nats-server in .tools or on PATH");
     for run in 0..2 {
         let reading = broker.measure(run, &messages(60)).unwrap();
         assert_eq!((reading.messages, reading.streams), (60, 2));

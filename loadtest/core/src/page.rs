@@ -118,17 +118,19 @@ fn pairs(out: &mut String, report: &Report) {
     let _ = write!(
         out,
         "<h2>Against the bare broker</h2><p>Median of {} pairs: p50 {p50:.2} ×, p99 {p99:.2} × what the same messages cost published and consumed bare.</p>\
-         <table><tr><th>pair</th><th>escalations</th><th>p50 ms</th><th>p99 ms</th><th>messages</th><th>streams</th><th>bare p50 ms</th><th>bare p99 ms</th><th>load</th></tr>",
+         <table><tr><th>pair</th><th>escalations</th><th>p50 ms</th><th>p99 ms</th><th>into the log p50 ms</th><th>p99 ms</th><th>messages</th><th>streams</th><th>bare p50 ms</th><th>bare p99 ms</th><th>load</th></tr>",
         report.pairs.len()
     );
     for (number, pair) in report.pairs.iter().enumerate() {
         let _ = write!(
             out,
-            "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{:.2}</td><td class=\"n\">{:.2}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{:.2}</td><td class=\"n\">{:.2}</td><td class=\"n\">{}</td></tr>",
+            "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{:.2}</td><td class=\"n\">{:.2}</td><td class=\"n\">{:.2}</td><td class=\"n\">{:.2}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{:.2}</td><td class=\"n\">{:.2}</td><td class=\"n\">{}</td></tr>",
             number + 1,
             pair.escalations,
             pair.product_p50_ms,
             pair.product_p99_ms,
+            pair.log_p50_ms,
+            pair.log_p99_ms,
             pair.messages,
             pair.streams,
             pair.hop_p50_ms,

@@ -160,6 +160,12 @@ pub struct Pair {
     pub product_p50_ms: f64,
     /// The product's whole way.
     pub product_p99_ms: f64,
+    /// The product's way into the log of escalations, which the hop is the like of; 0: not read.
+    #[serde(default)]
+    pub log_p50_ms: f64,
+    /// The same.
+    #[serde(default)]
+    pub log_p99_ms: f64,
     /// The hop.
     pub hop_p50_ms: f64,
     /// The hop.
@@ -244,6 +250,23 @@ impl Report {
         let p99 = of(|pair| pair.product_p99_ms / pair.hop_p99_ms)?;
         Some((p50, p99))
     }
+
+    /// The same of the way into the log of escalations.
+    #[must_use]
+    pub fn log_ratios(&self) -> Option<(f64, f64)> {
+        let read = || self.pairs.iter().filter(|pair| pair.log_p50_ms > 0.0);
+        let p50 = median(
+            read()
+                .map(|pair| pair.log_p50_ms / pair.hop_p50_ms)
+                .collect(),
+        )?;
+        let p99 = median(
+            read()
+                .map(|pair| pair.log_p99_ms / pair.hop_p99_ms)
+                .collect(),
+        )?;
+        Some((p50, p99))
+    }
 }
 
 #[cfg(test)]
@@ -302,6 +325,8 @@ mod tests {
             streams: 1,
             product_p50_ms: product,
             product_p99_ms: product,
+            log_p50_ms: product / 2.0,
+            log_p99_ms: 0.0,
             hop_p50_ms: hop,
             hop_p99_ms: hop,
             load: None,
@@ -310,5 +335,11 @@ mod tests {
         assert_eq!(report.ratios(), None);
         report.pairs = vec![pair(9.0, 1.0), pair(4.0, 2.0), pair(6.0, 2.0)];
         assert_eq!(report.ratios(), Some((3.0, 3.0)));
+        assert_eq!(report.log_ratios(), Some((1.5, 0.0)));
+        report.pairs = vec![Pair {
+            log_p50_ms: 0.0,
+            ..pair(9.0, 1.0)
+        }];
+        assert_eq!(report.log_ratios(), None, "nobody read it");
     }
 }
