@@ -16,6 +16,7 @@
 #[path = "../core/benches/support/workload.rs"]
 mod workload;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,6 +31,9 @@ use workload::Workload;
 
 const BATCH: usize = 512;
 const CHECKPOINTS: usize = 200;
+/// Different users between two checkpoints of the second kind, and how many of those there are.
+const CHANGED: usize = 1_000;
+const OF_CHANGED: usize = 20;
 
 struct Taker(Changes);
 
@@ -142,13 +146,54 @@ fn batches(users: usize, events: usize) -> Vec<Vec<Event<'static>>> {
     }
 }
 
+/// Checkpoints after one event each of [`CHANGED`] users, all different.
+async fn different(
+    engine: &mut Engine,
+    store: &Store,
+    batches: &[Vec<Event<'static>>],
+    mut step: u64,
+) -> u64 {
+    let (mut stood, mut saved, mut records, mut bytes) = (vec![], vec![], 0, 0);
+    let (mut users, mut events) = (BTreeSet::new(), Vec::new());
+    for event in batches.iter().flatten() {
+        let user = event.user.as_ref().map(|user| user.subject_ref);
+        if engine.heeds(event.category) && users.insert(user) {
+            events.push(event.clone());
+        }
+        if users.len() < CHANGED || stood.len() >= OF_CHANGED {
+            continue;
+        }
+        take(engine, &events);
+        users.clear();
+        events.clear();
+        let (changes, time) = changes(engine);
+        stood.push(time);
+        records += changes.len();
+        bytes += changes.byte_len();
+        step += 1;
+        let begun = Instant::now();
+        store.save("engine", meta(step), changes).await.unwrap();
+        saved.push(begun.elapsed());
+    }
+    let count = stood.len();
+    println!(
+        "  {count} checkpoints after {CHANGED} different users: {} changed records, {:.0} KB each: the engine stood {}; saved {}",
+        records / count,
+        bytes as f64 / count as f64 / 1e3,
+        said(stood),
+        said(saved)
+    );
+    step
+}
+
 async fn round(users: usize, events: usize) {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("store");
     let store = Store::open(&dir, Options::default()).await.unwrap();
     let mut engine = engine();
     let batches = batches(users, events);
-    let (first, later) = batches.split_at(batches.len() * 4 / 5);
+    let (first, later) = batches.split_at(batches.len() * 3 / 5);
+    let (later, last) = later.split_at(later.len() / 2);
     let mut busy = Duration::ZERO;
     for batch in first {
         let begun = Instant::now();
@@ -191,6 +236,12 @@ async fn round(users: usize, events: usize) {
         said(stood),
         said(saved)
     );
+    let counted: usize = [first, later]
+        .map(|part| part.iter().map(Vec::len).sum::<usize>())
+        .iter()
+        .sum();
+    let step = different(&mut engine, &store, last, step).await;
+    assert!(step > 1, "no checkpoint of different users");
     let begun = Instant::now();
     let found = store.load("engine").await.unwrap().unwrap();
     let read = begun.elapsed();
@@ -204,7 +255,7 @@ async fn round(users: usize, events: usize) {
         bytes_of(&dir) as f64 / 1e6,
         bytes_of(&dir) as f64 / engine.key_count() as f64,
         bytes_of(&dir) as f64 / whole_bytes as f64,
-        events as f64 / busy.as_secs_f64()
+        counted as f64 / busy.as_secs_f64()
     );
 }
 
