@@ -42,8 +42,17 @@ impl FieldHasher {
 
     /// Adds a field: its length as eight little-endian bytes, then its bytes.
     pub fn field(&mut self, bytes: &[u8]) -> &mut Self {
-        self.add(&(bytes.len() as u64).to_le_bytes());
-        self.add(bytes);
+        let length = (bytes.len() as u64).to_le_bytes();
+        let end = self.length.saturating_add(length.len() + bytes.len());
+        let room = self.gathered.get_mut(self.length..end);
+        if let Some((head, tail)) = room.and_then(|room| room.split_first_chunk_mut()) {
+            *head = length;
+            tail.copy_from_slice(bytes);
+            self.length = end;
+        } else {
+            self.add(&length);
+            self.add(bytes);
+        }
         self
     }
 

@@ -148,27 +148,74 @@ pub struct Group {
     pub category: Category,
 }
 
-impl Group {
-    /// Of an event.
-    #[must_use]
-    pub fn of(event: &Event<'_>) -> Self {
+/// A group of a tenant, borrowed; they are in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Name<'n> {
+    tenant: &'n str,
+    source: &'n str,
+    application: &'n str,
+    category: Category,
+}
+
+impl<'n> Name<'n> {
+    fn of(tenant: &'n str, event: &'n Event<'_>) -> Self {
         let label = event.labels.iter().find(|(name, _)| name == APPLICATION);
         Self {
-            source: event.source.as_ref().into(),
-            application: label.map_or("", |(_, value)| value.as_ref()).into(),
+            tenant,
+            source: &event.source,
+            application: label.map_or("", |(_, value)| value.as_ref()),
             category: event.category,
+        }
+    }
+
+    /// Where it is counted that has no place of its own.
+    const fn other(self) -> Self {
+        Self {
+            source: OTHER,
+            application: "",
+            ..self
+        }
+    }
+
+    fn group(self) -> Group {
+        Group {
+            source: self.source.into(),
+            application: self.application.into(),
+            category: self.category,
         }
     }
 }
 
-/// Whose the events of each group are, by tenant.
+/// One group's counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Row {
+    tenant: Box<str>,
+    group: Group,
+    shares: Shares,
+}
+
+impl Row {
+    fn name(&self) -> Name<'_> {
+        Name {
+            tenant: &self.tenant,
+            source: &self.group.source,
+            application: &self.group.application,
+            category: self.group.category,
+        }
+    }
+}
+
+/// Whose the events of each group are, by tenant. Every event looks for its group, few make one:
+/// they are found without a copy of their names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Groups(BTreeMap<(Box<str>, Group), Shares>);
+pub struct Groups(Vec<Row>);
 
 impl Groups {
     /// Counts an event as `to`, which was counted as `from` before.
     pub fn named(&mut self, tenant: &str, event: &Event<'_>, from: Option<Naming>, to: Naming) {
-        let shares = self.shares(tenant, Group::of(event));
+        let Some(shares) = self.shares(Name::of(tenant, event)) else {
+            return;
+        };
         match from {
             Some(from) => shares.recount(from, to, event),
             None => shares.count(to, event),
@@ -177,18 +224,15 @@ impl Groups {
 
     /// Those of a tenant.
     pub fn of(&self, tenant: &str) -> impl Iterator<Item = (&Group, &Shares)> {
-        let of_tenant = self
-            .0
-            .iter()
-            .filter(move |((owner, _), _)| &**owner == tenant);
-        of_tenant.map(|((_, group), shares)| (group, shares))
+        let of_tenant = self.0.iter().filter(move |row| &*row.tenant == tenant);
+        of_tenant.map(|row| (&row.group, &row.shares))
     }
 
     /// By source and category alone, all tenants together: few enough words for metrics.
     #[must_use]
     pub fn totals(&self) -> BTreeMap<(&str, Category), Shares> {
         let mut totals: BTreeMap<(&str, Category), Shares> = BTreeMap::new();
-        for ((_, group), shares) in &self.0 {
+        for Row { group, shares, .. } in &self.0 {
             let of_source = totals.entry((&group.source, group.category)).or_default();
             of_source.add(shares);
         }
@@ -197,26 +241,37 @@ impl Groups {
 
     /// Adds another's.
     pub fn add(&mut self, other: &Self) {
-        for ((tenant, group), shares) in &other.0 {
-            self.shares(tenant, group.clone()).add(shares);
+        for row in &other.0 {
+            if let Some(shares) = self.shares(row.name()) {
+                shares.add(&row.shares);
+            }
         }
     }
 
-    fn shares(&mut self, tenant: &str, group: Group) -> &mut Shares {
-        let key = (Box::from(tenant), group);
-        let known = self.0.len() < GROUPS_MAX || self.0.contains_key(&key);
-        let key = if known {
-            key
-        } else {
-            let (tenant, group) = key;
-            let other = Group {
-                source: OTHER.into(),
-                application: "".into(),
-                ..group
-            };
-            (tenant, other)
+    fn find(&self, name: Name<'_>) -> Result<usize, usize> {
+        self.0.binary_search_by(|row| row.name().cmp(&name))
+    }
+
+    /// Always there.
+    fn shares(&mut self, name: Name<'_>) -> Option<&mut Shares> {
+        let found = match self.find(name) {
+            Err(_) if self.0.len() >= GROUPS_MAX => self
+                .find(name.other())
+                .map_err(|place| (place, name.other())),
+            found => found.map_err(|place| (place, name)),
         };
-        self.0.entry(key).or_default()
+        let place = found.unwrap_or_else(|(place, name)| {
+            self.0.insert(
+                place,
+                Row {
+                    tenant: name.tenant.into(),
+                    group: name.group(),
+                    shares: Shares::default(),
+                },
+            );
+            place
+        });
+        self.0.get_mut(place).map(|row| &mut row.shares)
     }
 }
 

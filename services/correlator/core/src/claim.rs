@@ -209,7 +209,11 @@ impl Claims {
     /// Learns a hint, whose fact is `id`, for a key: the moments it newly reaches, `None` where none.
     pub(crate) fn learn(&mut self, key: KeyHash, id: FactId, hint: &Hint<'_>) -> Option<Range> {
         let (j, at) = (Self::horizon_of(hint), hint.received_at);
-        let claims = self.by_key.entry(key).or_default();
+        // Nearly every key has one claim: room for more of them would be most of what is kept.
+        let claims = self
+            .by_key
+            .entry(key)
+            .or_insert_with(|| Vec::with_capacity(1));
         let near = claims
             .iter_mut()
             .filter(|claim| claim.fact == id && claim.stretch.distance(at) <= 2 * j)

@@ -291,6 +291,10 @@ fn tier(said: Option<u32>) -> Result<Option<u32>, Violation> {
 
 /// An id, key or name: trimmed; short, and without control characters.
 fn name<'a>(field: &'static str, value: Text<'a>) -> Result<Text<'a>, Violation> {
+    // Nearly all are visible ASCII, which needs neither.
+    if value.len() <= NAME_BYTES_MAX && value.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(value);
+    }
     let value = match value {
         Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
         Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),

@@ -139,11 +139,7 @@ const GLANCE_LEN: usize = 32;
 fn begin_differently(members: &[Member<'_>]) -> bool {
     let mut seen = [0; GLANCE_LEN];
     for (place, (name, _)) in members.iter().enumerate() {
-        let mut bytes = [0; 8];
-        for (byte, from) in bytes.iter_mut().zip(name.bytes()) {
-            *byte = from;
-        }
-        let beginning = u64::from_le_bytes(bytes);
+        let beginning = beginning(name.as_bytes());
         if seen
             .get(..place)
             .is_none_or(|before| before.contains(&beginning))
@@ -156,6 +152,16 @@ fn begin_differently(members: &[Member<'_>]) -> bool {
         }
     }
     true
+}
+
+/// The first eight bytes, as a number; those of a shorter name and zeros.
+fn beginning(name: &[u8]) -> u64 {
+    if let Some(bytes) = name.first_chunk() {
+        return u64::from_le_bytes(*bytes);
+    }
+    name.iter()
+        .rev()
+        .fold(0, |number, byte| (number << 8) | u64::from(*byte))
 }
 
 /// Whether a text holds a control character.
