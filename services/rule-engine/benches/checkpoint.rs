@@ -152,7 +152,7 @@ async fn different(
     store: &Store,
     batches: &[Vec<Event<'static>>],
     mut step: u64,
-) -> u64 {
+) {
     let (mut stood, mut saved, mut records, mut bytes) = (vec![], vec![], 0, 0);
     let (mut users, mut events) = (BTreeSet::new(), Vec::new());
     for event in batches.iter().flatten() {
@@ -183,7 +183,6 @@ async fn different(
         said(stood),
         said(saved)
     );
-    step
 }
 
 async fn round(users: usize, events: usize) {
@@ -240,8 +239,15 @@ async fn round(users: usize, events: usize) {
         .map(|part| part.iter().map(Vec::len).sum::<usize>())
         .iter()
         .sum();
-    let step = different(&mut engine, &store, last, step).await;
-    assert!(step > 1, "no checkpoint of different users");
+    different(&mut engine, &store, last, step).await;
+    read_back(&store, &dir, &engine, whole_bytes).await;
+    println!(
+        "  engine alone {:.0} events/s",
+        counted as f64 / busy.as_secs_f64()
+    );
+}
+
+async fn read_back(store: &Store, dir: &Path, engine: &Engine, whole_bytes: usize) {
     let begun = Instant::now();
     let found = store.load("engine").await.unwrap().unwrap();
     let read = begun.elapsed();
@@ -249,13 +255,12 @@ async fn round(users: usize, events: usize) {
     let state = EngineState::assemble(found.state.iter(), &Reader).unwrap();
     assert!(state == engine.snapshot(), "what was read is not what is");
     println!(
-        "  read in {:.1} ms, put together and compared in {:.1} ms; {:.1} MB on disk, {:.0} bytes a key, {:.1} times the state; engine alone {:.0} events/s",
+        "  read in {:.1} ms, put together and compared in {:.1} ms; {:.1} MB on disk, {:.0} bytes a key, {:.1} times the state",
         ms(read),
         ms(begun.elapsed()),
-        bytes_of(&dir) as f64 / 1e6,
-        bytes_of(&dir) as f64 / engine.key_count() as f64,
-        bytes_of(&dir) as f64 / whole_bytes as f64,
-        counted as f64 / busy.as_secs_f64()
+        bytes_of(dir) as f64 / 1e6,
+        bytes_of(dir) as f64 / engine.key_count() as f64,
+        bytes_of(dir) as f64 / whole_bytes as f64
     );
 }
 
