@@ -110,6 +110,10 @@ bench: ## the engine alone: events/s of a core, bytes a key, memory of the state
 bench-checkpoint: ## what checkpoints of the engine cost: stand-still, disk, bytes a key
 	cargo bench --locked -q -p balefire-rule-engine --bench checkpoint
 
+.PHONY: bench-redaction
+bench-redaction: ## what masking costs: the same records admitted with and without it, by turns; fails over 15 %
+	cargo bench --locked -q -p balefire-ingest-core --features unmasked --bench redaction
+
 .PHONY: bench-whatif
 bench-whatif: ## what-if beside the bare reading of the same messages, medians of three
 	deploy/tools/with-nats.sh cargo bench --locked -q -p balefire-rule-engine --bench whatif

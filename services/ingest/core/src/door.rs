@@ -56,6 +56,9 @@ pub struct Door {
     pub partitions: u32,
     /// Identities that stand for others. `None`: no one does.
     pub aliases: Option<Arc<Aliases>>,
+    /// Masks nothing: what masking costs is measured against it.
+    #[cfg(feature = "unmasked")]
+    pub unmasked: bool,
 }
 
 impl Door {
@@ -69,6 +72,8 @@ impl Door {
             backfill: false,
             partitions,
             aliases: None,
+            #[cfg(feature = "unmasked")]
+            unmasked: false,
         }
     }
 

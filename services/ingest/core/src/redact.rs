@@ -67,6 +67,9 @@ pub fn masked(text: &str, depth: Depth) -> Option<String> {
 /// One round of every pattern that the text has a sign of.
 fn round(text: &str, depth: Depth) -> Option<String> {
     let signs = Signs::of(text);
+    if !signs.any() {
+        return None;
+    }
     let mut edit = Edit { text, new: None };
     if signs.secret {
         edit.apply(pattern::secrets);
@@ -74,8 +77,10 @@ fn round(text: &str, depth: Depth) -> Option<String> {
     if signs.email {
         edit.apply(pattern::emails);
     }
-    if signs.phone {
+    if signs.iban {
         edit.apply(number::ibans);
+    }
+    if signs.ssn {
         edit.apply(number::ssns);
     }
     if signs.card {

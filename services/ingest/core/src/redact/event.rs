@@ -113,11 +113,14 @@ pub fn json(text: &str) -> String {
 
 /// Masks each string literal of JSON text; `None` where there is nothing to mask.
 fn masked_json(json: &str) -> Option<String> {
-    if !json.contains('"') || !Signs::of(json).any() {
-        return None;
-    }
-    if let Some(inner) = unquoted(json).filter(|_| json.starts_with('"')) {
+    if json.starts_with('"')
+        && let Some(inner) = unquoted(json)
+    {
         return masked(&inner, Depth::Text).map(|new| quoted(&new));
+    }
+    // An escape may stand before a word and look like a piece of it.
+    if !json.contains('"') || !(json.contains('\\') || Signs::of(json).any()) {
+        return None;
     }
     let mut changed = false;
     let new = map_strings(json, |literal, out| {
