@@ -142,7 +142,8 @@ impl Door {
         let declared = self.control.declared();
         let source = declared.source(request.tenant, self.config.source(name));
         let mut door = core::Door::new(request.tenant, source, self.targets.partitions())
-            .knowing(declared.aliases(request.tenant));
+            .knowing(declared.aliases(request.tenant))
+            .owning(declared.owned(request.tenant));
         if let Some(span) = request.backfill {
             door = door.backfilling(span);
         }

@@ -1,4 +1,4 @@
-//! What control objects say of sources (clock, lateness, horizon of joins, authority) and of
+//! What control objects say of sources (clock, lateness, horizon of joins, hold, authority, owners) and of
 //! identities that stand for others.
 
 use std::collections::BTreeMap;
@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use balefire_control::{Change, Kind, Object, Value, span};
 use balefire_event::identity::TenantKey;
-use balefire_event::stamp::ClockPolicy;
+use balefire_event::stamp::{ClockPolicy, JOIN_HORIZON};
 use balefire_event::time::{HOUR, SECOND};
 use balefire_event::{Assurance, IdentityKind, Timestamp};
 use balefire_ingest_core::adapt::map::FieldMap;
-use balefire_ingest_core::{Alias, Aliases, Source};
+use balefire_ingest_core::{Alias, Aliases, Owned, Source};
 
 use crate::config::LATENESS_MAX;
 
@@ -19,6 +19,9 @@ const JOIN_HORIZON_MIN: i64 = 10 * SECOND;
 /// Longest, nanoseconds.
 const JOIN_HORIZON_MAX: i64 = 24 * HOUR;
 
+/// Longest hold, nanoseconds: the promises of correlators are a join horizon behind.
+const HOLD_MAX: i64 = JOIN_HORIZON;
+
 /// Every declared source, by tenant and name; the aliases of each tenant.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Declared {
@@ -26,6 +29,8 @@ pub struct Declared {
     aliases: BTreeMap<String, Arc<Aliases>>,
     /// Field maps of sources that declare one.
     maps: BTreeMap<(String, String), Arc<FieldMap>>,
+    /// What some source of a tenant vouches for owners of.
+    owned: BTreeMap<String, Owned>,
 }
 
 impl Declared {
@@ -47,10 +52,23 @@ impl Declared {
             Some(map) => self.maps.insert(key.clone(), Arc::new(map)),
             None => self.maps.remove(&key),
         };
+        let tenant = key.0.clone();
         match change.object {
             Some(object) => self.sources.insert(key, object),
             None => self.sources.remove(&key),
         };
+        let of_tenant = self.sources.iter().filter(|((of, _), _)| *of == tenant);
+        let owned = of_tenant.fold(Owned::default(), |sum, (_, object)| sum.and(owners(object)));
+        if owned.is_empty() {
+            self.owned.remove(&tenant);
+        } else {
+            self.owned.insert(tenant, owned);
+        }
+    }
+
+    /// What some source of a tenant vouches for owners of.
+    pub fn owned(&self, tenant: &str) -> Owned {
+        self.owned.get(tenant).copied().unwrap_or_default()
     }
 
     fn alias(&mut self, change: &Change) {
@@ -112,6 +130,8 @@ impl Declared {
             },
             join_horizon: bounded("join_horizon", JOIN_HORIZON_MIN, JOIN_HORIZON_MAX)
                 .unwrap_or(base.join_horizon),
+            hold: bounded("hold", 0, HOLD_MAX).unwrap_or(base.hold),
+            owners: owners(object),
             authority,
             assurance: if flag("users_verified") {
                 Assurance::Verified
@@ -119,6 +139,16 @@ impl Declared {
                 base.assurance
             },
             name: base.name,
+        }
+    }
+}
+
+/// What belongs to the users that a source names.
+fn owners(object: &Object) -> Owned {
+    match object.spec.get("owners") {
+        Some(Value::Texts(kinds)) => Owned::of(kinds.iter().map(String::as_str)),
+        Some(Value::Text(_) | Value::Number(_) | Value::Flag(_) | Value::Words(_)) | None => {
+            Owned::default()
         }
     }
 }

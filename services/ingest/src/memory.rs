@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use balefire_event::digest::FieldHasher;
 use balefire_event::stamp::JOIN_HORIZON;
 use balefire_event::time::{MINUTE, SECOND};
-use balefire_event::{CorrelationKey, DedupId, Event, Identity, Timestamp, Timing};
+use balefire_event::{CorrelationKey, DedupId, Identity, Timestamp, Timing};
 use balefire_ingest_core::{Recent, Source};
 
 /// Records remembered, twice as many at most.
@@ -95,18 +95,19 @@ pub fn hint_key(
     tenant: &str,
     key: &CorrelationKey<'_>,
     user: &Identity<'_>,
-    event: &Event<'_>,
+    facts: [&str; 3],
     source: &Source,
 ) -> [u8; 16] {
     let mut hasher = FieldHasher::new("hint");
+    let [model, endpoint, src_ip] = facts;
     for text in [
         tenant,
         key.kind.as_str(),
         &key.value,
-        &event.source,
-        &event.model,
-        &event.endpoint,
-        &event.src_ip,
+        &source.name,
+        model,
+        endpoint,
+        src_ip,
     ] {
         hasher.field(text.as_bytes());
     }

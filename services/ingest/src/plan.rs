@@ -151,6 +151,7 @@ impl<'p> Planner<'p> {
         self.encode(&admitted, target);
         self.stubs_of(&admitted);
         self.hints_of(&admitted);
+        self.owners_of(&admitted);
         let count = self.per_target.entry(target).or_default();
         let position = *count;
         *count += 1;
@@ -199,7 +200,8 @@ impl<'p> Planner<'p> {
             };
             let event = &admitted.event;
             let source = &self.door.source;
-            let hint = hint_key(&self.door.tenant, value, user, event, source);
+            let facts = [&*event.model, &event.endpoint, &event.src_ip];
+            let hint = hint_key(&self.door.tenant, value, user, facts, source);
             let horizon = source.join_horizon;
             if !self.memory.hinted(&hint, horizon, self.now) && self.hints.insert(hint) {
                 due.entry(partition).or_default().push(key);
@@ -212,6 +214,29 @@ impl<'p> Planner<'p> {
                 hint_codec::encode_static(&hint, &mut self.buffer);
                 self.hint_items.push((target, start..self.buffer.len()));
             }
+        }
+    }
+
+    /// A hint for each key, workload or agent whose owner was not told lately.
+    fn owners_of(&mut self, admitted: &Admitted<'_>) {
+        let source = &self.door.source;
+        if source.owners.is_empty() {
+            return;
+        }
+        for (partition, hint) in admitted.owner_hints(self.door) {
+            let user = &hint.identity;
+            let Some(key) = hint.keys.first() else {
+                continue;
+            };
+            let known = hint_key(&self.door.tenant, key, user, [""; 3], source);
+            let horizon = source.join_horizon;
+            if self.memory.hinted(&known, horizon, self.now) || !self.hints.insert(known) {
+                continue;
+            }
+            let target = self.targets.index(LogKind::Intake, Lane::Bulk, partition);
+            let start = self.buffer.len();
+            hint_codec::encode_static(&hint, &mut self.buffer);
+            self.hint_items.push((target, start..self.buffer.len()));
         }
     }
 

@@ -151,7 +151,21 @@ words! {
         Trace = 2 "trace",
         /// session_id.
         Session = 3 "session",
-    } "request, trace, session"
+        /// An API key, by its subject: whose it is, a source vouches for.
+        ApiKey = 4 "api_key",
+        /// A workload, likewise.
+        ServicePrincipal = 5 "service_principal",
+        /// An agent, likewise.
+        Agent = 6 "agent",
+    } "request, trace, session, api_key, service_principal, agent"
+}
+
+impl KeyKind {
+    /// Whether it is of one call or one conversation; else it is of an actor with many.
+    #[must_use]
+    pub const fn is_of_a_call(self) -> bool {
+        matches!(self, Self::Request | Self::Trace | Self::Session)
+    }
 }
 
 impl Assurance {

@@ -197,6 +197,8 @@ pub struct Event<'a> {
     pub backfill: bool,
     /// L in force for its source, nanoseconds.
     pub lateness: i64,
+    /// H of its source, nanoseconds; 0: it declares none.
+    pub hold: i64,
 }
 
 impl Default for Event<'_> {
@@ -240,6 +242,7 @@ impl Default for Event<'_> {
             id_conflict: false,
             backfill: false,
             lateness: crate::stamp::LATENESS,
+            hold: 0,
         }
     }
 }
@@ -322,6 +325,7 @@ impl<'a> Event<'a> {
             id_conflict: self.id_conflict,
             backfill: self.backfill,
             lateness: self.lateness,
+            hold: self.hold,
         }
     }
 

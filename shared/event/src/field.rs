@@ -124,9 +124,10 @@ impl Field {
             Self::EventId => "event_id",
             Self::Source => "source",
             Self::Identity(IdentityKind::User) => "user_id",
-            Self::Identity(IdentityKind::Agent) => "agent_id",
-            Self::Identity(IdentityKind::ServicePrincipal) => "service_principal",
-            Self::Identity(IdentityKind::ApiKey) => "api_key_id",
+            Self::Identity(IdentityKind::Agent) | Self::Key(KeyKind::Agent) => "agent_id",
+            Self::Identity(IdentityKind::ServicePrincipal)
+            | Self::Key(KeyKind::ServicePrincipal) => "service_principal",
+            Self::Identity(IdentityKind::ApiKey) | Self::Key(KeyKind::ApiKey) => "api_key_id",
             Self::Identity(IdentityKind::Session) | Self::Key(KeyKind::Session) => "session_id",
             Self::Key(KeyKind::Request) => "request_id",
             Self::Key(KeyKind::Trace) => "trace_id",

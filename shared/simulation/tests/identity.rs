@@ -17,7 +17,7 @@ use balefire_event::stamp::ClockPolicy;
 use balefire_event::time::{MINUTE, SECOND};
 use balefire_event::{Assurance, Category, Event, Groups, Hint, Lane, Naming, Stub, Timestamp};
 use balefire_ingest_core::adapt::{self, Choice, Context};
-use balefire_ingest_core::{Door, Path, Provenance, Source, admit_json};
+use balefire_ingest_core::{Door, Owned, Path, Provenance, Source, admit_json};
 use serde_json::{Value, json};
 
 const TENANT: &str = "default";
@@ -106,6 +106,8 @@ struct World {
     events: Vec<Event<'static>>,
     /// What the door passed by the correlator.
     straight: Groups,
+    /// What some source vouches for owners of.
+    owned: Owned,
 }
 
 impl World {
@@ -116,22 +118,30 @@ impl World {
             cores: (0..partitions).map(core).collect(),
             events: Vec::new(),
             straight: Groups::default(),
+            owned: Owned::default(),
         }
     }
 
     /// A vendor's record arrives.
     fn arrive(&mut self, record: &Value, at: Timestamp, authority: u32) {
+        self.arrive_from(record, at, |source| source.authority = authority);
+    }
+
+    /// The same, from a source that is declared somehow.
+    fn arrive_from(&mut self, record: &Value, at: Timestamp, declared: impl Fn(&mut Source)) {
         let bytes = record.to_string().into_bytes();
         for adapted in adapt::read(Choice::Auto, &bytes, &Context::at(at)) {
             let adapted = adapted.unwrap();
             let mut source = Source::undeclared(adapted.source, ClockPolicy::default());
-            source.authority = authority;
-            let door = Door::new(TENANT, source, self.partitions);
+            declared(&mut source);
+            let door = Door::new(TENANT, source, self.partitions).owning(self.owned);
             let admitted = admit_json(&door, &adapted.json, Provenance::default()).unwrap();
-            let hints: Vec<(u32, Hint<'static>)> = admitted
+            let of_keys = admitted
                 .hint_targets(&door)
-                .map(|(to, key)| {
-                    let mut hint = admitted.hint(&door, &[key]).unwrap();
+                .map(|(to, key)| (to, admitted.hint(&door, &[key]).unwrap()));
+            let hints: Vec<(u32, Hint<'static>)> = of_keys
+                .chain(admitted.owner_hints(&door))
+                .map(|(to, mut hint)| {
                     hint.received_at = at;
                     (to, hint.into_owned())
                 })
@@ -481,4 +491,114 @@ fn coverage_is_a_hand_count() {
         ]],
         "whatever the order"
     );
+}
+
+const OWNER: &str = "ada@example.com";
+const CALLER: &str = "mallory@example.com";
+
+/// A gateway that is declared to name the owners of its keys; an application that names whoever calls
+/// it with a key; a guardrail and a judge that know the key alone, or the request too.
+fn keyed() -> [(bool, Value); 5] {
+    let record = |event_id: &str, category: &str, more: Value| {
+        let mut record = json!({"timestamp": "2026-11-22T10:30:00Z", "category": category,
+            "event_id": event_id, "api_key_id": "k1"});
+        let fields = record.as_object_mut().unwrap();
+        fields.extend(more.as_object().unwrap().clone());
+        record
+    };
+    let telemetry = |id, more| record(id, "telemetry", more);
+    [
+        (
+            true,
+            telemetry(
+                "gateway",
+                json!({"user_id": OWNER, "request_id": "g-1", "model": "theirs"}),
+            ),
+        ),
+        (
+            false,
+            telemetry(
+                "guest",
+                json!({"user_id": "guest@example.com", "request_id": "g-2"}),
+            ),
+        ),
+        (
+            false,
+            telemetry("caller", json!({"user_id": CALLER, "request_id": REQUEST})),
+        ),
+        (false, record("alone", "guardrail_block", json!({}))),
+        (
+            false,
+            record("asked", "judge_flag", json!({"request_id": REQUEST})),
+        ),
+    ]
+}
+
+/// Whom the events of a run count for at last, with what is said of it; and what they were filled
+/// with.
+fn counted(world: &World) -> BTreeMap<(String, String), (Assurance, String)> {
+    let mut last = BTreeMap::new();
+    for event in &world.events {
+        if let Some(user) = &event.user {
+            let key = (
+                event.event_id.to_string(),
+                user.readable().unwrap().to_owned(),
+            );
+            last.insert(key, (user.assurance, event.model.to_string()));
+        }
+    }
+    last
+}
+
+#[test]
+fn in_all_120_orders_a_key_leads_to_whom_its_gateway_vouches_for() {
+    let records = keyed();
+    let begin = Timestamp::parse("2026-11-22T10:30:06Z").unwrap();
+    let run = |order: &[usize], apart: i64, partitions: u32, owned: Owned| {
+        let mut world = World::new(partitions);
+        world.owned = owned;
+        for (step, index) in (0..).zip(order) {
+            let at = begin.plus(step * apart);
+            world.tick(at);
+            let (vouches, record) = &records[*index];
+            world.arrive_from(record, at, |source| {
+                source.owners = if *vouches { owned } else { Owned::default() };
+            });
+        }
+        world.tick(begin.plus(40 * MINUTE));
+        counted(&world)
+    };
+    let of = |event: &str, user: &str, how| {
+        let key = (event.to_owned(), user.to_owned());
+        (key, (how, String::new()))
+    };
+    let mut plain = BTreeMap::from([
+        of("guest", "guest@example.com", Assurance::Claimed),
+        of("caller", CALLER, Assurance::Claimed),
+        of("asked", CALLER, Assurance::Joined),
+    ]);
+    let (gateway, (claimed, _)) = of("gateway", OWNER, Assurance::Claimed);
+    plain.insert(gateway, (claimed, "theirs".to_owned()));
+    let mut vouched = plain.clone();
+    // The model of another call is none of theirs.
+    vouched.extend([
+        of("alone", OWNER, Assurance::Joined),
+        of("asked", OWNER, Assurance::Conflicting),
+    ]);
+    let keys = Owned::of(["api_key"]);
+    let orders = orders(&[0, 1, 2, 3, 4]);
+    assert_eq!(orders.len(), 120);
+    for order in &orders {
+        for partitions in PARTITIONS {
+            for apart in PACES {
+                let told = format!("{order:?} {apart} {partitions}");
+                assert_eq!(run(order, apart, partitions, keys), vouched, "{told}");
+            }
+            let undeclared = run(order, SECOND, partitions, Owned::default());
+            assert_eq!(undeclared, plain, "{order:?} {partitions}");
+        }
+    }
+    // Over a horizon away nobody owns it: each of the five comes 16 minutes after the one before.
+    let far = run(&[0, 2, 4, 3, 1], 16 * MINUTE, 4, keys);
+    assert!(!far.keys().any(|(event, _)| event == "alone"), "{far:?}");
 }

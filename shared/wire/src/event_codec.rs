@@ -65,6 +65,7 @@ pub fn encode_static(event: &Event<'_>, out: &mut Vec<u8>) {
     put::flag(34, event.id_conflict, out);
     put::flag(35, event.backfill, out);
     put::int64(36, event.lateness, out);
+    put::int64(37, event.hold, out);
 }
 
 /// Appends what the record says in plain fields.
@@ -225,6 +226,7 @@ fn decode_rest<'a>(event: &mut Event<'a>, field: RawField<'a>) -> Result<(), Err
         34 => event.id_conflict = field.flag("id_conflict")?,
         35 => event.backfill = field.flag("backfill")?,
         36 => event.lateness = field.int64("lateness")?,
+        37 => event.hold = field.int64("hold")?,
         _ => {}
     }
     Ok(())

@@ -187,10 +187,10 @@ impl Chain {
         link.or_insert_with(|| Link::of(event)).take(event);
     }
 
-    /// Its ids belong too; but for a session's, which has many requests.
+    /// Its ids belong too; but for a session's, a key's, an actor's, which have many requests.
     fn widen(&mut self, event: &Event<'_>) {
         for key in &event.keys {
-            if key.kind == KeyKind::Session || self.keys.contains(key) {
+            if !matches!(key.kind, KeyKind::Request | KeyKind::Trace) || self.keys.contains(key) {
                 continue;
             }
             if self.keys.len() >= CHAIN_KEYS_MAX {

@@ -33,10 +33,17 @@ impl Config {
         }
     }
 
-    pub(crate) fn hold_of(&self, lane: Lane) -> i64 {
-        match lane {
+    /// How long an event of a lane is held. What its source declares (0: nothing) is not more than J:
+    /// the promise counts on it.
+    pub(crate) fn hold_of(&self, lane: Lane, declared: i64) -> i64 {
+        let own = match lane {
             Lane::Urgent => self.hold_urgent,
             Lane::Normal | Lane::Bulk => self.hold,
+        };
+        match lane {
+            _ if declared <= 0 => own,
+            Lane::Urgent => declared.min(own),
+            Lane::Normal | Lane::Bulk => declared.min(self.join_horizon.max(own)),
         }
     }
 }

@@ -254,8 +254,9 @@ impl Entries {
         ends.map(|(end, ..)| *end).min()
     }
 
-    /// Earliest received_at of a held event. A hold is as long for every event of a lane, so
-    /// the first to end is the first that came.
+    /// Received_at of the event whose hold ends first. Where holds are equally long it is the first
+    /// that came; where sources declare longer ones they are not over J, and the promise is J behind
+    /// anyway.
     pub(crate) fn earliest_held(&self) -> Option<Timestamp> {
         let firsts = self.holds.iter().filter_map(BTreeSet::first);
         firsts.map(|(_, received_at, _)| *received_at).min()

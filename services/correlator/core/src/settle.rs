@@ -28,19 +28,26 @@ pub(crate) struct Desk<'a> {
 struct Match<'c> {
     id: FactId,
     fact: &'c Fact,
+    /// By an id of the call or the conversation, not by what owns it.
+    direct: bool,
     /// Place of the best key among the event's.
     rank: usize,
     distance: i64,
 }
 
 impl Match<'_> {
-    fn strength(&self) -> (u32, Reverse<i64>, Reverse<usize>, FactId) {
+    fn strength(&self) -> ((bool, u32), Reverse<i64>, Reverse<usize>, FactId) {
         (
-            self.fact.authority,
+            self.authority(),
             Reverse(self.distance),
             Reverse(self.rank),
             self.id,
         )
+    }
+
+    /// Whoever names the user of the call knows better than who names the owner of its key.
+    fn authority(&self) -> (bool, u32) {
+        (self.direct, self.fact.authority)
     }
 }
 
@@ -55,6 +62,7 @@ fn meet(entry: &mut Entry, claims: &mut Claims, alarms: &mut u64) {
             for reach in claims.reaching(key.hash, copy.received_at) {
                 if let Some(met) = met.iter_mut().find(|met| met.fact == reach.id) {
                     met.distance = met.distance.min(reach.distance);
+                    met.rank = met.rank.min(rank);
                 } else if met.len() >= FACTS_PER_EVENT_MAX {
                     *alarms += 1;
                 } else {
@@ -79,6 +87,10 @@ fn matches<'c>(entry: &Entry, claims: &'c Claims) -> Vec<Match<'c>> {
         Some(Match {
             id: met.fact,
             fact: claims.fact(met.fact)?,
+            direct: entry
+                .keys
+                .get(met.rank)
+                .is_some_and(|key| key.kind.is_of_a_call()),
             rank: met.rank,
             distance: met.distance,
         })
@@ -116,10 +128,10 @@ struct Named<'c, 'm> {
 }
 
 fn named<'c, 'm>(entry: &Entry, matches: &'m [Match<'c>]) -> BTreeMap<SubjectRef, Named<'c, 'm>> {
-    let top = matches.iter().map(|found| found.fact.authority).max();
+    let top = matches.iter().map(Match::authority).max();
     let at_top: BTreeSet<SubjectRef> = matches
         .iter()
-        .filter(|found| Some(found.fact.authority) == top)
+        .filter(|found| Some(found.authority()) == top)
         .map(|found| found.fact.subject)
         .collect();
     let mut users: BTreeMap<SubjectRef, Named<'c, 'm>> = BTreeMap::new();

@@ -74,6 +74,7 @@ fn event(at: Timestamp, words: &[&str]) -> Event<'static> {
         t: option(words, "t").map_or(at, |t| Timestamp(seconds(t))),
         control_revision: option(words, "revision").map_or(0, |n| n.parse().unwrap()),
         keys: keys(words),
+        hold: option(words, "hold").map_or(0, seconds),
         model: text("model"),
         endpoint: text("endpoint"),
         src_ip: text("src_ip"),

@@ -165,6 +165,9 @@ fn admit<'a>(
     if let Some(aliases) = &door.aliases {
         aliases.apply(&mut event);
     }
+    if event.user.is_none() {
+        event.keys.extend(door.owned.keys(&event));
+    }
     let masked = mask(door, &mut event);
     classify::label(&mut event, &masked);
     if size(&event) > EVENT_BYTES_MAX {
@@ -257,6 +260,7 @@ fn event<'a>(
         extensions: input.extensions,
         backfill: door.backfill,
         lateness: door.source.clock.lateness,
+        hold: door.source.hold,
         ..Event::default()
     };
     Ok((event, input.bodies))

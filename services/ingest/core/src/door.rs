@@ -5,9 +5,10 @@ use std::sync::Arc;
 use balefire_event::Assurance;
 use balefire_event::identity::TenantKey;
 use balefire_event::stamp::{ClockPolicy, JOIN_HORIZON};
-use balefire_event::time::HOUR;
+use balefire_event::time::{HOUR, MINUTE};
 
 use crate::alias::Aliases;
+use crate::owner::Owned;
 
 /// Longest span of a backfill, nanoseconds: ten years.
 pub const BACKFILL_SPAN_MAX: i64 = 10 * 366 * 24 * HOUR;
@@ -21,20 +22,39 @@ pub struct Source {
     pub clock: ClockPolicy,
     /// J: how far apart in arrival a record and an identity may lie, nanoseconds.
     pub join_horizon: i64,
+    /// H, nanoseconds; 0: the correlator's own.
+    pub hold: i64,
+    /// What belongs to the users that it names.
+    pub owners: Owned,
     /// Higher wins the label people see.
     pub authority: u32,
     /// How far an identity it names can be trusted.
     pub assurance: Assurance,
 }
 
+/// Sources whose vendors deliver late, with the lateness bound L and the horizon J that fit what their
+/// pages say. A declaration says otherwise.
+const LATE: [(&str, i64, i64); 3] = [
+    ("cloudtrail", HOUR, 30 * MINUTE),
+    ("databricks", 2 * HOUR, 75 * MINUTE),
+    ("databricks-audit", 2 * HOUR, 45 * MINUTE),
+];
+
 impl Source {
     /// A source nobody declared: default clock and horizon, its identities are claims.
     #[must_use]
     pub fn undeclared(name: &str, clock: ClockPolicy) -> Self {
+        let late = LATE.iter().find(|(late, ..)| *late == name);
+        let (lateness, join_horizon) = late.map_or((0, 0), |(_, l, j)| (*l, *j));
         Self {
             name: name.to_owned(),
-            clock,
-            join_horizon: JOIN_HORIZON,
+            clock: ClockPolicy {
+                lateness: clock.lateness.max(lateness),
+                ..clock
+            },
+            join_horizon: join_horizon.max(JOIN_HORIZON),
+            hold: 0,
+            owners: Owned::default(),
             authority: 0,
             assurance: Assurance::Claimed,
         }
@@ -56,6 +76,8 @@ pub struct Door {
     pub partitions: u32,
     /// Identities that stand for others. `None`: no one does.
     pub aliases: Option<Arc<Aliases>>,
+    /// What some source of the tenant vouches for owners of.
+    pub owned: Owned,
     /// Masks nothing: what masking costs is measured against it.
     #[cfg(feature = "unmasked")]
     pub unmasked: bool,
@@ -72,6 +94,7 @@ impl Door {
             backfill: false,
             partitions,
             aliases: None,
+            owned: Owned::default(),
             #[cfg(feature = "unmasked")]
             unmasked: false,
         }
@@ -81,6 +104,13 @@ impl Door {
     #[must_use]
     pub fn knowing(mut self, aliases: Option<Arc<Aliases>>) -> Self {
         self.aliases = aliases;
+        self
+    }
+
+    /// With what some source of the tenant vouches for owners of.
+    #[must_use]
+    pub const fn owning(mut self, owned: Owned) -> Self {
+        self.owned = owned;
         self
     }
 

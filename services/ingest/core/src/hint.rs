@@ -49,6 +49,24 @@ impl Admitted<'_> {
         })
     }
 
+    /// Whose the key, the workload or the agent is that it names, each with its INTAKE partition: a hint
+    /// without facts, which are of this call. None where its source vouches for nothing, or it names
+    /// no user.
+    pub fn owner_hints(&self, door: &Door) -> impl Iterator<Item = (u32, Hint<'_>)> {
+        let event = &self.event;
+        let keys = match event.user {
+            Some(_) => door.source.owners.keys(event),
+            None => Vec::new(),
+        };
+        keys.into_iter().filter_map(move |key| {
+            let target = partition::of_key(&door.tenant, key.kind, &key.value, door.partitions);
+            let mut hint = self.hint(door, &[])?;
+            hint.facts.clear();
+            hint.keys.push(key);
+            Some((target, hint))
+        })
+    }
+
     /// The stub for one further key. `None` where the event has no such key.
     #[must_use]
     pub fn stub(&self, target: StubTarget) -> Option<Stub> {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use balefire_event::{Escalation, EscalationId, Event, IdentityKind};
+use balefire_event::{Escalation, EscalationId, Event, IdentityKind, KeyKind};
 use serde::Deserialize;
 
 use crate::policy;
@@ -157,7 +157,7 @@ pub(crate) fn filter(event: &mut Event<'static>, max: Classification) {
         event.labels.clear();
         event
             .keys
-            .retain(|key| key.kind != balefire_event::KeyKind::Session);
+            .retain(|key| matches!(key.kind, KeyKind::Request | KeyKind::Trace));
     }
     if max < Classification::Internal {
         event.keys.clear();

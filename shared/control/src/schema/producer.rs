@@ -32,7 +32,8 @@ pub(crate) const SOURCE: &[Field] = &[
         "hold",
         Form::Text,
         Check::Span,
-        "How long an event waits for a hint, such as 2s.",
+        "How long an event without a user waits for a hint, such as 10s, at most 15m. Urgent events \
+         never wait longer than 250ms.",
     ),
     field(
         "users_verified",
@@ -66,7 +67,16 @@ pub(crate) const SOURCE: &[Field] = &[
         Check::Any,
         "From FIELD.WORD of the source to the event's word: category.blocked to guardrail_block.",
     ),
+    field(
+        "owners",
+        Form::Texts,
+        Check::OneOf(OWNED),
+        "What belongs to the users it names: api_key, service_principal, agent. What others say of \
+         the same one without naming a user counts for that user, within the join horizon.",
+    ),
 ];
+/// What can belong to a user.
+const OWNED: &[&str] = &["api_key", "service_principal", "agent"];
 const IDENTITIES: &[&str] = &["user", "agent", "service_principal", "api_key", "session"];
 pub(crate) const IDENTITY_ALIAS: &[Field] = &[
     required(

@@ -163,6 +163,7 @@ impl From<&Event<'_>> for v1::Event {
             id_conflict: event.id_conflict,
             backfill: event.backfill,
             lateness_ns: event.lateness,
+            hold_ns: event.hold,
         }
     }
 }

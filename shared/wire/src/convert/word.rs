@@ -67,6 +67,9 @@ words!("key kind", own::KeyKind, event::v1::KeyKind {
     Request => Request,
     Trace => Trace,
     Session => Session,
+    ApiKey => ApiKey,
+    ServicePrincipal => ServicePrincipal,
+    Agent => Agent,
 });
 words!("escalation kind", own::EscalationKind, escalation::v1::EscalationKind {
     Raised => Raised,
