@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::future::{Either, Ready, ready};
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use tower::{Layer, Service};
 
 /// Tenant of callers where no keys are configured.
@@ -230,10 +230,12 @@ impl Authenticator {
                 scopes: [Scope::Ingest, Scope::Read, Scope::Operate].into(),
             },
             Some(keys) => {
-                let token = text(header::AUTHORIZATION)?;
-                let token = token
-                    .strip_prefix("Bearer ")
-                    .or_else(|| token.strip_prefix("bearer "))?;
+                let token = match text(header::AUTHORIZATION) {
+                    Some(said) => said
+                        .strip_prefix("Bearer ")
+                        .or_else(|| said.strip_prefix("bearer "))?,
+                    None => text(FIREHOSE_KEY)?,
+                };
                 keys.get(blake3::hash(token.trim().as_bytes()).as_bytes())?
                     .clone()
             }
@@ -251,6 +253,9 @@ impl Authenticator {
         })
     }
 }
+
+/// Where Firehose puts the access key of its stream; it can send no other header.
+const FIREHOSE_KEY: HeaderName = HeaderName::from_static("x-amz-firehose-access-key");
 
 /// Puts a [`Caller`] into each request's extensions, or answers UNAUTHENTICATED / 401.
 #[derive(Debug, Clone, Default)]
@@ -363,6 +368,12 @@ mod tests {
                 .is_none()
         );
         assert!(authenticator.caller(&request(None)).is_none());
+        let firehose = |key: &str| {
+            let builder = Request::builder().header("x-amz-firehose-access-key", key);
+            authenticator.caller(&builder.body(()).unwrap())
+        };
+        assert_eq!(&*firehose("0123456789abcdef").unwrap().tenant, "acme");
+        assert!(firehose("0123456789abcdee").is_none());
     }
 
     #[test]

@@ -55,10 +55,11 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Whether the event is one of those the rule looks for. Allocates nothing for native fields.
+    /// Whether the event is one of those the rule looks for; none that Balefire itself caused is.
+    /// Allocates nothing for native fields.
     #[must_use]
     pub fn matches(&self, event: &Event<'_>) -> bool {
-        self.expression.matches(event)
+        self.expression.matches(event) && !event.is_self_caused()
     }
 
     /// Whether an event of the category could match.

@@ -1,5 +1,6 @@
 //! What transports wrap records in, taken off: arrays, CloudWatch subscriptions, Kinesis and
-//! Firehose, EventBridge, Event Hubs and diagnostic settings, CloudEvents; gzip and base64 within.
+//! Firehose, EventBridge, Event Hubs and diagnostic settings, Event Grid, CloudEvents; gzip and base64
+//! within.
 
 use std::io::Read as _;
 
@@ -97,7 +98,7 @@ impl Opening {
             self.refuse(TOO_DEEP, value.to_string().as_bytes());
             return;
         }
-        let of_event = cloud_event(&value, context);
+        let of_event = cloud_event(&value, context).or_else(|| grid_event(&value, context));
         let context = of_event.as_ref().unwrap_or(context);
         match inner(&value) {
             Inner::Record => self.records.push(Ok(Opened {
@@ -168,6 +169,21 @@ fn cloud_event(value: &Value, context: &Context) -> Option<Context> {
     Some(context.of_cloud_event(said("source"), said("id"), said("time")))
 }
 
+/// An event in Event Grid's own schema.
+fn is_grid_event(value: &Value) -> bool {
+    let is = |name| at(value, name).is_string();
+    is("eventType") && is("eventTime") && is("subject") && at(value, "data").is_object()
+}
+
+/// What Event Grid says of its data; `None` of anything else.
+fn grid_event(value: &Value, context: &Context) -> Option<Context> {
+    if !is_grid_event(value) {
+        return None;
+    }
+    let said = |name| at(value, name).as_str().unwrap_or_default();
+    Some(context.of_cloud_event(said("topic"), said("id"), said("eventTime")))
+}
+
 fn inner(value: &Value) -> Inner<'_> {
     if let Value::Array(values) = value {
         return Inner::Values(values);
@@ -185,6 +201,9 @@ fn inner(value: &Value) -> Inner<'_> {
             None if at(value, "data").is_object() => Inner::Values(one("data")),
             None => Inner::Record,
         };
+    }
+    if is_grid_event(value) {
+        return Inner::Values(one("data"));
     }
     if at(value, "detail-type").is_string() && at(value, "detail").is_object() {
         return Inner::Values(one("detail"));
@@ -263,6 +282,8 @@ mod tests {
             json!({"detail-type": "AWS API Call via CloudTrail", "source": "aws.bedrock", "detail": record}),
             json!({"specversion": "1.0", "type": "t", "source": "s", "id": "1", "data": record}),
             json!({"specversion": "1.0", "type": "t", "source": "s", "id": "1", "data_base64": lines}),
+            json!([{"topic": "t", "subject": "s", "id": "1", "eventType": "e", "eventTime": "2026-11-22T10:30:00Z",
+                "data": record, "dataVersion": "1"}]),
             subscription(&[r#"{"a":1}"#]),
         ] {
             assert_eq!(opened(&wrapped), [Ok(record.clone())], "{wrapped}");

@@ -3,6 +3,7 @@
 //! The ids are those of MITRE ATLAS 5.6.0, OWASP's LLM Top 10 2025 and Agentic Top 10 2026. Where
 //! none fits there is none: a toxic answer is no attack technique.
 
+use balefire_event::event::SELF_CAUSED;
 use balefire_event::{Category, Severity};
 
 use super::draft::Draft;
@@ -176,7 +177,20 @@ pub struct Hit {
     pub name: String,
 }
 
+/// What the name of a guardrail, a rail or a policy begins with that acts on Balefire's word.
+pub const OWN: &str = "balefire";
+
 impl Hit {
+    /// Whether what Balefire recommended was done here: some part of the detector's name begins so.
+    fn is_own(&self) -> bool {
+        let parts = self.name.split([':', '/', '.', ' ']);
+        let own = |part: &str| {
+            let head = part.as_bytes().get(..OWN.len());
+            head.is_some_and(|head| head.eq_ignore_ascii_case(OWN.as_bytes()))
+        };
+        parts.into_iter().any(own)
+    }
+
     /// Of a detector's own name.
     #[must_use]
     pub fn new(finding: Finding, action: Action, name: impl Into<String>) -> Self {
@@ -226,7 +240,9 @@ fn event(base: Draft, category: Category, hits: &[Hit]) -> Draft {
     names.dedup();
     let words = worst.finding.words();
     let severity = lowered(category, worst.action);
-    base.category(category)
+    let own = hits.iter().all(|hit| hit.is_own());
+    base.label(SELF_CAUSED, if own { "true" } else { "" })
+        .category(category)
         .part(category.as_str())
         .text("attack_type", Some(words.attack_type.to_owned()))
         .text("guardrail_result", Some(worst.action.as_str().to_owned()))
@@ -248,5 +264,30 @@ const fn lowered(category: Category, action: Action) -> Option<Severity> {
         }
         (Action::Detected, Severity::High) => Some(Severity::Medium),
         (Action::Detected, Severity::Critical) => Some(Severity::High),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_acts_on_our_word_is_told_by_its_name() {
+        for (name, own) in [
+            ("balefire-deny", true),
+            ("Balefire", true),
+            ("input:balefire deny set", true),
+            ("gateway/balefire/allow", true),
+            ("data.balefire.allow", true),
+            ("not-balefire", false),
+            ("bale", false),
+            ("", false),
+        ] {
+            assert_eq!(
+                Hit::new(Finding::Content, Action::Blocked, name).is_own(),
+                own,
+                "{name}"
+            );
+        }
     }
 }

@@ -22,9 +22,6 @@ pub const ADAPTER: Adapter = Adapter {
     adapt,
 };
 
-/// Guardrails with this beginning act on Balefire's own word: what they stop is caused by an
-/// escalation and is none of its reasons.
-pub const SELF_CAUSED: &str = "balefire";
 /// What LiteLLM calls who has no name.
 const NOBODY: &str = "default_user_id";
 
@@ -147,7 +144,7 @@ fn event(base: &Draft, index: usize, entry: &Value) -> Option<Draft> {
     let event = event
         .label_of("guardrail_provider", said(entry, &["guardrail_provider"]))
         .label_of("guardrail_mode", mode);
-    if name.to_ascii_lowercase().starts_with(SELF_CAUSED) {
+    if name.to_ascii_lowercase().starts_with(finding::OWN) {
         return Some(
             event
                 .category(balefire_event::Category::Telemetry)
