@@ -1,5 +1,6 @@
 """What an AI stack already emits, from the real thing into a running Balefire: OpenTelemetry's Python
-exporter over gRPC and HTTP, CloudWatch's subscription envelope as moto makes it, a LiteLLM proxy.
+exporter over gRPC and HTTP, CloudWatch's subscription envelope as moto makes it, a LiteLLM proxy; owners of keys,
+coverage counted by hand, a followed file.
 
 `make test-integrations`, or: integrations.py --binary target/debug/balefire [--only NAME …]
 [--litellm PATH of the litellm command]"""
@@ -267,6 +268,125 @@ def litellm(up, options):
         upstream.shutdown()
 
 
+def native(**fields):
+    """A native record of now."""
+    now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return {"timestamp": now, "event_id": str(uuid.uuid4()), **fields}
+
+
+def revision(up):
+    """The control revision that ingest stamps with."""
+    for line in get(f"http://{up.http}/metrics").splitlines():
+        if line.startswith("balefire_ingest_control_revision "):
+            return float(line.split()[1])
+    return 0.0
+
+
+def owners(up, options):
+    """A gateway that is declared to name the owners of its keys: Kong's record of a consumer's call leads an event
+    that knows the key alone to the consumer. Before the declaration it does not."""
+    kong = json.loads((SAMPLES / "kong.in.json").read_text())
+    consumer, key = f"{uuid.uuid4().hex}@example.com", uuid.uuid4().hex
+
+    def called():
+        kong["started_at"] = time.time_ns() // 1_000_000
+        kong["request"]["id"] = kong["request"]["headers"]["x-request-id"] = uuid.uuid4().hex
+        kong["request"]["headers"].pop("traceparent", None)
+        kong["consumer"]["custom_id"], kong["authenticated_entity"]["id"] = consumer, key
+        check(post(f"http://{up.http}/v1/sources/kong", kong)["accepted"] == 1, "Kong's record")
+
+    def blocked():
+        trace = uuid.uuid4().hex
+        record = native(category="guardrail_block", api_key_id=key, trace_id=trace)
+        check(post(f"http://{up.http}/v1/events", record)["results"][0]["status"].lower() == "accepted", "the block")
+        return trace
+    called()
+    before = blocked()
+    folder = Path(options.folder) / "owners" / "source"
+    folder.mkdir(parents=True)
+    (folder / "kong.toml").write_text('owners = ["api_key"]\n')
+    was = revision(up)
+    up.run("apply", str(folder.parent))
+    wait_for(lambda: revision(up) > was, "the declaration at the door")
+    called()
+    links, _ = traced(up, blocked(), lambda links: links and users(links[0]), "the block of the consumer's key")
+    user = links[0]["users"][0]
+    check((user["user_id"], user["assurance"]) == (consumer, "joined"), f"{user}")
+    links, _ = traced(up, before, bool, "the block before the declaration")
+    check(users(links[0]) == [], f"before the declaration: {links}")
+    return f"a block with a key alone is of Kong's consumer, joined by {user.get('via', 'the key')}"
+
+
+def covered(up, options):
+    """Whose the events are, counted by hand, as `balefire status` says it, with the reasons in words."""
+    application = f"covered-{uuid.uuid4().hex[:8]}"
+    ids = [uuid.uuid4().hex for _ in range(4)]
+
+    def record(category, **fields):
+        return native(category=category, labels={"application": application}, **fields)
+    records = [record("judge_flag", user_id=f"u{n}@example.com", request_id=uuid.uuid4().hex) for n in range(3)]
+    records += [record("guardrail_block", request_id=ids[0]), record("telemetry", request_id=ids[0], user_id="a@example.com"),
+                record("guardrail_block", request_id=ids[1]),
+                record("guardrail_block", request_id=ids[2], service_principal="rag-backend"),
+                record("anomaly"),
+                record("guardrail_block", request_id=ids[3]),
+                record("telemetry", request_id=ids[3], user_id="a@example.com"),
+                record("telemetry", request_id=ids[3], user_id="b@example.com")]
+    want = {"judge_flag": {"human": 3}, "telemetry": {"human": 3}, "anomaly": {"ungrouped": 1},
+            "guardrail_block": {"human": 1, "nobody": 1, "principal_only": 1, "conflicting": 1}}
+    file = Path(options.folder) / "covered.ndjson"
+    file.write_text("".join(json.dumps(one) + "\n" for one in records))
+    up.run("send", str(file), "--wait")
+    namings = ("human", "principal_only", "nobody", "conflicting", "ungrouped")
+
+    def rows():
+        coverage = json.loads(up.run("status", "--output", "json", codes=(0, 1)).stdout)["coverage"]
+        return [row for row in coverage if row["application"] == application]
+
+    def counted():
+        return {row["category"]: {name: row[name] for name in namings if row[name]} for row in rows()}
+    wait_for(lambda: counted() == want or None, f"coverage {want}, not {counted()}", 30)
+    words = " ".join(up.run("status", codes=(0, 1)).stdout.decode().split())
+    reason = f"application `{application}` sends neither request, trace nor session id with 1 events"
+    check(reason in words, f"the reason in words: {words[-2000:]}")
+    return f"{len(records)} records: 7 of a human, 1 principal, 1 nobody, 1 conflicting, 1 ungrouped, as by hand"
+
+
+def followed(up, options):
+    """A file that is written to, renamed and begun anew while the follower is killed: every line is there once."""
+    folder = Path(options.folder) / "followed"
+    folder.mkdir()
+    session, file = uuid.uuid4().hex, folder / "app.ndjson"
+    command = [options.binary, "send", str(folder), "--follow", "--addr", f"http://{up.addr}"]
+    log = open(folder.parent / "followed.log", "ab")
+
+    def write(count):
+        with open(file, "a") as out:
+            for _ in range(count):
+                out.write(json.dumps(native(category="telemetry", session_id=session, user_id="f@example.com")) + "\n")
+
+    def there(count):
+        wait_for(lambda: len(chain(up, session)[0]) >= count, f"{count} of the lines in the log")
+    written, accepted = 0, up.accepted()
+    for round_ in range(3):
+        follower = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            write(60)
+            written += 60
+            if round_ == 1:
+                file.rename(folder / "app.ndjson.1")
+                write(40)
+                written += 40
+            there(written if round_ == 2 else written - 30)
+        finally:
+            follower.kill()
+            follower.wait(30)
+    links, _ = chain(up, session)
+    check(len({link["event_id"] for link in links}) == len(links) == written, f"{len(links)} of {written}")
+    log.close()
+    return f"{written} lines over a rename and 3 kills: each in the log and counted once ({up.accepted() - accepted} accepted)"
+
+
 def free_port():
     import socket
     with socket.socket() as listening:
@@ -274,7 +394,7 @@ def free_port():
         return listening.getsockname()[1]
 
 
-SCENARIOS = [otel_grpc, otel_http, otel_refused, cloudwatch, litellm]
+SCENARIOS = [otel_grpc, otel_http, otel_refused, cloudwatch, owners, covered, followed, litellm]
 
 
 def main():
