@@ -109,7 +109,8 @@ fn of(record: &Value, shared: &Attributes, context: &Context) -> Vec<Draft> {
     let own = attributes(at(record, "attributes"));
     let mut all = shared.clone();
     all.extend(own.clone());
-    let base = base(record, &all, context);
+    let who = who(record, &all, context);
+    let base = base(&who, &all);
     let mut drafts = verdict(&base, &all, &own);
     drafts.extend(evaluation(&base, &name_of(record, &own), &own));
     for (index, event) in list(at(record, "events")).iter().enumerate() {
@@ -125,9 +126,11 @@ fn of(record: &Value, shared: &Attributes, context: &Context) -> Vec<Draft> {
                 .map(|(part, draft)| draft.part(&format!("event{index}.{part}"))),
         );
     }
-    let speaks = own.keys().any(|name| name.starts_with("gen_ai.")) || get(&all, &USERS).is_some();
-    if drafts.is_empty() && speaks {
-        drafts.push(base);
+    if drafts.is_empty() {
+        let speaks = own.keys().any(|name| name.starts_with("gen_ai."));
+        // Of a query, a page or a message of somebody's only the somebody is kept.
+        let left = if speaks { Some(base) } else { None };
+        drafts.extend(left.or_else(|| get(&all, &USERS).map(|_| who)));
     }
     drafts
 }
@@ -139,7 +142,8 @@ fn name_of(record: &Value, own: &Attributes) -> String {
     get(own, &["event.name"]).or(named).unwrap_or_default()
 }
 
-fn base(record: &Value, all: &Attributes, context: &Context) -> Draft {
+/// Whose a span is and which call's, with its counts.
+fn who(record: &Value, all: &Attributes, context: &Context) -> Draft {
     let trace = id(at(record, "traceId"), 16);
     let span = id(at(record, "spanId"), 8);
     let native = trace
@@ -154,12 +158,6 @@ fn base(record: &Value, all: &Attributes, context: &Context) -> Draft {
         &["timeUnixNano", "startTimeUnixNano", "observedTimeUnixNano"],
     );
     let number = |names: &[&str]| names.iter().find_map(|name| whole(all.get(*name)?));
-    let rest: serde_json::Map<String, Value> = all
-        .iter()
-        .filter(|(name, _)| !BODIES.contains(&name.as_str()) && !USERS.contains(&name.as_str()))
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
-    let body = |name: &str| all.get(name).unwrap_or(&Value::Null);
     let tool = get(all, &["gen_ai.tool.name"]);
     Draft::new(record, native, time, context)
         .text(
@@ -208,6 +206,17 @@ fn base(record: &Value, all: &Attributes, context: &Context) -> Draft {
             ]),
         )
         .label_of("application", get(all, &["service.name"]))
+}
+
+/// With all that it says.
+fn base(who: &Draft, all: &Attributes) -> Draft {
+    let rest: serde_json::Map<String, Value> = all
+        .iter()
+        .filter(|(name, _)| !BODIES.contains(&name.as_str()) && !USERS.contains(&name.as_str()))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    let body = |name: &str| all.get(name).unwrap_or(&Value::Null);
+    who.clone()
         .body("request", body("gen_ai.input.messages"))
         .body("response", body("gen_ai.output.messages"))
         .rest("otel", &Value::Object(rest))
