@@ -181,7 +181,7 @@ const fn doc(kind: Kind) -> &'static str {
         Kind::Route => "Which receivers are told of what, in force as soon as it is applied.",
         Kind::Receiver => "Who is told, in force as soon as it is applied.",
         Kind::Silence => "Nobody is told for a while, in force as soon as it is applied.",
-        Kind::Source => "What is known of a producer. Ingest acts on it, but for hold.",
+        Kind::Source => "What is known of a producer. Ingest acts on it.",
         Kind::SeverityMap => {
             "The SOC's own tiers, in force as soon as it is applied; a source's severities, not acted on yet."
         }

@@ -200,7 +200,7 @@ impl<'p> Planner<'p> {
             };
             let event = &admitted.event;
             let source = &self.door.source;
-            let facts = [&*event.model, &event.endpoint, &event.src_ip];
+            let facts = [&*event.model, &*event.endpoint, &*event.src_ip];
             let hint = hint_key(&self.door.tenant, value, user, facts, source);
             let horizon = source.join_horizon;
             if !self.memory.hinted(&hint, horizon, self.now) && self.hints.insert(hint) {

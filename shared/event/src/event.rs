@@ -71,29 +71,6 @@ pub struct CorrelationKey<'a> {
     pub value: Text<'a>,
 }
 
-impl CorrelationKey<'_> {
-    /// The same, borrowed from this one.
-    #[must_use]
-    pub fn borrowed(&self) -> CorrelationKey<'_> {
-        CorrelationKey {
-            kind: self.kind,
-            value: Cow::Borrowed(&self.value),
-        }
-    }
-
-    /// A copy that borrows nothing.
-    #[must_use]
-    pub fn into_owned(self) -> CorrelationKey<'static> {
-        CorrelationKey {
-            kind: self.kind,
-            value: owned(self.value),
-        }
-    }
-}
-
-/// The label that marks what Balefire itself caused, with the value `true`.
-pub const SELF_CAUSED: &str = "self_caused";
-
 /// Where an event's sealed bodies are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EvidenceRef {
@@ -262,14 +239,6 @@ impl<'a> Event<'a> {
             return self.user.as_ref();
         }
         self.actors.iter().find(|actor| actor.kind == kind)
-    }
-
-    /// Whether a recommendation of Balefire's own caused it, by its mark: it counts for no rule, or a
-    /// block would keep itself up for ever.
-    #[must_use]
-    pub fn is_self_caused(&self) -> bool {
-        let marked = |(name, value): &(Text<'a>, Text<'a>)| name == SELF_CAUSED && value == "true";
-        self.labels.iter().any(marked)
     }
 
     /// The first correlation key of a type.

@@ -40,6 +40,16 @@ fn exactly_four_rules_escalate() {
 }
 
 #[test]
+fn what_balefire_itself_caused_is_none_of_any_rule() {
+    let mut attack = event(Category::PromptAttack, Severity::High);
+    assert_eq!(names(&attack), ["prompt_attack"]);
+    attack.labels = vec![("self_caused".into(), "true".into())];
+    assert!(names(&attack).is_empty());
+    attack.labels = vec![("self_caused".into(), "no".into())];
+    assert_eq!(names(&attack), ["prompt_attack"]);
+}
+
+#[test]
 fn ids_never_change() {
     let set = set();
     let ids: Vec<String> = set.rules().iter().map(|rule| rule.id.to_uuid()).collect();

@@ -94,9 +94,8 @@ fn measure(told: &str, count: usize, mut admit: impl FnMut(&Door)) -> f64 {
     let mut shares = Vec::new();
     let (mut masked, mut unmasked) = (Duration::ZERO, Duration::ZERO);
     for pair in 0..PAIRS {
-        let mut with = || turn(times, || admit(&masking));
         let (with, without) = if pair % 2 == 0 {
-            let with = with();
+            let with = turn(times, || admit(&masking));
             (with, turn(times, || admit(&plain)))
         } else {
             let without = turn(times, || admit(&plain));

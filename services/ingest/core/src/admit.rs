@@ -16,7 +16,7 @@ use crate::evidence::Evidence;
 use crate::native::NativeInput;
 use crate::path::Path;
 use crate::violation::{Reason, Violation};
-use crate::{classify, json, redact, severity};
+use crate::{classify, json, severity};
 
 /// First time that a record may say: 1970-01-01T00:00:00Z.
 pub const TIME_MIN: Timestamp = Timestamp(0);
@@ -166,9 +166,10 @@ fn admit<'a>(
         aliases.apply(&mut event);
     }
     if event.user.is_none() {
-        event.keys.extend(door.owned.keys(&event));
+        let keys = door.owned.keys(&event);
+        event.keys.extend(keys);
     }
-    let masked = mask(door, &mut event);
+    let masked = door.mask(&mut event);
     classify::label(&mut event, &masked);
     if size(&event) > EVENT_BYTES_MAX {
         return Err(TOO_LARGE);
@@ -182,15 +183,6 @@ fn admit<'a>(
         id_said,
         event,
     })
-}
-
-fn mask(door: &Door, event: &mut Event<'_>) -> redact::Masked {
-    #[cfg(feature = "unmasked")]
-    if door.unmasked {
-        return redact::Masked::default();
-    }
-    let _ = door;
-    redact::event(event)
 }
 
 /// Checks everything; names those it belongs to only if asked.

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use balefire_event::Assurance;
+use balefire_event::{Assurance, Event};
 use balefire_event::identity::TenantKey;
 use balefire_event::stamp::{ClockPolicy, JOIN_HORIZON};
 use balefire_event::time::{HOUR, MINUTE};
 
 use crate::alias::Aliases;
 use crate::owner::Owned;
+use crate::redact::{self, Masked};
 
 /// Longest span of a backfill, nanoseconds: ten years.
 pub const BACKFILL_SPAN_MAX: i64 = 10 * 366 * 24 * HOUR;
@@ -109,9 +110,18 @@ impl Door {
 
     /// With what some source of the tenant vouches for owners of.
     #[must_use]
-    pub const fn owning(mut self, owned: Owned) -> Self {
+    pub fn owning(mut self, owned: Owned) -> Self {
         self.owned = owned;
         self
+    }
+
+    /// Masks an event.
+    pub(crate) fn mask(&self, event: &mut Event<'_>) -> Masked {
+        #[cfg(feature = "unmasked")]
+        if self.unmasked {
+            return Masked::default();
+        }
+        redact::event(event)
     }
 
     /// For history that spans `span` nanoseconds: the span, and an hour for the way here, is its

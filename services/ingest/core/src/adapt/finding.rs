@@ -3,7 +3,7 @@
 //! The ids are those of MITRE ATLAS 5.6.0, OWASP's LLM Top 10 2025 and Agentic Top 10 2026. Where
 //! none fits there is none: a toxic answer is no attack technique.
 
-use balefire_event::event::SELF_CAUSED;
+use balefire_event::mark::SELF_CAUSED;
 use balefire_event::{Category, Severity};
 
 use super::draft::Draft;
