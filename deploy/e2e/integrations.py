@@ -283,10 +283,13 @@ def revision(up):
 
 
 def owners(up, options):
-    """A gateway that is declared to name the owners of its keys: Kong's record of a consumer's call leads an event
-    that knows the key alone to the consumer. Before the declaration it does not."""
+    """Kong names the owners of its credentials: its record of a consumer's call leads an event that knows the key alone
+    to the consumer. Where it is declared not to, it does not."""
     kong = json.loads((SAMPLES / "kong.in.json").read_text())
-    consumer, key = f"{uuid.uuid4().hex}@example.com", uuid.uuid4().hex
+
+    def somebody():
+        return f"{uuid.uuid4().hex}@example.com", uuid.uuid4().hex
+    consumer, key = somebody()
 
     def called():
         kong["started_at"] = time.time_ns() // 1_000_000
@@ -301,20 +304,21 @@ def owners(up, options):
         check(post(f"http://{up.http}/v1/events", record)["results"][0]["status"].lower() == "accepted", "the block")
         return trace
     called()
-    before = blocked()
+    links, _ = traced(up, blocked(), lambda links: links and users(links[0]), "the block of the consumer's key")
+    user = links[0]["users"][0]
+    check((user["user_id"], user["assurance"], user["via"]) == (consumer, "joined", "join:api_key:kong"), f"{user}")
     folder = Path(options.folder) / "owners" / "source"
     folder.mkdir(parents=True)
-    (folder / "kong.toml").write_text('owners = ["api_key"]\n')
+    (folder / "kong.toml").write_text('owners = ["none"]\n')
     was = revision(up)
     up.run("apply", str(folder.parent))
     wait_for(lambda: revision(up) > was, "the declaration at the door")
+    consumer, key = somebody()
     called()
-    links, _ = traced(up, blocked(), lambda links: links and users(links[0]), "the block of the consumer's key")
-    user = links[0]["users"][0]
-    check((user["user_id"], user["assurance"]) == (consumer, "joined"), f"{user}")
-    links, _ = traced(up, before, bool, "the block before the declaration")
-    check(users(links[0]) == [], f"before the declaration: {links}")
-    return f"a block with a key alone is of Kong's consumer, joined by {user.get('via', 'the key')}"
+    # Held for two seconds, then told as nobody's.
+    links, _ = traced(up, blocked(), bool, "the block of a key that nobody vouches for")
+    check(users(links[0]) == [], f"nobody vouches for it: {links}")
+    return f"a block with a key alone is of Kong's consumer ({user['via']}), and of nobody where Kong is declared not to know"
 
 
 def covered(up, options):

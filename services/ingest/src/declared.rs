@@ -29,7 +29,7 @@ pub struct Declared {
     aliases: BTreeMap<String, Arc<Aliases>>,
     /// Field maps of sources that declare one.
     maps: BTreeMap<(String, String), Arc<FieldMap>>,
-    /// What some source of a tenant vouches for owners of.
+    /// What some source of a tenant is declared to vouch for owners of.
     owned: BTreeMap<String, Owned>,
 }
 
@@ -58,17 +58,15 @@ impl Declared {
             None => self.sources.remove(&key),
         };
         let of_tenant = self.sources.iter().filter(|((of, _), _)| *of == tenant);
-        let owned = of_tenant.fold(Owned::default(), |sum, (_, object)| sum.and(owners(object)));
-        if owned.is_empty() {
-            self.owned.remove(&tenant);
-        } else {
-            self.owned.insert(tenant, owned);
-        }
+        let declared = of_tenant.filter_map(|(_, object)| owners(object));
+        let owned = declared.fold(Owned::default(), Owned::and);
+        self.owned.insert(tenant, owned);
     }
 
-    /// What some source of a tenant vouches for owners of.
+    /// What some source of a tenant vouches for owners of, declared or not.
     pub fn owned(&self, tenant: &str) -> Owned {
-        self.owned.get(tenant).copied().unwrap_or_default()
+        let declared = self.owned.get(tenant).copied().unwrap_or_default();
+        declared.and(Owned::api_keys())
     }
 
     fn alias(&mut self, change: &Change) {
@@ -131,7 +129,7 @@ impl Declared {
             join_horizon: bounded("join_horizon", JOIN_HORIZON_MIN, JOIN_HORIZON_MAX)
                 .unwrap_or(base.join_horizon),
             hold: bounded("hold", 0, HOLD_MAX).unwrap_or(base.hold),
-            owners: owners(object),
+            owners: owners(object).unwrap_or(base.owners),
             authority,
             assurance: if flag("users_verified") {
                 Assurance::Verified
@@ -143,13 +141,11 @@ impl Declared {
     }
 }
 
-/// What belongs to the users that a source names.
-fn owners(object: &Object) -> Owned {
+/// What belongs to the users that a source names; `None`: its object does not say.
+fn owners(object: &Object) -> Option<Owned> {
     match object.spec.get("owners") {
-        Some(Value::Texts(kinds)) => Owned::of(kinds.iter().map(String::as_str)),
-        Some(Value::Text(_) | Value::Number(_) | Value::Flag(_) | Value::Words(_)) | None => {
-            Owned::default()
-        }
+        Some(Value::Texts(kinds)) => Some(Owned::of(kinds.iter().map(String::as_str))),
+        Some(Value::Text(_) | Value::Number(_) | Value::Flag(_) | Value::Words(_)) | None => None,
     }
 }
 
@@ -248,9 +244,15 @@ mod tests {
                 ("authority", Value::Number(7)),
                 ("join_horizon", text("2m")),
                 ("users_verified", Value::Flag(true)),
+                ("hold", text("2h")),
+                ("owners", Value::Texts(vec!["agent".to_owned()])),
             ],
         ));
         let source = declared.source("acme", base.clone());
+        assert_eq!(source.owners, Owned::of(["agent"]));
+        assert_eq!(declared.owned("acme"), Owned::of(["agent", "api_key"]));
+        assert_eq!(declared.owned("umbrella"), Owned::api_keys());
+        assert_eq!(source.hold, 15 * MINUTE, "at most a join horizon");
         let clock = ClockPolicy {
             lateness: 6 * HOUR,
             trusted: false,
@@ -270,6 +272,15 @@ mod tests {
         gone.object = None;
         declared.apply(gone);
         assert_eq!(declared.source("acme", base.clone()), base);
+        let kong = Source::undeclared("kong", ClockPolicy::default());
+        assert_eq!(kong.owners, Owned::api_keys());
+        let mut none = change(
+            Kind::Source,
+            &[("owners", Value::Texts(vec!["none".to_owned()]))],
+        );
+        none.key.name = "kong".to_owned();
+        declared.apply(none);
+        assert!(declared.source("acme", kong).owners.is_empty());
     }
 
     #[test]

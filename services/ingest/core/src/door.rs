@@ -55,7 +55,7 @@ impl Source {
             },
             join_horizon: join_horizon.max(JOIN_HORIZON),
             hold: 0,
-            owners: Owned::default(),
+            owners: Owned::by(name),
             authority: 0,
             assurance: Assurance::Claimed,
         }
@@ -77,7 +77,7 @@ pub struct Door {
     pub partitions: u32,
     /// Identities that stand for others. `None`: no one does.
     pub aliases: Option<Arc<Aliases>>,
-    /// What some source of the tenant vouches for owners of.
+    /// What some source of the tenant vouches for owners of; a new door knows of none.
     pub owned: Owned,
     /// Masks nothing: what masking costs is measured against it.
     #[cfg(feature = "unmasked")]

@@ -1,6 +1,6 @@
 //! Whose an API key, a workload or an agent is, where a source vouches for it.
 //!
-//! A source that is declared so names owners: where a record of it names a user beside an API key,
+//! A source that is known or declared to names owners: where a record of it names a user beside an API key,
 //! that is a hint under the key itself. An event that names the key and no user carries it as one
 //! more key to be joined by, behind those of its call. So what is learnt is joined by the one rule:
 //! by stamps, at most J apart, whatever comes first. Nothing is remembered here.
@@ -28,6 +28,22 @@ impl Owned {
             }
         }
         owned
+    }
+
+    /// What a source vouches for as long as it is not declared.
+    #[must_use]
+    pub fn by(source: &str) -> Self {
+        match source {
+            // A consumer's credential; a subscription of a developer's; an access key of a person's.
+            "kong" | "azure-apim" | "cloudtrail" => Self::api_keys(),
+            _ => Self::default(),
+        }
+    }
+
+    /// What some source vouches for without being declared.
+    #[must_use]
+    pub fn api_keys() -> Self {
+        Self::of([IdentityKind::ApiKey.as_str()])
     }
 
     /// These and those.

@@ -71,12 +71,13 @@ pub(crate) const SOURCE: &[Field] = &[
         "owners",
         Form::Texts,
         Check::OneOf(OWNED),
-        "What belongs to the users it names: api_key, service_principal, agent. What others say of \
-         the same one without naming a user counts for that user, within the join horizon.",
+        "What belongs to the users it names: api_key, service_principal, agent, or none. What others \
+         say of the same one without naming a user counts for that user, within the join horizon. \
+         Absent: api_key of kong, azure-apim and cloudtrail, none of any other.",
     ),
 ];
 /// What can belong to a user.
-const OWNED: &[&str] = &["api_key", "service_principal", "agent"];
+const OWNED: &[&str] = &["api_key", "service_principal", "agent", "none"];
 const IDENTITIES: &[&str] = &["user", "agent", "service_principal", "api_key", "session"];
 pub(crate) const IDENTITY_ALIAS: &[Field] = &[
     required(
