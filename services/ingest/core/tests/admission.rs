@@ -1,11 +1,15 @@
 //! What is made of a good record.
 
+use std::sync::Arc;
+
+use balefire_event::identity::TenantKey;
 use balefire_event::stamp::ClockPolicy;
 use balefire_event::{
     Assurance, Category, DedupId, IdentityKind, KeyKind, Lane, Severity, SubjectRef, Timestamp,
 };
 use balefire_ingest_core::{
-    Admitted, Door, NativeInput, Path, Provenance, Source, admit_json, admit_native,
+    Admitted, Alias, Aliases, Door, NativeInput, Owned, Path, Provenance, Source, admit_json,
+    admit_native,
 };
 
 const SAMPLE: &str = r#"{
@@ -337,4 +341,71 @@ fn personal_data_is_masked_everywhere_but_in_identities() {
             ("x.y", r#"["[EMAIL]",{"[EMAIL]":"[SECRET]"}]"#),
         ]
     );
+}
+
+#[test]
+fn an_alias_of_a_key_goes_before_what_joins_would_learn_of_it() {
+    let line = line(r#","event_id":"1","api_key_id":"k1""#);
+    let unknowing = door().owning(Owned::api_keys());
+    let learnt = admit(&unknowing, &line);
+    let key = learnt.event.keys.first().unwrap();
+    assert_eq!((learnt.event.keys.len(), key.kind), (1, KeyKind::ApiKey));
+    assert!(matches!(learnt.path, Path::Detour { .. }));
+    let mut aliases = Aliases::new(TenantKey::default_of("default"));
+    aliases.set(
+        "k",
+        Alias {
+            from: (IdentityKind::ApiKey, "k1".to_owned()),
+            to: (IdentityKind::User, "ada@example.com".to_owned()),
+            valid_from: Timestamp::MIN,
+            valid_until: Timestamp::MAX,
+        },
+    );
+    let knowing = door()
+        .owning(Owned::api_keys())
+        .knowing(Some(Arc::new(aliases)));
+    let imported = admit(&knowing, &line);
+    let user = imported.event.user.as_ref().unwrap();
+    assert_eq!(user.readable(), Some("ada@example.com"));
+    assert!(imported.event.keys.is_empty(), "nothing is left to learn");
+    assert!(matches!(imported.path, Path::Straight { .. }));
+    assert_eq!(imported.event.dedup_id, learnt.event.dedup_id);
+}
+
+#[test]
+fn an_owner_is_told_without_what_is_of_this_call_alone() {
+    let line = line(r#","user_id":"u","api_key_id":"k1","request_id":"r","model":"m""#);
+    let mut door = door();
+    assert_eq!(
+        admit(&door, &line).owner_hints(&door).count(),
+        0,
+        "native vouches for nothing"
+    );
+    door.source.owners = Owned::of(["api_key", "agent"]);
+    let admitted = admit(&door, &line);
+    let hints: Vec<_> = admitted.owner_hints(&door).collect();
+    let [(partition, hint)] = hints.as_slice() else {
+        panic!("{hints:?}")
+    };
+    assert!(*partition < door.partitions && hint.facts.is_empty());
+    assert_eq!((hint.keys.len(), hint.keys[0].kind), (1, KeyKind::ApiKey));
+    assert_eq!(hint.identity.readable(), Some("u"));
+    let facts = admitted.hint(&door, &[0]).unwrap().facts;
+    assert_eq!(facts.len(), 1, "of the request it is told");
+}
+
+#[test]
+fn what_stands_behind_an_escape_is_masked_too() {
+    let line = line(
+        r#","notes":["so\nAKIAIOSFODNN7EXAMPLE","\t4111111111111111"],"note":"a\nsk-abcdefghijklmnop1234""#,
+    );
+    let door = door();
+    let admitted = admit(&door, &line);
+    let told: Vec<&str> = admitted
+        .event
+        .extensions
+        .iter()
+        .map(|e| e.json.as_ref())
+        .collect();
+    assert_eq!(told, [r#""a\n[SECRET]""#, r#"["so\n[SECRET]","\t[CC]"]"#]);
 }
