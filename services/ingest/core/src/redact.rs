@@ -80,8 +80,8 @@ fn round(text: &str, depth: Depth) -> Option<String> {
     if signs.iban {
         edit.apply(number::ibans);
     }
-    if signs.ssn {
-        edit.apply(number::ssns);
+    if signs.national {
+        edit.apply(number::national);
     }
     if signs.card {
         edit.apply(card::cards);

@@ -11,7 +11,7 @@
 pub(super) struct Signs {
     pub(super) email: bool,
     pub(super) iban: bool,
-    pub(super) ssn: bool,
+    pub(super) national: bool,
     pub(super) card: bool,
     pub(super) phone: bool,
     pub(super) ipv4: bool,
@@ -176,7 +176,7 @@ impl Scan {
             self.signs.phone |= matches!(number.joined_by, Some(b' ' | b'.' | b'-'))
                 && last.len == 3
                 && matches!(last.before, b' ' | b'.' | b'-' | b')');
-            self.signs.ssn |= spaced
+            self.signs.national |= spaced
                 && last.len == 2
                 && matches!(last.joined_by, Some(b' ' | b'-'))
                 && earlier.len == 3;
@@ -230,7 +230,7 @@ mod tests {
             ("secret", signs.secret, pattern::secrets),
             ("email", signs.email, pattern::emails),
             ("iban", signs.iban, number::ibans),
-            ("ssn", signs.ssn, number::ssns),
+            ("national", signs.national, number::national),
             ("card", signs.card, card::cards),
             ("phone", signs.phone, pattern::phones),
             ("ipv6", signs.ipv6, ip::addresses_v6),
