@@ -134,6 +134,8 @@ fn full_event() -> Event<'static> {
         id_conflict: true,
         backfill: true,
         lateness: 7_200_000_000_000,
+        // Later than these bytes.
+        hold: 0,
     }
 }
 

@@ -381,6 +381,7 @@ mod tests {
             id_conflict: !some,
             backfill: some,
             lateness: numbers.0,
+            hold: 0,
         }
     }
 

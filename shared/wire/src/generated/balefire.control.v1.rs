@@ -152,8 +152,8 @@ pub struct SourceSpec {
     /// J: how far apart in arrival an event and a hint of it may lie, such as 15m. Empty: the default.
     #[prost(string, tag = "4")]
     pub join_horizon: ::prost::alloc::string::String,
-    /// H: how long an event waits for a hint, such as 2s. Empty: the default. Stored only; nothing acts on
-    /// it yet.
+    /// H: how long an event without a user waits for a hint before it goes on as partial, such as 10s;
+    /// at most 15m. Empty: the default, 2s. Urgent events never wait longer than 250ms.
     #[prost(string, tag = "5")]
     pub hold: ::prost::alloc::string::String,
     /// It authenticated the users that it names: their assurance is verified. Absent: they are claims.
@@ -184,6 +184,12 @@ pub struct SourceSpec {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// What belongs to the users that it names: api_key, service_principal, agent, or none. Where a
+    /// record of it names a user beside one of these, what others say of the same key, workload or agent
+    /// without naming a user counts for that user, within J. Empty: api_key of the sources kong,
+    /// azure-apim and cloudtrail, none of any other.
+    #[prost(string, repeated, tag = "11")]
+    pub owners: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Severities of a source in the words of Balefire (stored and checked; ingest does not act on it yet),
 /// or the severities of Balefire in the SOC's own words. One of both must be there.

@@ -193,6 +193,11 @@ pub struct Event {
     /// Lateness bound L in force for its source, nanoseconds.
     #[prost(int64, tag = "36")]
     pub lateness_ns: i64,
+    /// H of its source, nanoseconds: how long the correlator waits for an identity. Set by ingest; 0:
+    /// the source declares none, the correlator's own holds. Not kept once the correlator passed the
+    /// event on.
+    #[prost(int64, tag = "37")]
+    pub hold_ns: i64,
 }
 /// What kind of thing the AI system saw. Set by the producer or the adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -465,6 +470,13 @@ pub enum KeyKind {
     Trace = 2,
     /// session_id.
     Session = 3,
+    /// An API key; the value is its subject_ref in hexadecimal. Only on events without a user, and
+    /// only where some source vouches for owners of such; so for the two below.
+    ApiKey = 4,
+    /// A service principal.
+    ServicePrincipal = 5,
+    /// An agent.
+    Agent = 6,
 }
 impl KeyKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -477,6 +489,9 @@ impl KeyKind {
             Self::Request => "KEY_KIND_REQUEST",
             Self::Trace => "KEY_KIND_TRACE",
             Self::Session => "KEY_KIND_SESSION",
+            Self::ApiKey => "KEY_KIND_API_KEY",
+            Self::ServicePrincipal => "KEY_KIND_SERVICE_PRINCIPAL",
+            Self::Agent => "KEY_KIND_AGENT",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -486,6 +501,9 @@ impl KeyKind {
             "KEY_KIND_REQUEST" => Some(Self::Request),
             "KEY_KIND_TRACE" => Some(Self::Trace),
             "KEY_KIND_SESSION" => Some(Self::Session),
+            "KEY_KIND_API_KEY" => Some(Self::ApiKey),
+            "KEY_KIND_SERVICE_PRINCIPAL" => Some(Self::ServicePrincipal),
+            "KEY_KIND_AGENT" => Some(Self::Agent),
             _ => None,
         }
     }
