@@ -26,6 +26,14 @@ pub struct Origin<'a> {
     pub index: u32,
 }
 
+impl Origin<'_> {
+    /// What the log's duplicate check knows its letter by.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("dl:{}:{}:{}", self.stream, self.sequence, self.index)
+    }
+}
+
 impl DeadLetters {
     /// For a stage: the name of its role, such as `rule-engine`.
     #[must_use]
@@ -42,13 +50,30 @@ impl DeadLetters {
     /// # Errors
     /// As [`Log::append`]: until it is stored the original must not be passed over.
     pub async fn publish(&self, origin: Origin<'_>, payload: Bytes) -> Result<Place, Error> {
-        let id = format!("dl:{}:{}:{}", origin.stream, origin.sequence, origin.index);
-        let stored = self.log.store(&self.subject, payload, Some(&id)).await?;
-        if stored.duplicate {
-            tracing::debug!(id, "dead letter was there already");
-        }
+        self.publish_batch(&origin.id(), 1, payload).await
+    }
+
+    /// Stores `payload` with so many dead letters as one message. The same `id` within the duplicate
+    /// window is stored once.
+    ///
+    /// # Errors
+    /// As [`Log::append`]: until it is stored the originals must not be passed over.
+    pub async fn publish_batch(
+        &self,
+        id: &str,
+        letters: u64,
+        payload: Bytes,
+    ) -> Result<Place, Error> {
+        let stored = self.log.store(&self.subject, payload, Some(id)).await?;
+        let new = match stored.duplicate {
+            true => {
+                tracing::debug!(id, "dead letters were there already");
+                0
+            }
+            false => letters,
+        };
         metrics::counter!("balefire_dead_letters_total", "subject" => self.subject.clone())
-            .increment(u64::from(!stored.duplicate));
+            .increment(new);
         Ok(Place {
             sequence: stored.sequence,
             index: 0,

@@ -3,10 +3,13 @@
 use balefire_bus::Message;
 use balefire_bus::deadletter::{DeadLetters, Origin};
 use balefire_event::Timestamp;
+use balefire_event::digest::FieldHasher;
+use balefire_event::limits::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX};
 use balefire_wire::deadletter::v1::DeadLetter as Letter;
 use balefire_wire::{BatchView, BatchWriter, Header, RecordRef};
 use bytes::Bytes;
 
+use crate::limit::{RETRY_FIRST, RETRY_MAX};
 use crate::plan::{Plan, Source};
 use crate::stage::DeadLetter;
 
@@ -17,13 +20,20 @@ pub const UNKNOWN_SCHEMA: &str = "unknown_schema";
 /// Reason of a batch on which the stage panicked.
 pub const RULE_PANICKED: &str = "rule_panicked";
 
-/// A letter ready to be published, with the place it came from.
+/// A letter ready to be published.
 #[derive(Debug, Clone)]
 pub(crate) struct Sealed {
-    stream: String,
-    sequence: u64,
-    index: u32,
-    payload: Bytes,
+    /// What the log's duplicate check knows it by.
+    id: String,
+    header: Header,
+    letter: Letter,
+}
+
+impl Sealed {
+    /// Bytes that it takes in a message, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.letter.payload.len() + self.letter.detail.len() * 3
+    }
 }
 
 /// Makes the letter: the copy of the batch, or of its one record as a batch of its own, with
@@ -63,8 +73,6 @@ pub(crate) fn seal(
         tenant: tenant.clone(),
         ..Letter::default()
     };
-    let mut writer = BatchWriter::default();
-    writer.push(RecordRef::DeadLetter(&letter));
     let header = Header {
         tenant,
         writer_id: plan.owner_id,
@@ -72,12 +80,16 @@ pub(crate) fn seal(
         received_at_max: now,
         ..Header::default()
     };
-    Sealed {
-        stream: source.stream.clone(),
+    let origin = Origin {
+        stream: &source.stream,
         sequence: message.sequence,
         // 0 is the whole batch for the log's duplicate check; records count from 1 there.
         index: dead.index.map_or(0, |index| index.saturating_add(1)),
-        payload: Bytes::from(writer.finish(&header, None)),
+    };
+    Sealed {
+        id: origin.id(),
+        header,
+        letter,
     }
 }
 
@@ -90,18 +102,124 @@ fn single_record(view: &BatchView<'_>, index: u32) -> Option<Bytes> {
     Some(Bytes::from(writer.finish(&view.header, None)))
 }
 
-/// One attempt; the original must not be passed over until it succeeds.
-pub(crate) async fn publish(
+/// Stores letters, and keeps at it: the originals must not be passed over before. Those of one
+/// tenant that stand together are one message, for each message is synced.
+///
+/// # Errors
+/// What the server never takes.
+pub(crate) async fn publish_all(
     letters: &DeadLetters,
-    letter: &Sealed,
+    sealed: &[Sealed],
 ) -> Result<(), balefire_bus::Error> {
-    let origin = Origin {
-        stream: &letter.stream,
-        sequence: letter.sequence,
-        index: letter.index,
+    for group in groups(sealed) {
+        let Some((id, count, payload)) = message(group) else {
+            continue;
+        };
+        let mut delay = RETRY_FIRST;
+        while let Err(error) = letters.publish_batch(&id, count, payload.clone()).await {
+            if !error.is_transient() {
+                return Err(error);
+            }
+            tracing::warn!(id, %error, "dead letters not stored yet");
+            tokio::time::sleep(delay).await;
+            delay = (delay * 2).min(RETRY_MAX);
+        }
+    }
+    Ok(())
+}
+
+/// What goes into one message each: of one tenant, within the limits of a batch.
+fn groups(sealed: &[Sealed]) -> Vec<&[Sealed]> {
+    let (mut groups, mut rest) = (Vec::new(), sealed);
+    while let Some(first) = rest.first() {
+        let mut bytes = 0;
+        let fits = |one: &&Sealed| {
+            bytes += one.bytes();
+            one.header.tenant == first.header.tenant && bytes <= BATCH_BYTES_MAX
+        };
+        let fitting = rest.iter().take(BATCH_EVENTS_MAX).take_while(fits).count();
+        // One that is larger than a batch may be goes alone.
+        let (group, behind) = rest.split_at(fitting.max(1));
+        groups.push(group);
+        rest = behind;
+    }
+    groups
+}
+
+/// The id, count and bytes of a message; `None` of none. The same letters have the same id.
+fn message(group: &[Sealed]) -> Option<(String, u64, Bytes)> {
+    let first = group.first()?;
+    let mut writer = BatchWriter::default();
+    for one in group {
+        writer.push(RecordRef::DeadLetter(&one.letter));
+    }
+    let id = match group {
+        [one] => one.id.clone(),
+        many => {
+            let mut hasher = FieldHasher::new("balefire dead letters v1");
+            for one in many {
+                hasher.field(one.id.as_bytes());
+            }
+            format!("dl:{:032x}", u128::from_be_bytes(hasher.id()))
+        }
     };
-    letters
-        .publish(origin, letter.payload.clone())
-        .await
-        .map(|_| ())
+    let count = u64::try_from(group.len()).ok()?;
+    let payload = Bytes::from(writer.finish(&first.header, None));
+    Some((id, count, payload))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sealed(sequence: u64, tenant: &str, bytes: usize) -> Sealed {
+        Sealed {
+            id: format!("dl:S:{sequence}:0"),
+            header: Header {
+                tenant: tenant.into(),
+                ..Header::default()
+            },
+            letter: Letter {
+                id: format!("dl:S:{sequence}"),
+                payload: vec![7; bytes].into(),
+                ..Letter::default()
+            },
+        }
+    }
+
+    #[test]
+    fn letters_go_together_as_far_as_a_message_may_hold() {
+        let large = BATCH_BYTES_MAX / 2 - 10;
+        let all = [
+            sealed(1, "a", 9),
+            sealed(2, "a", 9),
+            sealed(3, "b", large),
+            sealed(4, "b", large),
+            sealed(5, "b", large),
+            sealed(6, "a", 3 * BATCH_BYTES_MAX),
+            sealed(7, "a", 9),
+        ];
+        let groups = groups(&all);
+        let sizes: Vec<_> = groups.iter().map(|group| group.len()).collect();
+        assert_eq!(sizes, [2, 2, 1, 1, 1]);
+        let many: Vec<_> = (0..1000).map(|n| sealed(n, "a", 1)).collect();
+        assert_eq!(
+            super::groups(&many).len(),
+            1000_usize.div_ceil(BATCH_EVENTS_MAX)
+        );
+        assert!(super::groups(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_message_of_the_same_letters_has_the_same_id_and_of_others_another() {
+        let (one, two) = (sealed(1, "a", 9), sealed(2, "a", 9));
+        let id = |group: &[Sealed]| message(group).unwrap().0;
+        assert_eq!(id(&[one.clone()]), "dl:S:1:0", "as it ever was");
+        let both = [one, two];
+        assert_eq!(id(&both), id(&both));
+        assert_ne!(id(&both), id(&both[..1]));
+        let (_, count, payload) = message(&both).unwrap();
+        let view = BatchView::parse(&payload).unwrap();
+        assert_eq!((view.len(), count), (2, 2));
+    }
 }

@@ -12,6 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::backfill::{self, Next, Reading};
 use crate::error::Error;
+use crate::letter;
 use crate::limit::{
     DRAIN_MAX, LIST_RUNS_MAX, PENDING_BYTES_MAX, PENDING_INPUTS_MAX, REPORT_INTERVAL, TICK_POLL,
 };
@@ -143,7 +144,7 @@ impl<S: Stage> Session<'_, S> {
         // At a hand-over what was consumed is listed, too: else the next owner would list it in an
         // order of its own, and this checkpoint would fit nothing when the partition comes back.
         let whole = runs >= LIST_RUNS_MAX || (live.draining() && runs > 0);
-        if !self.outputs.is_empty() || whole {
+        if !self.outputs.is_empty() || !self.aside.is_empty() || whole {
             live.publishing = self.publish();
         } else if self.checkpoint_due(live) {
             self.save(live)?;
@@ -155,7 +156,7 @@ impl<S: Stage> Session<'_, S> {
     /// the step, and before a checkpoint.
     fn may_read(&self, live: &Live) -> bool {
         let full = live.publishing.is_some()
-            && (self.output_bytes >= PENDING_BYTES_MAX
+            && (self.output_bytes + self.aside_bytes >= PENDING_BYTES_MAX
                 || self.ledger.list().inputs() >= PENDING_INPUTS_MAX as u64);
         !full && live.repair.is_none() && !live.draining() && !self.checkpoint_due(live)
     }
@@ -167,7 +168,10 @@ impl<S: Stage> Session<'_, S> {
     }
 
     fn drained(&self, live: &Live) -> bool {
-        let idle = live.publishing.is_none() && live.saving.is_none() && self.outputs.is_empty();
+        let idle = live.publishing.is_none()
+            && live.saving.is_none()
+            && self.outputs.is_empty()
+            && self.aside.is_empty();
         let late = live
             .drain_until
             .is_some_and(|until| Instant::now() >= until);
@@ -178,6 +182,7 @@ impl<S: Stage> Session<'_, S> {
     fn publish(&mut self) -> Option<Publishing> {
         let (number, list) = self.ledger.cut()?;
         let outputs = self.take_outputs();
+        let (aside, letters) = (self.take_aside(), self.context.letters.clone());
         self.note_whole();
         let cut = Cut {
             number,
@@ -190,6 +195,10 @@ impl<S: Stage> Session<'_, S> {
         metrics::counter!("balefire_steps_total", "stage" => stage).increment(1);
         let reporter = self.context.reporter.clone();
         Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            // First what cannot go on, then the step that goes on without it.
+            if let Err(error) = letter::publish_all(&letters, &aside).await {
+                return (fences, Err(error.into()));
+            }
             publish_all(fences, parts, &reporter).await
         })))
     }

@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 use crate::ledger::Ledger;
-use crate::letter;
-use crate::limit::{READINESS_POLL, RETRY_FIRST, RETRY_MAX};
+use crate::letter::{self, Sealed};
+use crate::limit::READINESS_POLL;
 use crate::outlog::first_at;
 use crate::plan::{Plan, Settings};
 use crate::report::{Phase, Reporter};
@@ -65,6 +65,9 @@ pub(crate) struct Session<'s, S> {
     /// Outputs of the next step.
     pub(crate) outputs: Vec<Output>,
     pub(crate) output_bytes: usize,
+    /// Dead letters of the next step: stored before it is.
+    pub(crate) aside: Vec<Sealed>,
+    pub(crate) aside_bytes: usize,
     /// Least [`Stage::whole_below`] since the last step was cut.
     pub(crate) whole_below: Option<u64>,
     pub(crate) consumed: u64,
@@ -73,7 +76,7 @@ pub(crate) struct Session<'s, S> {
 /// First time through, or again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// Dead letters are published.
+    /// Dead letters are written.
     Live,
     /// They were published before the list was.
     Redo,
@@ -124,7 +127,7 @@ impl<S: Stage> Session<'_, S> {
             Ok(batch) => batch,
             Err(error) => {
                 if way == Way::Live {
-                    self.lay_aside(source, message, &unreadable(error)).await?;
+                    self.lay_aside(source, message, &unreadable(error));
                 }
                 return Ok(None);
             }
@@ -139,7 +142,7 @@ impl<S: Stage> Session<'_, S> {
         }
         if way == Way::Live {
             for dead in &effects.dead_letters {
-                self.lay_aside(source, message, dead).await?;
+                self.lay_aside(source, message, dead);
             }
         }
         self.add(effects.outputs);
@@ -213,18 +216,18 @@ impl<S: Stage> Session<'_, S> {
         Ok(())
     }
 
-    /// Publishes a dead letter; tries again until it is stored, for the original must not be
-    /// passed over before.
-    async fn lay_aside(
-        &self,
-        source: usize,
-        message: &Message,
-        dead: &DeadLetter,
-    ) -> Result<(), Error> {
-        let Context { plan, letters, .. } = self.context;
-        let Some(spec) = plan.sources.get(source) else {
-            return Ok(());
-        };
+    /// Makes a dead letter. It is stored before the step that passes the original over.
+    fn lay_aside(&mut self, source: usize, message: &Message, dead: &DeadLetter) {
+        if let Some(sealed) = self.sealed(source, message, dead) {
+            self.aside_bytes += sealed.bytes();
+            self.aside.push(sealed);
+        }
+    }
+
+    /// `None`: there is no such source.
+    fn sealed(&self, source: usize, message: &Message, dead: &DeadLetter) -> Option<Sealed> {
+        let plan = &self.context.plan;
+        let spec = plan.sources.get(source)?;
         tracing::warn!(
             stage = plan.stage,
             stream = %spec.stream,
@@ -234,18 +237,12 @@ impl<S: Stage> Session<'_, S> {
             detail = %dead.detail,
             "dead letter"
         );
-        let sealed = letter::seal(plan, spec, message, dead, clock::now());
-        let mut delay = RETRY_FIRST;
-        loop {
-            let error = match letter::publish(letters, &sealed).await {
-                Ok(()) => return Ok(()),
-                Err(error) if error.is_transient() => error,
-                Err(error) => return Err(error.into()),
-            };
-            tracing::warn!(stage = plan.stage, %error, "dead letter not stored yet");
-            self.context.pause(delay).await?;
-            delay = (delay * 2).min(RETRY_MAX);
-        }
+        Some(letter::seal(plan, spec, message, dead, clock::now()))
+    }
+
+    pub(crate) fn take_aside(&mut self) -> Vec<Sealed> {
+        self.aside_bytes = 0;
+        std::mem::take(&mut self.aside)
     }
 
     pub(crate) async fn panicked(&self, source: usize, message: &Message, said: String) -> Error {
@@ -254,13 +251,15 @@ impl<S: Stage> Session<'_, S> {
             reason: letter::RULE_PANICKED,
             detail: said.clone(),
         };
-        match self.lay_aside(source, message, &dead).await {
+        let sealed = self.sealed(source, message, &dead);
+        let sealed = sealed.as_slice();
+        match letter::publish_all(&self.context.letters, sealed).await {
             Ok(()) => Error::Panicked {
                 source_index: source,
                 sequence: message.sequence,
                 said,
             },
-            Err(error) => error,
+            Err(error) => error.into(),
         }
     }
 

@@ -63,6 +63,8 @@ impl<'s, S: Stage> Session<'s, S> {
             target_sequences: claim.sequences,
             outputs: Vec::new(),
             output_bytes: 0,
+            aside: Vec::new(),
+            aside_bytes: 0,
             whole_below: None,
             consumed: 0,
         };
