@@ -89,7 +89,7 @@ told: bins ## who is told and who is not: failing receivers and kills, storms, a
 	$(E2E) deploy/e2e/told.py --binary $(TESTED)
 
 .PHONY: judges
-judges: bins ## aiosmtpd, rsyslog, ocsf-json-schema and standardwebhooks judge what receivers get
+judges: bins ## software of others judges: mail, syslog, findings, signatures, the vendors' clients our fakes, Alertmanager
 	deploy/tools/with-nats.sh "$$(deploy/tools/venv.sh judges deploy/e2e/requirements-judges.txt)/python" deploy/e2e/judges.py --binary $(TESTED)
 
 naughty: ## what others collected to break programs and turn models adds nothing to any body

@@ -46,6 +46,7 @@ class Fake:
                     self.close_connection = True
                     return self.send_error(413)
                 body = self.rfile.read(size)
+                self.headers[":method"] = self.command
                 how = spoil(self.path, self.headers, body) if spoil else ("fine",)
                 if how[0] == "reset":                      # nothing was taken
                     return self.reset()
@@ -73,7 +74,7 @@ class Fake:
                     self.close_connection = True
                 return self.say(code, headers, text)
 
-            do_GET = do_POST = do_PATCH = call
+            do_GET = do_POST = do_PATCH = do_PUT = call
 
             def say(self, code, headers, text):
                 self.send_response(code)

@@ -1,5 +1,6 @@
 """Software of others judges what receivers get: aiosmtpd takes the mail, rsyslog the syslog (over TCP),
-ocsf-json-schema every finding, standardwebhooks every signature.
+ocsf-json-schema every finding, standardwebhooks every signature; the vendors' own Python clients the
+fakes, which then judge what Balefire sends (clients.py, vendors.py); Prometheus Alertmanager what it posts.
 
 `make judges`, or: judges.py --binary target/release/balefire [--only NAME …]
 rsyslog comes from Debian's packages, unpacked and not installed; without it and without apt-get its
@@ -15,6 +16,8 @@ import sys
 from pathlib import Path
 
 import run
+from alertmanager import alertmanager
+from clients import clients, strict
 from fakes import Fake
 from system import Up, check, wait_for
 from told import event, receivers_file
@@ -203,7 +206,7 @@ def webhooks(world):
     return "both keys"
 
 
-SCENARIOS = [(mail, findings), (syslog, webhooks)]
+SCENARIOS = [(mail, findings, clients), (syslog, webhooks, alertmanager), strict]
 
 if __name__ == "__main__":
     sys.exit(run.main(SCENARIOS, __doc__, 1000))

@@ -1,6 +1,6 @@
 //! What transports wrap records in, taken off: arrays, CloudWatch subscriptions, Kinesis and
-//! Firehose, EventBridge, Event Hubs and diagnostic settings, Event Grid, CloudEvents; gzip and base64
-//! within.
+//! Firehose, EventBridge, Event Hubs and diagnostic settings, Event Grid, CloudEvents, Alertmanager's
+//! webhook; gzip and base64 within.
 
 use std::io::Read as _;
 
@@ -208,6 +208,11 @@ fn inner(value: &Value) -> Inner<'_> {
     if at(value, "detail-type").is_string() && at(value, "detail").is_object() {
         return Inner::Values(one("detail"));
     }
+    if at(value, "groupKey").is_string()
+        && let Some(alerts) = at(value, "alerts").as_array()
+    {
+        return Inner::Values(alerts);
+    }
     wrapped(value).unwrap_or(Inner::Record)
 }
 
@@ -280,6 +285,7 @@ mod tests {
             json!({"requestId": "r", "timestamp": 1, "records": [{"data": lines}]}),
             json!({"Records": [{"kinesis": {"data": packed}}]}),
             json!({"detail-type": "AWS API Call via CloudTrail", "source": "aws.bedrock", "detail": record}),
+            json!({"version": "4", "groupKey": "{}:{}", "status": "firing", "alerts": [record]}),
             json!({"specversion": "1.0", "type": "t", "source": "s", "id": "1", "data": record}),
             json!({"specversion": "1.0", "type": "t", "source": "s", "id": "1", "data_base64": lines}),
             json!([{"topic": "t", "subject": "s", "id": "1", "eventType": "e", "eventTime": "2026-11-22T10:30:00Z",
