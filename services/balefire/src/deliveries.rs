@@ -44,6 +44,8 @@ enum Why {
     Storm,
     /// Somebody is on its episode
     Acknowledged,
+    /// Something is open that inhibits it
+    Inhibited,
 }
 
 impl Why {
@@ -55,6 +57,7 @@ impl Why {
             Self::EpisodeOpen => Withheld::EpisodeOpen,
             Self::Storm => Withheld::Storm,
             Self::Acknowledged => Withheld::Acknowledged,
+            Self::Inhibited => Withheld::Inhibited,
         }
     }
 }
@@ -68,6 +71,7 @@ const fn why(withheld: Withheld) -> &'static str {
         Withheld::EpisodeOpen => "episode_open",
         Withheld::Storm => "storm",
         Withheld::Acknowledged => "acknowledged",
+        Withheld::Inhibited => "inhibited",
     }
 }
 
@@ -84,7 +88,8 @@ fn state(withheld: Withheld, attempt: Option<&Attempt>) -> &'static str {
             | Withheld::NoRoute
             | Withheld::EpisodeOpen
             | Withheld::Storm
-            | Withheld::Acknowledged,
+            | Withheld::Acknowledged
+            | Withheld::Inhibited,
             _,
         ) => "withheld",
     }

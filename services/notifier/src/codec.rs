@@ -110,6 +110,7 @@ pub const fn withheld(why: Withheld) -> wire::Withheld {
         Withheld::EpisodeOpen => wire::Withheld::EpisodeOpen,
         Withheld::Storm => wire::Withheld::Storm,
         Withheld::Acknowledged => wire::Withheld::Acknowledged,
+        Withheld::Inhibited => wire::Withheld::Inhibited,
     }
 }
 
@@ -123,6 +124,7 @@ const fn read_withheld(why: wire::Withheld) -> Option<Withheld> {
         wire::Withheld::EpisodeOpen => Some(Withheld::EpisodeOpen),
         wire::Withheld::Storm => Some(Withheld::Storm),
         wire::Withheld::Acknowledged => Some(Withheld::Acknowledged),
+        wire::Withheld::Inhibited => Some(Withheld::Inhibited),
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use balefire_event::{Category, Severity, Timestamp, native};
 
 use crate::field::{Check, Field, Form};
-use crate::{Kind, Spec, Value};
+use crate::{Hours, Kind, Spec, Value};
 
 /// Longest name, bytes.
 pub const NAME_BYTES_MAX: usize = 64;
@@ -282,6 +282,11 @@ fn check_text(check: Check, text: &str) -> Option<String> {
         Check::Pattern => (
             is_pattern(text),
             "take a|b for one of both, a* for what begins so, !a for anything else",
+        ),
+        Check::Hours => (
+            Hours::parse(text).is_some(),
+            "take hours such as mon-fri 08:00-18:00 +01:00; without days every day, without an \
+             offset UTC",
         ),
         Check::Network => (is_network(text), "take a network such as 10.0.0.0/8"),
         Check::OneOf(words) => {

@@ -36,6 +36,8 @@ pub enum Check {
     Network,
     /// What a matcher asks for.
     Pattern,
+    /// Hours of the week: mon-fri 08:00-18:00 +01:00.
+    Hours,
     /// One of these.
     OneOf(&'static [&'static str]),
     /// From, to.

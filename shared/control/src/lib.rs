@@ -9,6 +9,7 @@ mod check;
 mod decide;
 mod digest;
 mod field;
+mod hours;
 mod kind;
 mod object;
 mod schema;
@@ -20,6 +21,7 @@ pub use check::{
 };
 pub use decide::{Ask, Caller, Decision, Guard, OBJECTS_MAX, Refusal, Request, decide};
 pub use field::{Check, Field, Form};
+pub use hours::Hours;
 pub use kind::Kind;
 pub use object::{Change, Entry, Key, Object};
 pub use value::{Spec, Value};

@@ -132,6 +132,26 @@ pub(crate) const ROUTE: &[Field] = &[
         Check::Span,
         "How long after its first escalation a group lasts, such as 10m. Absent: 10m.",
     ),
+    field(
+        "times",
+        Form::Texts,
+        Check::Hours,
+        "When it is asked: hours of the week such as mon-fri 08:00-18:00 +01:00, of which one is \
+         enough. Absent: always.",
+    ),
+    field(
+        "inhibited_by",
+        Form::Words,
+        Check::Pattern,
+        "What must not be open beside it, as in matchers: while an escalation like that is, nobody \
+         is told along this route of one that is no more severe. Absent: nothing inhibits it.",
+    ),
+    field(
+        "inhibit_equal",
+        Form::Texts,
+        Check::Any,
+        "Fields that must be the same in both, such as user_id. Absent: none needs be.",
+    ),
 ];
 pub(crate) const RECEIVER: &[Field] = &[
     required(
@@ -245,6 +265,13 @@ pub(crate) const SILENCE: &[Field] = &[
         Form::Texts,
         Check::Name,
         "Only these receivers are not told. Absent: none is.",
+    ),
+    field(
+        "times",
+        Form::Texts,
+        Check::Hours,
+        "When it holds between starts_at and ends_at: hours of the week such as sat,sun \
+         00:00-24:00 +01:00, of which one is enough. Absent: all the time.",
     ),
 ];
 pub(crate) const SEVERITY_MAP: &[Field] = &[

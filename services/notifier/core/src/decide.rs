@@ -96,6 +96,7 @@ impl State {
             }
             let first = Notice::about(record) == Notice::First;
             if first == self.knows(&id) {
+                self.open(desk.plan, record);
                 continue;
             }
             decided |= new;
@@ -110,6 +111,7 @@ impl State {
             for intent in &intents {
                 self.deciding(&tenant, intent);
             }
+            self.open(desk.plan, record);
             all.extend(intents);
         }
         if !decided {
@@ -120,6 +122,13 @@ impl State {
             tenant,
             intents: all,
         }]
+    }
+
+    /// From now on it may keep others from being told, or no longer does.
+    fn open(&mut self, plan: &Plan, record: &Escalation) {
+        if !record.backfill && !record.shadow {
+            self.inhibitors.note(record, plan.inhibits(record));
+        }
     }
 
     /// Of an escalation that nobody was told of.
@@ -191,6 +200,12 @@ impl State {
         };
         if let Some(silence) = &choice.silence {
             return withheld(intent, Withheld::Silenced, Arc::clone(silence));
+        }
+        let over = choice
+            .inhibited_at
+            .and_then(|place| self.inhibitors.over(place, record, desk.now));
+        if let Some(over) = over {
+            return withheld(intent, Withheld::Inhibited, over.to_string());
         }
         let told = choice.group.and_then(|group| {
             self.groups

@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use balefire_control::{Kind, Object, Value, span};
+use balefire_control::{Hours, Kind, Object, Value, span};
 use balefire_event::{Severity, Timestamp};
 use serde_json::{Map, json};
 
+use crate::inhibit::Inhibition;
 use crate::matcher::Matchers;
 use crate::plan::{Condition, GROUP_FOR, Grouping, Plan, Route, Silence, Table};
 use crate::receiver::Target;
@@ -183,7 +184,23 @@ fn route(object: &Object, named: impl Fn(Vec<String>) -> Vec<Arc<str>>) -> Route
         },
         continues: flag(object, "continues"),
         grouping: (!by.is_empty()).then_some(Grouping { by, lasts }),
+        times: times(object),
+        inhibition: inhibition(object),
     }
+}
+
+/// Checked when it was made; what cannot be read is no hour.
+fn times(object: &Object) -> Vec<Hours> {
+    let all = texts(object, "times");
+    all.iter().filter_map(|text| Hours::parse(text)).collect()
+}
+
+fn inhibition(object: &Object) -> Option<Inhibition> {
+    let by = words(object, "inhibited_by");
+    (!by.is_empty()).then(|| Inhibition {
+        by: Matchers::of(&by),
+        equal: texts(object, "inhibit_equal"),
+    })
 }
 
 fn silence(object: &Object, named: impl Fn(Vec<String>) -> Vec<Arc<str>>) -> Silence {
@@ -200,6 +217,7 @@ fn silence(object: &Object, named: impl Fn(Vec<String>) -> Vec<Arc<str>>) -> Sil
         from: time("starts_at").unwrap_or(object.created.0),
         // Checked when it was made; one that cannot be read silences nothing.
         until: time("ends_at").unwrap_or(Timestamp::MIN),
+        times: times(object),
     }
 }
 

@@ -5,10 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use balefire_control::Hours;
 use balefire_event::digest::FieldHasher;
 use balefire_event::time::MINUTE;
 use balefire_event::{Escalation, Severity, Timestamp};
 
+use crate::inhibit::Inhibition;
 use crate::matcher::{Matchers, values};
 use crate::route::{Receiver, Routes};
 
@@ -117,6 +119,19 @@ pub struct Route {
     pub continues: bool,
     /// Of a group only the first is told, and what is more severe.
     pub grouping: Option<Grouping>,
+    /// It is asked only then. Empty: always.
+    pub times: Vec<Hours>,
+    /// What must not be open beside what it tells of.
+    pub inhibition: Option<Inhibition>,
+}
+
+/// That it is none of some hours, in words. `None`: it is, or there are none.
+fn outside(times: &[Hours], now: Timestamp) -> Option<String> {
+    let within = times.is_empty() || times.iter().any(|hours| hours.contains(now));
+    (!within).then(|| {
+        let all: Vec<&str> = times.iter().map(Hours::as_str).collect();
+        format!("it is asked only {}", all.join(", "))
+    })
 }
 
 /// Nobody is told for a while.
@@ -132,11 +147,14 @@ pub struct Silence {
     pub from: Timestamp,
     /// Until then.
     pub until: Timestamp,
+    /// And only at these hours. Empty: all the time.
+    pub times: Vec<Hours>,
 }
 
 impl Silence {
     fn is_over(&self, escalation: &Escalation, now: Timestamp, receiver: &Arc<str>) -> bool {
         let now_and_here = (self.from..self.until).contains(&now)
+            && outside(&self.times, now).is_none()
             && (self.receivers.is_empty() || self.receivers.contains(receiver));
         !(now_and_here && self.when.miss(escalation).is_none())
     }
@@ -175,6 +193,8 @@ pub struct Choice {
     pub silence: Option<Arc<str>>,
     /// Its group, and how long that lasts; `None`: it is of none.
     pub group: Option<(u64, i64)>,
+    /// Where something may be open that keeps it from being told; `None`: nowhere.
+    pub inhibited_at: Option<u64>,
 }
 
 /// One line of an explanation.
@@ -237,7 +257,7 @@ impl Plan {
     pub fn explain(&self, escalation: &Escalation, now: Timestamp) -> Explanation {
         let table = self.tenants.get(&escalation.tenant);
         let mut explained = match table.filter(|table| !table.routes.is_empty()) {
-            Some(table) => self.by_routes(&table.routes, escalation),
+            Some(table) => self.by_routes(&table.routes, escalation, now),
             None => self.by_default(escalation),
         };
         let silences = table.map_or(&[][..], |table| &table.silences);
@@ -271,6 +291,7 @@ impl Plan {
                         route: receiver.route().into(),
                         silence: None,
                         group: None,
+                        inhibited_at: None,
                     });
                     "is told by the default: no route objects exist".to_owned()
                 }
@@ -281,7 +302,18 @@ impl Plan {
         explained
     }
 
-    fn by_routes(&self, routes: &[Route], escalation: &Escalation) -> Explanation {
+    /// The places at which an escalation keeps others from being told.
+    #[must_use]
+    pub fn inhibits(&self, escalation: &Escalation) -> Vec<u64> {
+        let table = self.tenants.get(&escalation.tenant);
+        let routes = table.into_iter().flat_map(|table| &table.routes);
+        let each = routes.filter_map(|route| Some((route, route.inhibition.as_ref()?)));
+        each.filter(|(_, inhibition)| inhibition.by.miss(escalation).is_none())
+            .map(|(route, inhibition)| inhibition.place(&route.name, escalation))
+            .collect()
+    }
+
+    fn by_routes(&self, routes: &[Route], escalation: &Escalation, now: Timestamp) -> Explanation {
         let mut explained = Explanation::default();
         let mut seen = BTreeSet::new();
         let mut decided: Option<&str> = None;
@@ -291,7 +323,8 @@ impl Plan {
                 explained.reasons.push(reason("route", &route.name, said));
                 continue;
             }
-            if let Some(miss) = route.when.miss(escalation) {
+            let miss = route.when.miss(escalation);
+            if let Some(miss) = miss.or_else(|| outside(&route.times, now)) {
                 let said = format!("does not match: {miss}");
                 explained.reasons.push(reason("route", &route.name, said));
                 continue;
@@ -336,6 +369,10 @@ impl Plan {
                 let group = grouping.group(&escalation.tenant, &route.name, escalation);
                 (group, grouping.lasts)
             }),
+            inhibited_at: route
+                .inhibition
+                .as_ref()
+                .map(|inhibition| inhibition.place(&route.name, escalation)),
         });
         match receiver {
             Some(_) => format!("is told by route {}", route.name),

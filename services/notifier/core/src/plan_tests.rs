@@ -32,7 +32,14 @@ fn route(name: &str, receivers: &[&str], category: &str) -> Route {
         },
         continues: false,
         grouping: None,
+        times: Vec::new(),
+        inhibition: None,
     }
+}
+
+/// The first minute of 1970, which began on a Thursday.
+fn first_minute() -> Vec<Hours> {
+    vec![Hours::parse("thu 00:00-00:01").unwrap()]
 }
 
 fn silence(name: &str, receivers: &[&str], severity_max: Severity) -> Silence {
@@ -45,6 +52,7 @@ fn silence(name: &str, receivers: &[&str], severity_max: Severity) -> Silence {
         receivers: receivers.iter().map(|name| (*name).into()).collect(),
         from: Timestamp(10 * SECOND),
         until: Timestamp(20 * SECOND),
+        times: Vec::new(),
     }
 }
 
@@ -152,6 +160,38 @@ fn a_silence_holds_for_its_time_and_lets_what_is_more_severe_through() {
     };
     assert_eq!(told(&all, &other, 15).len(), 3, "whose silence it is");
     assert!(!told(&all, &other, 15).concat().contains("night"));
+}
+
+#[test]
+fn a_route_is_asked_and_a_silence_holds_only_at_its_hours() {
+    let office = Route {
+        times: first_minute(),
+        ..route("office", &["soc"], "")
+    };
+    let routed = plan(Table {
+        routes: vec![office, route("else", &["acme/own", "later"], "")],
+        ..Table::default()
+    });
+    let high = samples::escalation();
+    assert_eq!(told(&routed, &high, 59), ["soc by office"]);
+    assert!(!told(&routed, &high, 60).concat().contains("office"));
+    let reasons = routed.explain(&high, Timestamp(60 * SECOND)).reasons;
+    let said = &reasons[0].said;
+    assert_eq!(*said, "does not match: it is asked only thu 00:00-00:01");
+    let nightly = Silence {
+        until: Timestamp::MAX,
+        times: first_minute(),
+        ..silence("nightly", &[], Severity::Critical)
+    };
+    let quiet = plan(Table {
+        silences: vec![nightly],
+        ..Table::default()
+    });
+    let week = 7 * 24 * 3600;
+    for (second, is_quiet) in [(9, false), (10, true), (60, false), (week + 59, true)] {
+        let told = told(&quiet, &high, second).concat();
+        assert_eq!(told.contains("nightly"), is_quiet, "{second}");
+    }
 }
 
 #[test]

@@ -79,6 +79,8 @@ pub enum Withheld {
     Storm,
     /// Somebody is on its episode.
     Acknowledged,
+    /// Something is open that inhibits it.
+    Inhibited,
 }
 
 impl Withheld {
@@ -92,6 +94,7 @@ impl Withheld {
             Self::EpisodeOpen => "episode_open",
             Self::Storm => "storm",
             Self::Acknowledged => "acknowledged",
+            Self::Inhibited => "inhibited",
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::decide::Desk;
 use crate::delivery::{Entry, Progress, Standing};
 use crate::effect::{Effect, SummaryPage, Ticket};
 use crate::group::Groups;
+use crate::inhibit::Inhibitors;
 use crate::input::Input;
 use crate::record::{Attempt, Intent, Outcome, Requeue};
 
@@ -36,6 +37,8 @@ pub struct State {
     /// Escalations that ended.
     pub(crate) closed: BTreeSet<EscalationId>,
     pub(crate) groups: Groups,
+    /// What is open and keeps others from being told.
+    pub(crate) inhibitors: Inhibitors,
     /// Who is on which episode.
     pub(crate) acks: Acknowledgements,
     /// How far each feed receiver has each lane.
@@ -59,6 +62,7 @@ impl State {
             episodes: BTreeMap::new(),
             closed: BTreeSet::new(),
             groups: Groups::default(),
+            inhibitors: Inhibitors::default(),
             acks: Acknowledgements::default(),
             fed: BTreeMap::new(),
             finished: VecDeque::new(),

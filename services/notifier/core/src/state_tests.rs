@@ -7,6 +7,7 @@ use super::*;
 use crate::classify::Verdict;
 use crate::effect::{DeadDelivery, EXHAUSTED, REFUSED};
 use crate::input::Answer;
+use crate::matcher::Matchers;
 use crate::plan::Plan;
 use crate::record::{Notice, Withheld};
 use crate::route::{ReceiverEntry, Routes};
@@ -487,6 +488,8 @@ fn table(routed: bool, silenced: bool, grouped: bool) -> Plan {
             by: vec!["rule".into()],
             lasts: 5 * SECOND,
         }),
+        times: Vec::new(),
+        inhibition: None,
     };
     let silence = Silence {
         name: "night".into(),
@@ -494,6 +497,7 @@ fn table(routed: bool, silenced: bool, grouped: bool) -> Plan {
         receivers: Vec::new(),
         from: Timestamp::MIN,
         until: Timestamp::MAX,
+        times: Vec::new(),
     };
     let table = Table {
         routes: routed.then_some(route).into_iter().collect(),
@@ -528,6 +532,43 @@ fn who_is_not_told_is_a_record_with_its_reason() {
     let again = under(&mut state, &routed, 3, record(1, 1, EscalationKind::Raised));
     assert_eq!(again, [], "it was decided");
     assert_eq!((state.pending_len(), state.entries(None).count()), (0, 2));
+}
+
+#[test]
+fn what_is_open_inhibits_what_its_route_names_over_a_restart_too() {
+    use crate::inhibit::Inhibition;
+    let mut plan = table(true, false, false);
+    for route in &mut plan.tenants.get_mut("default").unwrap().routes {
+        route.inhibition = Some(Inhibition {
+            by: Matchers::of(&[("severity".to_owned(), "critical".to_owned())].into()),
+            equal: vec!["user_id".into()],
+        });
+    }
+    let mut state = state();
+    let attack = escalation(1, Severity::Critical, &[]);
+    let first = under(&mut state, &plan, 1, attack.clone()).remove(0);
+    assert_eq!(first.withheld, None, "nothing inhibits itself");
+    let second = under(&mut state, &plan, 2, escalation(2, Severity::High, &[])).remove(0);
+    assert_eq!(second.withheld, Some(Withheld::Inhibited));
+    assert_eq!(*second.withheld_by, *EscalationId([1; 16]).to_string());
+    // Another process reads both again: what is open is so from the escalations alone.
+    let mut again = self::state();
+    for intent in [first, second] {
+        let tenant = "default";
+        again.apply(Input::IntentLogged { tenant, intent });
+    }
+    again.apply(Input::Covered { sequence: 2 });
+    assert_eq!(under(&mut again, &plan, 1, attack.clone()), []);
+    let third = under(&mut again, &plan, 3, escalation(3, Severity::High, &[])).remove(0);
+    assert_eq!(third.withheld, Some(Withheld::Inhibited));
+    let ended = Escalation {
+        kind: EscalationKind::Closed,
+        revision: 1,
+        ..attack
+    };
+    under(&mut again, &plan, 4, ended);
+    let fourth = under(&mut again, &plan, 5, escalation(4, Severity::High, &[])).remove(0);
+    assert_eq!(fourth.withheld, None);
 }
 
 #[test]

@@ -50,6 +50,20 @@ pub struct RouteSpec {
     /// How long after its first escalation a group lasts, such as 10m. Empty: 10m.
     #[prost(string, tag = "9")]
     pub group_for: ::prost::alloc::string::String,
+    /// When it is asked: hours of the week such as "mon-fri 08:00-18:00 +01:00", of which one is enough.
+    /// Empty: always.
+    #[prost(string, repeated, tag = "10")]
+    pub times: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What must not be open beside it, as in matchers: while an escalation like that is, nobody is told
+    /// along this route of one that is no more severe. Empty: nothing inhibits it.
+    #[prost(map = "string, string", tag = "11")]
+    pub inhibited_by: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Fields that must be the same in both, such as user_id. Empty: none needs be.
+    #[prost(string, repeated, tag = "12")]
+    pub inhibit_equal: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Who is told. Of the tenant's own escalations only.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -136,6 +150,10 @@ pub struct SilenceSpec {
     /// Only these receivers are not told. Empty: none is.
     #[prost(string, repeated, tag = "7")]
     pub receivers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// When it holds between starts_at and ends_at: hours of the week such as "sat,sun 00:00-24:00
+    /// +01:00", of which one is enough. Empty: all the time.
+    #[prost(string, repeated, tag = "8")]
+    pub times: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// What is known of a producer. Ingest acts on it, but for `hold`, from the next request on.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -443,6 +443,8 @@ pub enum Withheld {
     Storm = 5,
     /// Somebody acknowledged its episode, and it is no worse than what they knew: withheld_by says who.
     Acknowledged = 6,
+    /// Something is open that the route says inhibits it: withheld_by is that escalation's id.
+    Inhibited = 7,
 }
 impl Withheld {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -458,6 +460,7 @@ impl Withheld {
             Self::EpisodeOpen => "WITHHELD_EPISODE_OPEN",
             Self::Storm => "WITHHELD_STORM",
             Self::Acknowledged => "WITHHELD_ACKNOWLEDGED",
+            Self::Inhibited => "WITHHELD_INHIBITED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -470,6 +473,7 @@ impl Withheld {
             "WITHHELD_EPISODE_OPEN" => Some(Self::EpisodeOpen),
             "WITHHELD_STORM" => Some(Self::Storm),
             "WITHHELD_ACKNOWLEDGED" => Some(Self::Acknowledged),
+            "WITHHELD_INHIBITED" => Some(Self::Inhibited),
             _ => None,
         }
     }
