@@ -1,6 +1,7 @@
 //! The escalations that receivers are told of, as they lie in the log: what a receiver gets is made
 //! of the record alone, so that a retry hours later sends what the first attempt sent. Recent
-//! records are kept.
+//! records are kept; what waited for so long that it no longer is comes back with all of its
+//! message, for what stands beside it is wanted next.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -15,7 +16,7 @@ use bytes::Bytes;
 
 use crate::codec;
 
-/// Records kept, bytes of their bodies.
+/// Records kept, bytes that they take, about.
 pub const BODIES_BYTES_MAX: usize = 16 * 1024 * 1024;
 const RETRY_DELAY: Duration = Duration::from_millis(250);
 
@@ -25,6 +26,8 @@ pub struct Bodies {
     log: Log,
     stream: String,
     kept: Mutex<Kept>,
+    /// Held by the one that reads: whoever wants the same message waits for it.
+    reading: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -61,12 +64,13 @@ impl Bodies {
             log,
             stream,
             kept: Mutex::default(),
+            reading: tokio::sync::Mutex::default(),
         }
     }
 
     /// Keeps an escalation that was just read.
     pub fn keep(&self, escalation: &Escalation) {
-        let bytes = whole(escalation).len();
+        let bytes = weight(escalation);
         if let Ok(mut kept) = self.kept.lock() {
             kept.put(Arc::new(escalation.clone()), bytes);
         }
@@ -80,13 +84,12 @@ impl Bodies {
         notice: Notice,
         sequence: u64,
     ) -> Option<Arc<Escalation>> {
-        let kept = self.kept.lock().ok().and_then(|kept| {
-            kept.by_id
-                .get(&(*id, notice))
-                .map(|(record, _)| Arc::clone(record))
-        });
-        if kept.is_some() {
-            return kept;
+        if let Some(kept) = self.kept(id, notice) {
+            return Some(kept);
+        }
+        let _reading = self.reading.lock().await;
+        if let Some(kept) = self.kept(id, notice) {
+            return Some(kept);
         }
         let message = loop {
             match self.log.get(&self.stream, sequence).await {
@@ -102,13 +105,48 @@ impl Bodies {
             }
         };
         let batch = codec::escalations(&message.payload).ok()?;
-        let escalation = batch
-            .escalations
-            .iter()
-            .find(|one| one.escalation_id == *id && Notice::about(one) == notice)?;
-        self.keep(escalation);
-        Some(Arc::new(escalation.clone()))
+        let is_it = |one: &&Escalation| one.escalation_id == *id && Notice::about(one) == notice;
+        let wanted = batch.escalations.iter().find(is_it).cloned();
+        for escalation in &batch.escalations {
+            self.keep(escalation);
+        }
+        wanted.map(Arc::new)
     }
+
+    fn kept(&self, id: &EscalationId, notice: Notice) -> Option<Arc<Escalation>> {
+        let kept = self.kept.lock().ok()?;
+        let (record, _) = kept.by_id.get(&(*id, notice))?;
+        Some(Arc::clone(record))
+    }
+}
+
+/// Bytes that a record takes, about: what is said in it, and what each part of it takes besides.
+fn weight(escalation: &Escalation) -> usize {
+    /// Of a record or an event without texts.
+    const RECORD: usize = 1024;
+    /// Of an item of a list.
+    const ITEM: usize = 64;
+    let texts = [
+        &escalation.rule_name,
+        &escalation.title,
+        &escalation.tenant,
+        &escalation.condition,
+    ];
+    let texts: usize = texts.into_iter().map(String::len).sum();
+    let key = escalation.key.iter();
+    let key: usize = key.map(|part| ITEM + part.readable.len()).sum();
+    let evidence = escalation.evidence.iter();
+    let evidence: usize = evidence.map(|item| ITEM + item.event_id.len()).sum();
+    let event = escalation.trigger.as_deref().map_or(0, |event| {
+        let pairs = event
+            .labels
+            .iter()
+            .map(|(name, text)| ITEM + name.len() + text.len());
+        let rest = event.extensions.iter();
+        let rest = rest.map(|one| ITEM + one.name.len() + one.json.len());
+        RECORD + event.reason.len() + pairs.chain(rest).sum::<usize>()
+    });
+    RECORD + texts + key + evidence + event
 }
 
 /// The whole body, as a dead letter holds it.

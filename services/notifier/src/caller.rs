@@ -3,6 +3,7 @@
 
 mod otherwise;
 
+use std::io::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,9 @@ use balefire_notifier_core::feed::{Item, Limits};
 use balefire_notifier_core::receiver::{Auth, Call, Found, Method, Target};
 use balefire_notifier_core::route::Receiver;
 use balefire_notifier_core::view::{Classification, View};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, Response, Url};
 use rustls::pki_types::CertificateDer;
 
@@ -202,7 +205,7 @@ impl Caller {
 
     /// What a feed receiver gets of an event.
     #[must_use]
-    pub fn feed_item(&self, event: Event<'static>, tenant: &str) -> Vec<u8> {
+    pub fn feed_item(&self, event: Event<'_>, tenant: &str) -> Vec<u8> {
         self.target
             .feed_item(event, tenant, self.max_classification)
     }
@@ -261,6 +264,13 @@ impl Caller {
                 request = request.header("webhook-signature", signature);
             }
         }
+        let body = match self.target.packs() {
+            true => {
+                request = request.header(CONTENT_ENCODING, "gzip");
+                packed(&body)
+            }
+            false => body,
+        };
         if self.target.confirms() {
             request = request.header("x-splunk-request-channel", &self.channel);
         }
@@ -325,6 +335,14 @@ fn trusted(receiver: &Receiver) -> Result<(Vec<CertificateDer<'static>>, Option<
         false => None,
     };
     Ok((roots, tls))
+}
+
+/// The same bytes for the same body: the header holds no time.
+fn packed(body: &[u8]) -> Vec<u8> {
+    let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
+    // Into memory nothing fails.
+    let _written = packer.write_all(body);
+    packer.finish().unwrap_or_default()
 }
 
 /// The id of what is told, over all attempts: the escalation's own, and for what becomes of it one

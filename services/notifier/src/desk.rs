@@ -181,7 +181,15 @@ impl Desk {
         loop {
             let message = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                message = tail.next() => message?,
+                message = tail.next() => message,
+            };
+            let message = match message.map_err(|error| (error.begins_at(), error)) {
+                Ok(message) => message,
+                Err((Some(first), _)) => {
+                    tail = Log::new(bus).tail(CONTROL, first);
+                    continue;
+                }
+                Err((None, error)) => return Err(error),
             };
             if let Some(message) = message
                 && self.take(&message)

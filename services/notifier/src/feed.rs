@@ -1,12 +1,16 @@
 //! The event feed: reads EVENTS of a partition for each feed receiver, lane by lane, and gives it
-//! what it does not have. How far it is lies in DELIVERIES; after a kill what was not recorded yet
-//! goes again. A receiver that is down holds up nobody but itself, and loses nothing.
+//! what it does not have. How far it is lies in DELIVERIES, written along with whatever else is, or
+//! once a second; after a kill what was not recorded yet goes again. A receiver that is down holds up nobody but itself, and loses nothing.
+
+mod gather;
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use balefire_bus::{Bus, Log, Message, Tail, Topology};
+use balefire_bus::{Bus, Topology};
 use balefire_event::Lane;
 use balefire_kit::clock;
 use balefire_notifier_core::FeedPosition;
@@ -14,9 +18,9 @@ use balefire_notifier_core::backoff::Backoff;
 use balefire_notifier_core::breaker::Rate;
 use balefire_notifier_core::feed::{self, Item};
 use balefire_notifier_core::route::Receiver;
-use balefire_wire::{BatchView, RecordView};
 use tokio::sync::mpsc;
 
+use self::gather::{Batch, Gatherer};
 use crate::caller::Caller;
 use crate::desk::Desk;
 use crate::letter::Letterbox;
@@ -24,12 +28,8 @@ use crate::reply::Reply;
 
 /// Positions of one partition that wait to be written.
 pub const POSITIONS_MAX: usize = 64;
-/// Behind the first event of a batch others are awaited for so long.
-const LINGER: Duration = Duration::from_millis(100);
-/// How often it is looked how far behind an idle feed is.
+/// How often it is looked how far behind a feed is.
 const LAG_EVERY: Duration = Duration::from_secs(2);
-/// A receiver that is not there is looked for again.
-const ABSENT: Duration = Duration::from_secs(1);
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// Receiver, partition, lane.
@@ -144,15 +144,6 @@ struct Line {
     rate: Option<Rate>,
 }
 
-/// What was read and not given yet.
-#[derive(Default)]
-struct Batch {
-    items: Vec<Item>,
-    bytes: usize,
-    /// Last message that it holds all of.
-    sequence: u64,
-}
-
 impl Line {
     /// The end of the lane as it is now, recorded as where the feed begins.
     async fn begin(&self) -> u64 {
@@ -172,95 +163,44 @@ impl Line {
 
     /// Gives what comes until the log does not read on; how far it came.
     async fn follow(&mut self, had: u64) -> (u64, balefire_bus::Error) {
-        let mut tail = Log::new(&self.feeder.bus).tail(&self.stream, had + 1);
-        let mut reached = had;
-        loop {
-            let first = tokio::select! {
-                first = tail.next() => first,
-                () = tokio::time::sleep(LAG_EVERY) => {
-                    self.look(reached).await;
-                    continue;
-                }
-            };
-            let message = match first {
-                Ok(Some(message)) => message,
-                Ok(None) => continue,
-                Err(error) => return (reached, error),
-            };
-            let caller = self.caller().await;
-            let mut batch = Batch::default();
-            self.add(&caller, &message, &mut batch);
-            let ended = self.gather(&caller, &mut tail, &mut batch).await;
-            let sequence = batch.sequence;
+        let gatherer = Gatherer {
+            bus: self.feeder.bus.clone(),
+            desk: Arc::clone(&self.feeder.desk),
+            receiver: self.receiver.clone(),
+            stream: self.stream.clone(),
+        };
+        let lag = Lag {
+            bus: self.feeder.bus.clone(),
+            stream: self.stream.clone(),
+            feeds: Arc::clone(&self.feeder.feeds),
+            place: self.place.clone(),
+        };
+        let (batches, gathered) = mpsc::channel(1);
+        let reached = AtomicU64::new(had);
+        // Reading goes on while a batch is under way, and so does looking how much there is.
+        let given = async {
+            tokio::join!(
+                gatherer.run(had, batches),
+                self.give_all(gathered, &reached)
+            )
+        };
+        let (error, ()) = tokio::select! {
+            ended = given => ended,
+            never = lag.look(&reached) => match never {},
+        };
+        let reached = reached.into_inner();
+        let first = error.begins_at();
+        (first.map_or(reached, |first| first - 1), error)
+    }
+
+    /// Gives each batch, one after the other, until there are no more.
+    async fn give_all(&mut self, mut batches: mpsc::Receiver<Batch>, reached: &AtomicU64) {
+        while let Some(batch) = batches.recv().await {
             if !batch.items.is_empty() {
                 self.give(batch.items).await;
             }
-            self.record(sequence).await;
-            reached = sequence;
-            self.look(reached).await;
-            if let Err(error) = ended {
-                return (reached, error);
-            }
-        }
-    }
-
-    /// The receiver's caller, as soon as there is one.
-    async fn caller(&self) -> Caller {
-        loop {
-            if let Some(caller) = self.feeder.desk.caller(&self.receiver.name) {
-                return caller;
-            }
-            tokio::time::sleep(ABSENT).await;
-        }
-    }
-
-    /// Adds what comes soon, as far as it fits.
-    async fn gather(
-        &self,
-        caller: &Caller,
-        tail: &mut Tail,
-        batch: &mut Batch,
-    ) -> Result<(), balefire_bus::Error> {
-        let limits = caller.feed_limits();
-        let until = tokio::time::Instant::now() + LINGER;
-        while batch.items.len() < limits.items_max && batch.bytes < limits.bytes_max {
-            match tokio::time::timeout_at(until, tail.next()).await {
-                Ok(Ok(Some(message))) => self.add(caller, &message, batch),
-                Ok(Ok(None)) | Err(_) => return Ok(()),
-                Ok(Err(error)) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    /// Adds the events of a message. What cannot be read is a dead letter of the rule engine's.
-    fn add(&self, caller: &Caller, message: &Message, batch: &mut Batch) {
-        batch.sequence = message.sequence;
-        let Ok(view) = BatchView::parse(&message.payload) else {
-            return;
-        };
-        let tenant = &view.header.tenant;
-        if !self.receiver.is_of(tenant) {
-            return;
-        }
-        for (index, record) in (0_u32..).zip(view.records()) {
-            let Ok(RecordView::Event(event)) = record else {
-                continue;
-            };
-            if event.severity < self.receiver.severity_min {
-                continue;
-            }
-            let event = event.into_owned();
-            let id = feed::id(&event);
-            let bytes = caller.feed_item(event, tenant);
-            batch.bytes += bytes.len();
-            batch.items.push(Item {
-                id,
-                tenant: tenant.clone(),
-                sequence: message.sequence,
-                index,
-                bytes,
-            });
+            self.record(batch.sequence).await;
+            reached.store(batch.sequence, Ordering::Relaxed);
         }
     }
 
@@ -322,18 +262,8 @@ impl Line {
         }
     }
 
-    /// Looks how far behind it is.
-    async fn look(&self, reached: u64) {
-        let Ok(info) = self.feeder.bus.stream_info(&self.stream).await else {
-            return;
-        };
-        let lag = info.last_sequence.saturating_sub(reached);
-        self.feeder
-            .feeds
-            .states()
-            .entry(self.place.clone())
-            .or_default()
-            .lag = lag;
+    async fn caller(&self) -> Caller {
+        gather::caller(&self.feeder.desk, &self.receiver.name).await
     }
 
     async fn record(&self, sequence: u64) {
@@ -345,6 +275,28 @@ impl Line {
         };
         // A closed channel: the partition ended, and this with it.
         let _ended = self.feeder.positions.send(position).await;
+    }
+}
+
+/// How far behind a feed is, whatever its receiver does.
+struct Lag {
+    bus: Bus,
+    stream: String,
+    feeds: Arc<Feeds>,
+    place: Place,
+}
+
+impl Lag {
+    async fn look(&self, reached: &AtomicU64) -> Infallible {
+        loop {
+            if let Ok(info) = self.bus.stream_info(&self.stream).await {
+                let reached = reached.load(Ordering::Relaxed);
+                let mut states = self.feeds.states();
+                let state = states.entry(self.place.clone()).or_default();
+                state.lag = info.last_sequence.saturating_sub(reached);
+            }
+            tokio::time::sleep(LAG_EVERY).await;
+        }
     }
 }
 

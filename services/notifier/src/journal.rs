@@ -1,11 +1,12 @@
 //! Writes DELIVERIES of one partition: fenced steps, each with whatever waited while the one
 //! before it was being acknowledged.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use balefire_bus::Fence;
+use balefire_event::Lane;
 use balefire_event::limits::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX};
 use balefire_kit::clock;
 use balefire_notifier_core::{Attempt, FeedPosition, Intent};
@@ -22,10 +23,29 @@ const RETRY_DELAY: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 enum Item {
     /// Those of one escalation: they always lie in one message.
-    Intents(Vec<Intent>),
+    Intents(Arc<str>, Vec<Intent>),
+    /// What stands before it covers ESCALATIONS up to there.
     Covered(u64),
-    Attempt(Attempt),
-    Fed(FeedPosition),
+    Attempt(Arc<str>, Attempt),
+}
+
+impl Item {
+    /// Whose it is; `None`: everybody's.
+    const fn tenant(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Intents(tenant, _) | Self::Attempt(tenant, _) => Some(tenant),
+            Self::Covered(_) => None,
+        }
+    }
+
+    /// Its records.
+    fn len(&self) -> usize {
+        match self {
+            Self::Intents(_, intents) => intents.len(),
+            Self::Covered(_) => 0,
+            Self::Attempt(..) => 1,
+        }
+    }
 }
 
 /// Who writes.
@@ -44,7 +64,11 @@ pub struct Journal {
     writer: Writer,
     fence: Option<Fence>,
     publishing: Option<JoinHandle<Published>>,
-    waiting: VecDeque<(Arc<str>, Item)>,
+    waiting: VecDeque<Item>,
+    /// The newest of each feed.
+    positions: BTreeMap<(Arc<str>, Lane), FeedPosition>,
+    /// Positions are written though nothing else is.
+    flushing: bool,
     step: u64,
     covered: u64,
     writer_seq: u64,
@@ -59,6 +83,8 @@ impl Journal {
             fence: Some(fence),
             publishing: None,
             waiting: VecDeque::new(),
+            positions: BTreeMap::new(),
+            flushing: false,
             step: 0,
             covered: 0,
             writer_seq: 1,
@@ -105,29 +131,35 @@ impl Journal {
     /// Whether nothing waits and nothing is under way.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.publishing.is_none()
+        self.waiting.is_empty() && self.positions.is_empty() && self.publishing.is_none()
     }
 
     /// Intents of one message of ESCALATIONS.
     pub fn intents(&mut self, tenant: &Arc<str>, sequence: u64, intents: &[Intent]) {
         for group in intents.chunk_by(|a, b| a.escalation_id == b.escalation_id) {
-            let item = Item::Intents(group.to_vec());
-            self.waiting.push_back((Arc::clone(tenant), item));
+            let item = Item::Intents(Arc::clone(tenant), group.to_vec());
+            self.waiting.push_back(item);
         }
-        self.waiting
-            .push_back((Arc::clone(tenant), Item::Covered(sequence)));
+        self.waiting.push_back(Item::Covered(sequence));
         self.go_on();
     }
 
     /// One attempt.
     pub fn attempt(&mut self, tenant: Arc<str>, attempt: Attempt) {
-        self.waiting.push_back((tenant, Item::Attempt(attempt)));
+        self.waiting.push_back(Item::Attempt(tenant, attempt));
         self.go_on();
     }
 
-    /// How far a feed receiver is.
+    /// How far a feed receiver is: goes along with what is written next, or with
+    /// [`Journal::flush`]. Of each feed only the newest.
     pub fn fed(&mut self, position: FeedPosition) {
-        self.waiting.push_back(("".into(), Item::Fed(position)));
+        let feed = (Arc::clone(&position.receiver), position.lane);
+        self.positions.insert(feed, position);
+    }
+
+    /// Writes the positions that wait.
+    pub fn flush(&mut self) {
+        self.flushing = !self.positions.is_empty();
         self.go_on();
     }
 
@@ -153,7 +185,7 @@ impl Journal {
     }
 
     fn go_on(&mut self) {
-        if self.waiting.is_empty() {
+        if self.waiting.is_empty() && !self.flushing {
             return;
         }
         let Some(fence) = self.fence.take() else {
@@ -163,41 +195,62 @@ impl Journal {
         self.publishing = Some(tokio::spawn(publish(fence, payload)));
     }
 
-    /// Takes what goes into one message: of one tenant, within the limits of a batch.
+    /// Takes what goes into one message: of one tenant, within the limits of a batch, and every
+    /// position. What is another tenant's keeps its order and goes next, so that many tenants do
+    /// not make many messages.
     fn form(&mut self) -> Bytes {
         let mut batch = BatchWriter::default();
         let mut tenant: Option<Arc<str>> = None;
         let mut covered = self.covered;
-        while let Some((of, item)) = self.waiting.front() {
-            let size = match item {
-                Item::Intents(intents) => intents.len(),
-                Item::Covered(_) => 0,
-                Item::Attempt(_) | Item::Fed(_) => 1,
+        let mut left = VecDeque::new();
+        while let Some(item) = self.waiting.pop_front() {
+            let foreign = match (&tenant, item.tenant()) {
+                (Some(tenant), Some(of)) => tenant != of,
+                (None, _) | (_, None) => false,
             };
-            let full = batch.count() + size > BATCH_EVENTS_MAX || batch.len() >= BATCH_BYTES_MAX;
-            let foreign = tenant.as_ref().is_some_and(|tenant| tenant != of);
-            if !batch.is_empty() && full || foreign {
+            if foreign {
+                left.push_back(item);
+                continue;
+            }
+            let full =
+                batch.count() + item.len() > BATCH_EVENTS_MAX || batch.len() >= BATCH_BYTES_MAX;
+            if !batch.is_empty() && full {
+                left.push_back(item);
                 break;
             }
-            tenant.get_or_insert_with(|| Arc::clone(of));
+            if tenant.is_none() {
+                tenant = item.tenant().cloned();
+            }
             match item {
-                Item::Intents(intents) => {
-                    for one in intents {
+                // Covered is what all before it lies in the log with.
+                Item::Covered(_) if !left.is_empty() => left.push_back(item),
+                Item::Covered(sequence) => covered = covered.max(sequence),
+                Item::Intents(_, intents) => {
+                    for one in &intents {
                         batch.push(RecordRef::Intent(&codec::intent(one)));
                     }
                 }
-                Item::Covered(sequence) => covered = covered.max(*sequence),
-                Item::Attempt(one) => batch.push(RecordRef::Attempt(&codec::attempt(one))),
-                Item::Fed(one) => {
-                    batch.push(RecordRef::FeedPosition(&codec::feed_position(one)));
-                }
+                Item::Attempt(_, one) => batch.push(RecordRef::Attempt(&codec::attempt(&one))),
             }
-            self.waiting.pop_front();
         }
+        left.append(&mut self.waiting);
+        self.waiting = left;
+        while batch.count() < BATCH_EVENTS_MAX
+            && let Some((_, position)) = self.positions.pop_first()
+        {
+            let position = codec::feed_position(&position);
+            batch.push(RecordRef::FeedPosition(&position));
+        }
+        self.flushing = !self.positions.is_empty();
+        self.close(batch, tenant.as_deref().unwrap_or_default(), covered)
+    }
+
+    /// The next step around what was taken.
+    fn close(&mut self, mut batch: BatchWriter, tenant: &str, covered: u64) -> Bytes {
         self.step += 1;
         self.writer_seq += 1;
         let header = Header {
-            tenant: tenant.as_deref().unwrap_or_default().to_owned(),
+            tenant: tenant.to_owned(),
             writer_id: self.writer.id,
             writer_seq: self.writer_seq,
             received_at_max: clock::now(),
@@ -244,5 +297,120 @@ async fn publish(mut fence: Fence, payload: Bytes) -> Published {
             }
             Err(error) => return Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::{DeliveryBatch, Logged, delivery_batch};
+    use balefire_event::{EscalationId, Severity, Timestamp};
+    use balefire_notifier_core::Notice;
+
+    /// One that cannot publish: what it forms is looked at.
+    fn journal() -> Journal {
+        Journal {
+            writer: Writer {
+                id: [1; 16],
+                partition: 0,
+            },
+            fence: None,
+            publishing: None,
+            waiting: VecDeque::new(),
+            positions: BTreeMap::new(),
+            flushing: false,
+            step: 0,
+            covered: 0,
+            writer_seq: 1,
+        }
+    }
+
+    fn intent(id: u8) -> Intent {
+        Intent {
+            escalation_id: EscalationId([id; 16]),
+            receiver: "soc".into(),
+            escalation_sequence: id.into(),
+            severity: Severity::High,
+            decided_at: Timestamp(0),
+            route: "".into(),
+            notice: Notice::First,
+            episode_id: EscalationId([id; 16]),
+            withheld: None,
+            withheld_by: "".into(),
+            tier: "".into(),
+            group: 0,
+            control_revision: 0,
+            summary: None,
+        }
+    }
+
+    fn formed(journal: &mut Journal) -> DeliveryBatch {
+        delivery_batch(&journal.form()).unwrap()
+    }
+
+    fn ids(batch: &DeliveryBatch) -> Vec<u8> {
+        let one = |record: &Logged| match record {
+            Logged::Intent(intent) => Some(intent.escalation_id.0[0]),
+            Logged::Attempt(_) | Logged::Requeue(_) | Logged::Fed(_) | Logged::Acknowledged(_) => {
+                None
+            }
+        };
+        batch.records.iter().filter_map(one).collect()
+    }
+
+    #[test]
+    fn many_tenants_make_no_more_messages_than_there_are_tenants() {
+        let mut journal = journal();
+        for number in 1..=9_u8 {
+            let tenant: Arc<str> = format!("t{}", number % 3).into();
+            journal.intents(&tenant, number.into(), &[intent(number)]);
+        }
+        let mut told = Vec::new();
+        for (tenant, covered) in [("t1", 1), ("t2", 2), ("t0", 9)] {
+            let batch = formed(&mut journal);
+            assert_eq!(batch.tenant, tenant);
+            assert_eq!(
+                batch.covered, covered,
+                "no further than what lies in the log"
+            );
+            told.extend(ids(&batch));
+        }
+        assert_eq!(told, [1, 4, 7, 2, 5, 8, 3, 6, 9]);
+        assert!(journal.is_idle());
+    }
+
+    #[test]
+    fn of_each_feed_the_newest_position_goes_along_with_whatever_is_written() {
+        let mut journal = journal();
+        let position = |receiver: &str, sequence| FeedPosition {
+            receiver: receiver.into(),
+            lane: Lane::Normal,
+            sequence,
+            at: Timestamp(0),
+        };
+        for sequence in 1..=50 {
+            journal.fed(position("siem", sequence));
+            journal.fed(position("lake", sequence));
+        }
+        assert!(!journal.is_idle(), "they are still to be written");
+        journal.intents(&"acme".into(), 4, &[intent(1)]);
+        let batch = formed(&mut journal);
+        let fed: Vec<_> = batch
+            .records
+            .iter()
+            .filter(|record| matches!(record, Logged::Fed(_)))
+            .cloned()
+            .collect();
+        let want = ["lake", "siem"].map(|name| Logged::Fed(position(name, 50)));
+        assert_eq!(
+            (fed.as_slice(), ids(&batch), batch.covered),
+            (&want[..], vec![1], 4)
+        );
+        assert!(journal.is_idle());
+        journal.flush();
+        assert!(!journal.flushing, "there is nothing to write");
+        journal.fed(position("siem", 51));
+        journal.flush();
+        assert_eq!(formed(&mut journal).records.len(), 1);
     }
 }

@@ -85,8 +85,10 @@ impl Letters {
 
     async fn follow(&self) -> Result<(), balefire_bus::Error> {
         let stream = topology::DEADLETTERS;
-        let there = self.bus.stream_info(stream).await?.last_sequence;
-        let from = *self.seen.borrow();
+        let info = self.bus.stream_info(stream).await?;
+        let there = info.last_sequence;
+        // It may begin later than at 1.
+        let from = (*self.seen.borrow()).max(info.first_sequence.saturating_sub(1));
         self.ready.send_replace(from >= there);
         let mut tail = self.log.tail(stream, from + 1);
         while let Some(message) = tail.next().await? {

@@ -128,6 +128,7 @@ pub fn start(config: &Config, deps: Deps) -> Service {
     let watcher = Watcher::new(
         config.pulse.clone(),
         deps.topology,
+        Arc::clone(&desk),
         Arc::clone(&board),
         Arc::clone(&letters),
     );

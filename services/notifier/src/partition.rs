@@ -132,7 +132,8 @@ async fn publish_lag(view: &View, tenure: &Tenure) -> Infallible {
 
 /// A log that lost what was read of it: people must hear of it at once, and not through that log.
 fn tell_of_regression(partition: u32, error: &BusError) {
-    if !matches!(error, BusError::LogRegression { .. } | BusError::Gap { .. }) {
+    let lost = matches!(error, BusError::LogRegression { .. } | BusError::Gap { .. });
+    if !lost || error.begins_at().is_some() {
         return;
     }
     self_alert::raise(&Notice {

@@ -16,11 +16,13 @@ use balefire_kit::dead_man::DeadMan;
 use balefire_kit::self_alert::{self, Notice};
 use balefire_notifier_core::breaker::Mood;
 use balefire_notifier_core::pulse::{Out, Pulse};
+use balefire_notifier_core::reach;
 use balefire_notifier_core::watch::{Seen, Trouble, Watch};
 use balefire_wire::{BatchView, RecordView};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::desk::Desk;
 use crate::dispatch::Board;
 use crate::letters::Letters;
 use crate::{NAME, codec};
@@ -46,6 +48,7 @@ pub struct Settings {
 pub struct Watcher {
     settings: Settings,
     topology: Topology,
+    desk: Arc<Desk>,
     board: Arc<Board>,
     letters: Arc<Letters>,
     pulse: Mutex<Pulse>,
@@ -62,12 +65,14 @@ impl Watcher {
     pub fn new(
         settings: Settings,
         topology: Topology,
+        desk: Arc<Desk>,
         board: Arc<Board>,
         letters: Arc<Letters>,
     ) -> Arc<Self> {
         Arc::new(Self {
             settings,
             topology,
+            desk,
             board,
             letters,
             pulse: Mutex::new(Pulse::new(topology.partitions, clock::now())),
@@ -129,9 +134,18 @@ impl Watcher {
             if let Some(from) = from {
                 let mut tail = Log::new(&bus).tail(&stream, from);
                 next = Some(from);
-                while let Ok(Some(message)) = tail.next().await {
-                    next = Some(message.sequence + 1);
-                    self.take(partition, deliveries, &message);
+                loop {
+                    match tail.next().await {
+                        Ok(Some(message)) => {
+                            next = Some(message.sequence + 1);
+                            self.take(partition, deliveries, &message);
+                        }
+                        Ok(None) => break,
+                        Err(error) => {
+                            next = error.begins_at().or(next);
+                            break;
+                        }
+                    }
                 }
             }
             tokio::time::sleep(RETRY_DELAY).await;
@@ -179,7 +193,11 @@ impl Watcher {
         for (trouble, detail) in found {
             let detail = match trouble {
                 Trouble::Silent => format!("{detail}: {}", held(&self.pulse).stuck()),
-                Trouble::Late | Trouble::Unanswered | Trouble::Growing | Trouble::Old => detail,
+                Trouble::Late
+                | Trouble::Unanswered
+                | Trouble::Shut
+                | Trouble::Growing
+                | Trouble::Old => detail,
             };
             self_alert::raise(&notice(trouble, detail));
         }
@@ -190,11 +208,22 @@ impl Watcher {
             let silent = held(&self.pulse).silent(now);
             (silent, nanos(every * MISSING_MAX))
         });
-        let unanswering = {
+        let plan = self.desk.plan();
+        let faults = self.desk.faults();
+        let (unanswering, shut) = {
             let queue = self.board.queue();
-            let lines = queue.lines();
-            let away = lines.filter(|(_, line)| line.breaker != Mood::Closed);
-            away.map(|(name, _)| Arc::clone(name)).collect()
+            let lines: Vec<(&Arc<str>, bool)> = queue
+                .lines()
+                .map(|(name, line)| (name, line.breaker == Mood::Closed))
+                .collect();
+            let away = lines.iter().filter(|(_, closed)| !closed);
+            let away: Vec<_> = away.map(|(name, _)| Arc::clone(name)).collect();
+            let is_up = |name: &str| {
+                let mut up = lines.iter().filter(|(_, closed)| *closed);
+                up.any(|(one, _)| ***one == *name)
+            };
+            let answers = |name: &str| is_up(name) && !faults.contains_key(name);
+            (away, reach::shut(&plan, answers))
         };
         let (open, oldest) = {
             let letters = self.letters.folded();
@@ -206,6 +235,7 @@ impl Watcher {
         Seen {
             silent,
             unanswering,
+            shut,
             open: if known { open } else { 0 },
             oldest: oldest.filter(|_| known),
         }
@@ -232,6 +262,11 @@ fn notice(trouble: Trouble, detail: String) -> Notice {
             "receiver_unanswered",
             Severity::High,
             "Receivers do not answer: what they should be told waits",
+        ),
+        Trouble::Shut => (
+            "tenant_unreachable",
+            Severity::Critical,
+            "Nobody can be told of a tenant's escalations: none of its receivers answers",
         ),
         Trouble::Growing => (
             "dead_letters_growing",

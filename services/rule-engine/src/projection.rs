@@ -190,13 +190,16 @@ impl Projection {
         let mut tail = Log::new(&bus).tail(&stream, 1);
         loop {
             let message = tokio::select! {
-                message = tail.next() => message?,
+                message = tail.next() => message,
                 () = shutdown.cancelled() => return Ok(()),
             };
-            let Some(message) = message else {
-                return Ok(());
-            };
-            self.take(partition, &message);
+            match message.map_err(|error| (error.begins_at(), error)) {
+                Ok(Some(message)) => self.take(partition, &message),
+                Ok(None) => return Ok(()),
+                // Its first records met a full disk.
+                Err((Some(first), _)) => tail = Log::new(&bus).tail(&stream, first),
+                Err((None, error)) => return Err(error.into()),
+            }
         }
     }
 }

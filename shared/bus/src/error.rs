@@ -227,6 +227,20 @@ impl Error {
         )
     }
 
+    /// Where a stream begins of which nothing was read before, and which does not begin at 1: its
+    /// first records met a full disk. That is no loss of what was read.
+    #[must_use]
+    pub const fn begins_at(&self) -> Option<u64> {
+        if let Self::Gap {
+            expected: 1, found, ..
+        } = self
+        {
+            Some(*found)
+        } else {
+            None
+        }
+    }
+
     pub(crate) fn unavailable(doing: impl Into<String>, reason: impl ToString) -> Self {
         Self::Unavailable {
             doing: doing.into(),

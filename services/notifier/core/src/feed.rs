@@ -3,7 +3,7 @@
 //! items and batches, and what an answer leaves to be done.
 
 use balefire_event::Event;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 
 use crate::body;
 use crate::classify::{Item as Fate, Response, Verdict};
@@ -58,27 +58,56 @@ pub fn id(event: &Event<'_>) -> String {
     }
 }
 
-/// The source document's record of an event, and what Balefire made of it.
-pub(crate) fn document(event: &Event<'_>, tenant: &str) -> Map<String, Value> {
-    let mut map = match serde_json::to_value(body::record(event)) {
-        Ok(Value::Object(map)) => map,
-        Ok(_) | Err(_) => Map::new(),
-    };
-    let join = event.join.clone().unwrap_or_default();
-    let ours = json!({
-        "id": id(event),
-        "tenant": tenant,
-        "source": event.source,
-        "received_at": event.received_at.to_string(),
-        "timing": event.timing.as_str(),
-        "severity_derived": event.severity_derived,
-        "partial": join.partial,
-        "amendment": join.amendment,
-        "filled": join.filled,
-        "history": event.backfill,
-    });
-    map.insert("balefire".into(), ours);
-    map
+/// The source document's record of an event, and what Balefire made of it. Written straight from
+/// the event: a feed writes every event there is.
+#[derive(Serialize)]
+pub(crate) struct Document<'a> {
+    #[serde(flatten)]
+    record: body::Record<'a>,
+    balefire: Ours<'a>,
+}
+
+/// What Balefire made of an event.
+#[derive(Serialize)]
+pub(crate) struct Ours<'a> {
+    id: String,
+    tenant: &'a str,
+    source: &'a str,
+    received_at: String,
+    timing: &'static str,
+    severity_derived: bool,
+    partial: bool,
+    amendment: bool,
+    filled: &'a [String],
+    history: bool,
+}
+
+pub(crate) fn ours<'a>(event: &'a Event<'_>, tenant: &'a str) -> Ours<'a> {
+    let join = event.join.as_ref();
+    Ours {
+        id: id(event),
+        tenant,
+        source: &event.source,
+        received_at: event.received_at.to_string(),
+        timing: event.timing.as_str(),
+        severity_derived: event.severity_derived,
+        partial: join.is_some_and(|join| join.partial),
+        amendment: join.is_some_and(|join| join.amendment),
+        filled: join.map(|join| join.filled.as_slice()).unwrap_or_default(),
+        history: event.backfill,
+    }
+}
+
+pub(crate) fn document<'a>(event: &'a Event<'_>, tenant: &'a str) -> Document<'a> {
+    Document {
+        record: body::record(event),
+        balefire: ours(event, tenant),
+    }
+}
+
+/// Its JSON. Plain values under text keys always have one.
+pub(crate) fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
 }
 
 /// How a target wants events.
@@ -138,22 +167,14 @@ impl Target {
 
     /// One event in the target's form, with what is above `max` taken out.
     #[must_use]
-    pub fn feed_item(
-        &self,
-        mut event: Event<'static>,
-        tenant: &str,
-        max: Classification,
-    ) -> Vec<u8> {
+    pub fn feed_item(&self, mut event: Event<'_>, tenant: &str, max: Classification) -> Vec<u8> {
         filter(&mut event, max);
         match self.form() {
             Some(Form::Objects(config)) => splunk::event(config, &event, tenant),
             Some(Form::Rows(_)) => sentinel::event(&event, tenant),
             Some(Form::Bulk(config)) => elastic::event(config, &event, tenant),
             Some(Form::Messages(config)) => syslog::event(config, &event, tenant),
-            Some(Form::Envelope) | None => {
-                let document = Value::Object(document(&event, tenant));
-                document.to_string().into_bytes()
-            }
+            Some(Form::Envelope) | None => json(&document(&event, tenant)),
         }
     }
 

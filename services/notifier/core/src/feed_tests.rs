@@ -7,6 +7,7 @@ use super::*;
 use crate::samples::{hostile, nasty};
 use balefire_event::{DedupId, Join};
 use proptest::prelude::*;
+use serde_json::Value;
 
 fn event(user: &str, words: &str) -> Event<'static> {
     let trigger = hostile(user, words).trigger.unwrap();

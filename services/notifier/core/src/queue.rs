@@ -1,6 +1,7 @@
 //! The order in which one process delivers: for each receiver the more severe first, then the
-//! older; every 16th pick takes the least severe, so that it comes too. One that waits for its
-//! time occupies no place, and no receiver waits for another.
+//! older; every 16th pick takes the least severe, so that it comes too. What is less than high takes
+//! three of four places at most, so that what is urgent finds one free. One that waits for its time
+//! occupies no place, and no receiver waits for another.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,10 @@ use crate::route::Receiver;
 
 /// Every so many picks the least severe goes first.
 pub const LOWEST_EVERY: u64 = 16;
+/// One of so many places is kept for what is urgent.
+pub const KEPT_OF: usize = 4;
+/// From this severity on a delivery is urgent.
+pub const URGENT_MIN: Severity = Severity::High;
 
 /// A clock that goes back by more than this was set; less is its ordinary trembling.
 const STEP_MIN: i64 = SECOND;
@@ -53,7 +58,10 @@ struct Line {
     breaker: Breaker,
     rate: Option<Rate>,
     picks: u64,
-    busy: BTreeSet<JobId>,
+    /// What is under way, and whether it is urgent.
+    busy: BTreeMap<JobId, bool>,
+    /// How many of them are not.
+    lesser: usize,
     jobs: BTreeMap<JobId, Ticket>,
     waiting: BTreeSet<(Timestamp, JobId)>,
     ready: BTreeSet<Rank>,
@@ -125,7 +133,7 @@ impl Queue {
     pub fn push(&mut self, partition: u32, ticket: Ticket) {
         let id = (partition, ticket.escalation_id);
         let line = self.lines.entry(Arc::clone(&ticket.receiver)).or_default();
-        if line.busy.contains(&id) || line.jobs.contains_key(&id) {
+        if line.busy.contains_key(&id) || line.jobs.contains_key(&id) {
             return;
         }
         line.waiting.insert((ticket.due, id));
@@ -157,7 +165,10 @@ impl Queue {
     /// Frees the place that a delivery held.
     pub fn release(&mut self, partition: u32, escalation_id: EscalationId, receiver: &str) {
         if let Some(line) = self.lines.get_mut(receiver) {
-            line.busy.remove(&(partition, escalation_id));
+            let held = line.busy.remove(&(partition, escalation_id));
+            if held == Some(false) {
+                line.lesser = line.lesser.saturating_sub(1);
+            }
             if line.busy.is_empty() {
                 // Of a try that came to nothing: the next one sees.
                 line.breaker.given_back(Timestamp::MIN);
@@ -181,7 +192,7 @@ impl Queue {
             .values()
             .filter(|line| line.busy.len() < line.concurrency)
             .filter_map(|line| {
-                let due = match line.ready.is_empty() {
+                let due = match line.next().is_none() {
                     true => line.waiting.first().map(|(due, _)| *due),
                     false => Some(Timestamp::MIN),
                 };
@@ -199,7 +210,7 @@ impl Queue {
     /// Whether deliveries of a partition are under way.
     #[must_use]
     pub fn is_busy(&self, partition: u32) -> bool {
-        let mut busy = self.lines.values().flat_map(|line| &line.busy);
+        let mut busy = self.lines.values().flat_map(|line| line.busy.keys());
         busy.any(|id| id.0 == partition)
     }
 
@@ -255,13 +266,24 @@ impl Line {
         Some(self.breaker.opens_at()?.max(free_at))
     }
 
+    /// Whether there is a place for what is not urgent.
+    fn takes_lesser(&self) -> bool {
+        self.lesser < self.concurrency - self.concurrency / KEPT_OF
+    }
+
+    /// The most severe that finds a place, or would if one of any kind were free.
+    fn next(&self) -> Option<Rank> {
+        let highest = *self.ready.first()?;
+        (highest.0.0 >= URGENT_MIN || self.takes_lesser()).then_some(highest)
+    }
+
     fn pick(&mut self, now: Timestamp) -> Option<Job> {
         if self.busy.len() >= self.concurrency || self.opens_at()? > now {
             return None;
         }
-        let highest = *self.ready.first()?;
+        let highest = self.next()?;
         self.picks = self.picks.wrapping_add(1);
-        let rank = if self.picks.is_multiple_of(LOWEST_EVERY) {
+        let rank = if self.picks.is_multiple_of(LOWEST_EVERY) && self.takes_lesser() {
             self.oldest_lowest().unwrap_or(highest)
         } else {
             highest
@@ -269,7 +291,9 @@ impl Line {
         self.ready.remove(&rank);
         let id = rank.2;
         let ticket = self.jobs.remove(&id)?;
-        self.busy.insert(id);
+        let urgent = ticket.severity >= URGENT_MIN;
+        self.busy.insert(id, urgent);
+        self.lesser += usize::from(!urgent);
         self.breaker.taken();
         if let Some(rate) = &mut self.rate {
             rate.taken(now);
@@ -351,6 +375,41 @@ mod tests {
     }
 
     #[test]
+    fn one_of_four_places_is_kept_for_what_is_urgent() {
+        let mut queue = queue(&[("soc", 8)]);
+        for id in 0..40 {
+            queue.push(0, ticket(id, "soc", Severity::Low, id.into(), 0));
+        }
+        assert_eq!(ids(&queue.take(Timestamp(1))), [0, 1, 2, 3, 4, 5]);
+        let later = queue.next_due();
+        assert_eq!(later, None, "nothing may start before a place is free");
+        queue.push(0, ticket(90, "soc", Severity::Critical, 99, 5));
+        assert_eq!(queue.next_due(), Some(Timestamp(5)));
+        assert_eq!(ids(&queue.take(Timestamp(5))), [90]);
+        queue.release(0, EscalationId([90; 16]), "soc");
+        assert!(queue.take(Timestamp(6)).is_empty());
+        queue.release(0, EscalationId([3; 16]), "soc");
+        assert_eq!(ids(&queue.take(Timestamp(6))), [6]);
+        // What is urgent takes all places, and still leaves the least severe its share.
+        for id in 100..140 {
+            queue.push(0, ticket(id, "soc", Severity::High, id.into(), 0));
+        }
+        for id in [0, 1, 2, 4, 5, 6] {
+            queue.release(0, EscalationId([id; 16]), "soc");
+        }
+        let mut lesser = Vec::new();
+        for _ in 0..30 {
+            for job in queue.take(Timestamp(7)) {
+                let id = job.ticket.escalation_id;
+                lesser.extend((id.0[0] < 90).then_some(id.0[0]));
+                queue.release(0, id, "soc");
+            }
+        }
+        assert_eq!(lesser.first(), Some(&7));
+        assert_eq!(lesser.len(), 33, "all of them in the end");
+    }
+
+    #[test]
     fn a_place_is_held_until_it_is_released() {
         let mut queue = queue(&[("soc", 1), ("down", 1)]);
         queue.push(0, ticket(1, "soc", Severity::Low, 1, 0));
@@ -402,7 +461,7 @@ mod tests {
     fn a_receiver_that_does_not_answer_is_tried_now_and_then() {
         let mut queue = queue(&[("down", 4), ("soc", 4)]);
         for id in 0..20 {
-            queue.push(0, ticket(id, "down", Severity::Low, 1, 0));
+            queue.push(0, ticket(id, "down", Severity::High, 1, 0));
         }
         for _ in 0..crate::breaker::FAILURES_MAX {
             let jobs = queue.take(Timestamp(0));

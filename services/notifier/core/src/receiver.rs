@@ -240,6 +240,12 @@ impl Target {
         matches!(self, Self::Splunk(config) if config.ack)
     }
 
+    /// Whether it wants bodies packed (gzip).
+    #[must_use]
+    pub const fn packs(&self) -> bool {
+        matches!(self, Self::Sentinel(_))
+    }
+
     /// Asks whether the target has the episode already, where it does not dedup by itself.
     #[must_use]
     pub fn search(&self, view: &View) -> Option<Call> {

@@ -144,7 +144,7 @@ fn class_of(field: &str) -> Classification {
 }
 
 /// Takes out of an event what is above `max`.
-pub(crate) fn filter(event: &mut Event<'static>, max: Classification) {
+pub(crate) fn filter(event: &mut Event<'_>, max: Classification) {
     if max < Classification::Restricted {
         event.reason = "".into();
         event.extensions.clear();

@@ -9,7 +9,8 @@ use balefire_event::time::{HOUR, MINUTE, SECOND};
 
 use crate::pulse::Out;
 
-/// A receiver that has not answered for so long is told of, nanoseconds.
+/// A receiver, or every receiver of a tenant, that has not answered for so long is told of,
+/// nanoseconds.
 pub const UNANSWERED_MAX: i64 = MINUTE;
 /// Dead letters that may become open in [`GROWTH_IN`].
 pub const GROWTH_MAX: u64 = 10;
@@ -33,6 +34,8 @@ pub enum Trouble {
     Late,
     /// Receivers do not answer.
     Unanswered,
+    /// A tenant's escalations reach nobody.
+    Shut,
     /// Dead letters grow.
     Growing,
     /// A dead letter is open for a long time.
@@ -47,17 +50,42 @@ pub struct Seen {
     pub silent: Option<(i64, i64)>,
     /// Receivers whose breaker is not closed.
     pub unanswering: Vec<Arc<str>>,
+    /// Tenants of whose receivers none answers.
+    pub shut: Vec<String>,
     /// Dead letters that are open.
     pub open: u64,
     /// When the oldest of them last failed.
     pub oldest: Option<Timestamp>,
 }
 
+/// Since when something is so, by name.
+#[derive(Debug, Clone, Default)]
+struct Since(BTreeMap<Arc<str>, Timestamp>);
+
+impl Since {
+    /// It is so of these now; the names of those of which it was for long, nothing where there are
+    /// none.
+    fn look<N: AsRef<str>>(&mut self, names: &[N], now: Timestamp) -> Option<String> {
+        let is_named = |name: &str| names.iter().any(|one| one.as_ref() == name);
+        self.0.retain(|name, _| is_named(name));
+        for name in names {
+            self.0.entry(name.as_ref().into()).or_insert(now);
+        }
+        let long = self.0.iter();
+        let names: Vec<&str> = long
+            .filter(|(_, since)| now.since(**since) > UNANSWERED_MAX)
+            .map(|(name, _)| &**name)
+            .collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    }
+}
+
 /// What was seen before.
 #[derive(Debug, Clone, Default)]
 pub struct Watch {
     told: BTreeMap<Trouble, Timestamp>,
-    unanswering: BTreeMap<Arc<str>, Timestamp>,
+    unanswering: Since,
+    shut: Since,
     open: VecDeque<(Timestamp, u64)>,
     late: u32,
 }
@@ -85,8 +113,13 @@ impl Watch {
             let text = format!("{} heartbeats in a row took too long", self.late);
             found.insert(Trouble::Late, text);
         }
-        if let Some(text) = self.unanswered(&seen.unanswering, now) {
+        if let Some(names) = self.unanswering.look(&seen.unanswering, now) {
+            let text = format!("receivers that do not answer: {names}");
             found.insert(Trouble::Unanswered, text);
+        }
+        if let Some(names) = self.shut.look(&seen.shut, now) {
+            let text = format!("no receiver answers of tenant {names}");
+            found.insert(Trouble::Shut, text);
         }
         if let Some(text) = self.growth(seen.open, now) {
             found.insert(Trouble::Growing, text);
@@ -107,20 +140,6 @@ impl Watch {
             self.told.insert(*trouble, now);
         }
         found.into_iter().collect()
-    }
-
-    fn unanswered(&mut self, unanswering: &[Arc<str>], now: Timestamp) -> Option<String> {
-        self.unanswering
-            .retain(|name, _| unanswering.contains(name));
-        for name in unanswering {
-            self.unanswering.entry(Arc::clone(name)).or_insert(now);
-        }
-        let long = self.unanswering.iter();
-        let names: Vec<&str> = long
-            .filter(|(_, since)| now.since(**since) > UNANSWERED_MAX)
-            .map(|(name, _)| &**name)
-            .collect();
-        (!names.is_empty()).then(|| format!("receivers that do not answer: {}", names.join(", ")))
     }
 
     fn growth(&mut self, open: u64, now: Timestamp) -> Option<String> {
@@ -185,6 +204,22 @@ mod tests {
         assert!(found[0].1.contains("soc"), "{found:?}");
         assert_eq!(troubles(&mut watch, &Seen::default(), 62), []);
         assert_eq!(troubles(&mut watch, &away, 63), [], "it was back meanwhile");
+    }
+
+    #[test]
+    fn a_tenant_that_reaches_nobody_for_a_minute_is_named() {
+        let mut watch = Watch::default();
+        let shut = |names: &[&str]| Seen {
+            shut: names.iter().map(|name| (*name).to_owned()).collect(),
+            ..Seen::default()
+        };
+        assert_eq!(troubles(&mut watch, &shut(&["acme"]), 0), []);
+        assert_eq!(troubles(&mut watch, &shut(&["acme", "beta"]), 40), []);
+        let found = watch.look(&shut(&["acme", "beta"]), at(61));
+        assert_eq!(found.len(), 1);
+        let (trouble, text) = &found[0];
+        assert_eq!(*trouble, Trouble::Shut);
+        assert!(text.ends_with("tenant acme"), "{text}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Reads ESCALATIONS and DELIVERIES, folds them, writes what the fold decides.
 
+mod answers;
 mod telling;
 
 use std::collections::BTreeMap;
@@ -11,23 +12,24 @@ use balefire_bus::{Fence, Log, Message, Tail};
 use balefire_event::{EscalationId, Timestamp};
 use balefire_kit::clock;
 use balefire_notifier_core::order::Order;
-use balefire_notifier_core::{Effect, FeedPosition, Input, Outcome};
+use balefire_notifier_core::{Attempt, Effect, FeedPosition, Input};
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::Parts;
 use super::feeding::Feeding;
-use crate::bodies::whole;
 use crate::codec::{self, DeliveryBatch, EscalationBatch, Logged};
 use crate::dispatch::{Answered, Slot};
 use crate::journal::Journal;
 use crate::letter::Malformed;
+use answers::{Burials, count};
 
 /// Deliveries pending in a partition before it stops reading ESCALATIONS for a while.
 pub const PENDING_MAX: usize = 200_000;
 /// Records on their way into the log, likewise.
 pub const WRITING_MAX: usize = 4096;
-/// How often it is looked whether a storm is over.
+/// How often it is looked whether a storm is over, and positions of feeds are written that nothing
+/// else took along.
 const TICK: Duration = Duration::from_secs(1);
 
 /// A partition while it is owned.
@@ -40,6 +42,8 @@ struct Live<'a> {
     escalations: Tail,
     /// Sequence of our claim in DELIVERIES.
     claimed: u64,
+    /// Dead letters that are being written.
+    burials: Burials,
     /// What goes on beside it.
     feeding: Feeding,
     /// False while the state is being rebuilt: nothing is sent.
@@ -64,13 +68,17 @@ pub(crate) async fn live(
     let mut fence = Fence::new(&parts.bus, &stream, &subject);
     let claimed = fence.claim(Journal::claim(&parts.writer)).await?;
     let log = Log::new(&parts.bus);
+    let escalations = topology.escalations_stream(partition);
+    let first = beginning(parts, &stream).await?;
+    let read_from = beginning(parts, &escalations).await?;
     let mut live = Live {
         journal: Journal::new(parts.writer.clone(), fence),
-        order: Order::after(0),
+        order: Order::after(first - 1),
         slots: BTreeMap::new(),
-        deliveries: log.tail(&stream, 1),
-        escalations: log.tail(&topology.escalations_stream(partition), 1),
+        deliveries: log.tail(&stream, first),
+        escalations: log.tail(&escalations, read_from),
         claimed,
+        burials: Burials::default(),
         feeding: Feeding::new(),
         sending: false,
         parts,
@@ -84,12 +92,27 @@ pub(crate) async fn live(
     live.go_on(stop).await
 }
 
+/// Where a stream begins: at 1, or later where a full disk refused its first records. The state is
+/// folded from there.
+async fn beginning(parts: &Parts, stream: &str) -> Result<u64, balefire_bus::Error> {
+    let first = parts.bus.stream_info(stream).await?.first_sequence.max(1);
+    if first > 1 {
+        tracing::warn!(
+            stream,
+            first,
+            "the stream begins later; it is read from there"
+        );
+    }
+    Ok(first)
+}
+
 /// What came next.
 enum Came {
     Stop,
     Published(u64, Bytes),
     Delivery(Message),
     Answer(Answered),
+    Buried(Arc<str>, Attempt),
     Escalations(Message),
     Fed(FeedPosition),
     Plan,
@@ -127,6 +150,10 @@ impl Live<'_> {
                     Came::Published(sequence, bytes)
                 }
                 Some(answered) = self.parts.answers.recv() => Came::Answer(answered),
+                buried = self.burials.next() => {
+                    let (tenant, attempt) = buried?;
+                    Came::Buried(tenant, attempt)
+                }
                 message = self.deliveries.next() => match message? {
                     Some(message) => Came::Delivery(message),
                     None => continue,
@@ -146,12 +173,27 @@ impl Live<'_> {
                     self.logged(sequence, bytes, clock::now()).await?;
                 }
                 Came::Delivery(message) => self.read(message).await?,
-                Came::Answer(answered) => self.answered(answered).await,
+                Came::Answer(answered) => self.answered(answered),
+                Came::Buried(tenant, attempt) => self.journal.attempt(tenant, attempt),
                 Came::Escalations(message) => self.escalated(&message).await,
-                Came::Fed(position) => self.journal.fed(position),
+                Came::Fed(position) => self.fed(position),
                 Came::Plan => self.feeding.keep(self.parts),
-                Came::Tick => self.ticked(),
+                Came::Tick => {
+                    self.journal.flush();
+                    self.ticked();
+                }
             }
+        }
+    }
+
+    /// Positions go along with what is written next; where a feed begins is written at once.
+    fn fed(&mut self, position: FeedPosition) {
+        let known = self.parts.view.state();
+        let begins = known.fed(&position.receiver, position.lane).is_none();
+        drop(known);
+        self.journal.fed(position);
+        if begins {
+            self.journal.flush();
         }
     }
 
@@ -160,6 +202,7 @@ impl Live<'_> {
         for position in self.feeding.stop().await {
             self.journal.fed(position);
         }
+        self.journal.flush();
         self.parts.view.stand("draining");
         let partition = self.parts.writer.partition;
         loop {
@@ -168,7 +211,7 @@ impl Live<'_> {
                 queue.forget(partition);
                 queue.is_busy(partition)
             };
-            if self.journal.is_idle() && !busy {
+            if self.journal.is_idle() && self.burials.is_idle() && !busy {
                 return Ok(());
             }
             tokio::select! {
@@ -176,7 +219,11 @@ impl Live<'_> {
                     let (sequence, bytes) = published?;
                     self.logged(sequence, bytes, clock::now()).await?;
                 }
-                Some(answered) = self.parts.answers.recv() => self.answered(answered).await,
+                Some(answered) = self.parts.answers.recv() => self.answered(answered),
+                buried = self.burials.next() => {
+                    let (tenant, attempt) = buried?;
+                    self.journal.attempt(tenant, attempt);
+                }
                 message = self.deliveries.next() => if let Some(message) = message? {
                     self.read(message).await?;
                 },
@@ -330,47 +377,4 @@ impl Live<'_> {
         };
         self.parts.letterbox.malformed(found).await;
     }
-
-    async fn answered(&mut self, answered: Answered) {
-        let Answered { answer, slot } = answered;
-        let key = (answer.escalation_id, Arc::clone(&answer.receiver));
-        self.slots.insert(key.clone(), slot);
-        let effects = self.parts.view.state().apply(Input::Answered(answer));
-        for effect in effects {
-            match effect {
-                Effect::DeadLetter(dead) => {
-                    let body = match &dead.page {
-                        Some(page) => page.record().map(Arc::new),
-                        None => {
-                            let bodies = &self.parts.bodies;
-                            bodies
-                                .get(&dead.escalation_id, dead.notice, dead.sequence)
-                                .await
-                        }
-                    };
-                    let partition = self.parts.writer.partition;
-                    let stream = self.parts.topology.escalations_stream(partition);
-                    let body = body.as_deref().map(whole).unwrap_or_default();
-                    self.parts.letterbox.delivery(&stream, dead, body).await;
-                }
-                Effect::RecordAttempt { tenant, attempt } => self.journal.attempt(tenant, attempt),
-                Effect::Release { .. } => {
-                    self.slots.remove(&key);
-                }
-                Effect::Deliver(ticket) => {
-                    self.parts.board.push(self.parts.writer.partition, ticket);
-                }
-                Effect::RecordIntents { .. } => {}
-            }
-        }
-    }
-}
-
-fn count(outcome: Outcome) {
-    let outcome = match outcome {
-        Outcome::Delivered => "delivered",
-        Outcome::Retry => "retry",
-        Outcome::DeadLettered => "dead_lettered",
-    };
-    metrics::counter!("balefire_delivery_attempts_total", "outcome" => outcome).increment(1);
 }

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac as _};
 
 use crate::receiver::{Act, Receiver, Request};
-use crate::world::{SECRET, World, config, escalation, until};
+use crate::world::{Oddity, SECRET, World, config, escalation, until};
 
 /// The check of a receiver, written from the specification.
 fn verify(request: &Request) {
@@ -115,6 +115,34 @@ async fn one_receiver_down_does_not_hold_up_another() {
     .await;
     assert!(slow.requests().len() <= 3, "{}", slow.requests().len());
     assert!(notifier.counter("deliveries_pending").await > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_that_finds_no_room_holds_up_nobody() {
+    let odd = Oddity {
+        no_letters: true,
+        ..Oddity::default()
+    };
+    let mut world = World::start_odd(odd).await;
+    let (good, refusing) = (
+        Receiver::good().await,
+        Receiver::start(&[], Act::Status(400)).await,
+    );
+    let receivers = [("good", good.url.as_str()), ("refusing", &refusing.url)];
+    let notifier = world.notifier(&config(&receivers)).await;
+    for id in 0..20 {
+        world.escalate(usize::from(id % 2), &[escalation(id)]).await;
+    }
+    until("the good one has all", async || {
+        (good.taken().len() == 20).then_some(())
+    })
+    .await;
+    assert_eq!(
+        refusing.requests().len(),
+        1,
+        "its place is held until the letter is there"
+    );
+    assert_eq!(notifier.counter("deliveries_dead_lettered").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

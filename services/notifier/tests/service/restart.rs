@@ -4,7 +4,7 @@ use std::time::Duration;
 use balefire_wire::deadletter::v1::ReplayDeadLettersRequest;
 
 use crate::receiver::{Act, Receiver};
-use crate::world::{Notifier, World, config, escalation, until};
+use crate::world::{Notifier, Oddity, World, config, escalation, until};
 
 const MANY: u8 = 40;
 
@@ -51,6 +51,32 @@ async fn a_kill_loses_nothing_and_repeats_at_most_what_was_in_flight() {
     assert_eq!(counts.len(), usize::from(MANY));
     let repeated: usize = counts.values().map(|count| count - 1).sum();
     assert!(repeated <= kills, "{repeated} repeated by {kills} kills");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_that_begin_later_are_read_from_there() {
+    let odd = Oddity {
+        first: 4,
+        ..Oddity::default()
+    };
+    let mut world = World::start_odd(odd).await;
+    let receiver = Receiver::good().await;
+    let settings = config(&[("soc", &receiver.url)]);
+    let notifier = world.notifier(&settings).await;
+    world.escalate(0, &[escalation(1)]).await;
+    world
+        .write(0, bytes::Bytes::from_static(b"\xff\xff rubbish"))
+        .await;
+    notifier.settled(&world).await;
+    assert_eq!(notifier.await_letters(1).await.len(), 1);
+    notifier.kill();
+    let notifier = world.notifier(&settings).await;
+    world.escalate(0, &[escalation(2)]).await;
+    notifier.settled(&world).await;
+    let taken = counts(&receiver);
+    let want = [1, 2].map(|n| (format!("{n:02}").repeat(16), 1));
+    assert_eq!(taken, BTreeMap::from(want));
+    assert_eq!(notifier.await_letters(1).await.len(), 1, "the same one");
 }
 
 #[tokio::test(flavor = "multi_thread")]

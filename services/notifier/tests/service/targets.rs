@@ -149,7 +149,11 @@ async fn a_token_is_bought_once_and_again_when_it_is_refused() {
     assert_eq!((login.requests().len(), rows.requests().len()), (2, 3));
     let bought = String::from_utf8(login.requests()[0].body.clone()).unwrap();
     assert!(bought.contains("client_secret=s%26cret"), "{bought}");
-    assert_eq!(rows.requests()[0].headers["authorization"], "Bearer t");
+    let first = &rows.requests()[0];
+    assert_eq!(first.headers["authorization"], "Bearer t");
+    assert_eq!(first.headers["content-encoding"], "gzip");
+    assert!(first.body.starts_with(&[0x1f, 0x8b]));
+    assert_eq!(first.body, rows.requests()[1].body, "the same again");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -56,8 +56,53 @@ fn binary() -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
+/// What is unusual about streams.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Oddity {
+    /// A full disk refused the first records: what is kept of escalations, deliveries and dead letters
+    /// begins here. 0: at 1.
+    pub first: u64,
+    /// Dead letters find no room.
+    pub no_letters: bool,
+}
+
+async fn make_odd(server: &Server, topology: &Topology, credentials: &Path, odd: Oddity) {
+    use async_nats::jetstream::stream::{Config, DiscardPolicy};
+    let seed = std::fs::read_to_string(credentials.join("provisioner.nk")).unwrap();
+    let client = async_nats::ConnectOptions::with_nkey(seed)
+        .custom_inbox_prefix(Role::Provisioner.inbox_prefix())
+        .connect(server.url())
+        .await
+        .unwrap();
+    let context = async_nats::jetstream::new(client);
+    let late = ["ESCALATIONS", "DELIVERIES", "DEADLETTERS"];
+    for spec in topology.streams() {
+        if !late.iter().any(|name| spec.name.starts_with(name)) {
+            continue;
+        }
+        let letters = spec.name == "DEADLETTERS";
+        let config = Config {
+            max_bytes: if letters && odd.no_letters { 1 } else { -1 },
+            name: spec.name.clone(),
+            subjects: vec![spec.filter.clone()],
+            discard: DiscardPolicy::New,
+            duplicate_window: balefire_bus::provision::DUPLICATE_WINDOW,
+            deny_delete: true,
+            deny_purge: true,
+            allow_direct: true,
+            first_sequence: (odd.first > 1).then_some(odd.first),
+            ..Config::default()
+        };
+        context.create_stream(config).await.unwrap();
+    }
+}
+
 impl World {
     pub async fn start() -> Self {
+        Self::start_odd(Oddity::default()).await
+    }
+
+    pub async fn start_odd(odd: Oddity) -> Self {
         balefire_kit::install_crypto();
         let dir = tempfile::tempdir().unwrap();
         let topology = Topology::new(PARTITIONS).unwrap();
@@ -66,6 +111,9 @@ impl World {
         options.binary = binary();
         options.authorization = credentials.authorization(&topology);
         let server = Server::start(options).await.unwrap();
+        if odd.first > 1 || odd.no_letters {
+            make_odd(&server, &topology, &dir.path().join("credentials"), odd).await;
+        }
         let mut world = Self {
             server,
             topology,

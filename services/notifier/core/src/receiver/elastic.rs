@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use balefire_event::{Event, IdentityKind, KeyKind};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{Call, Method};
@@ -27,30 +27,45 @@ pub struct Config {
 /// Where bulks go, and what of the answer is asked for.
 pub(crate) const PATH: &str = "/_bulk?filter_path=errors,items.*.status,items.*.error.type";
 
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(rename = "@timestamp")]
+    timestamp: String,
+    /// What ECS has a place for.
+    #[serde(flatten)]
+    placed: Map<String, Value>,
+    balefire: feed::Document<'a>,
+}
+
 /// One event of the feed: an action line and a document.
 #[must_use]
 pub fn event(config: &Config, event: &Event<'_>, tenant: &str) -> Vec<u8> {
     let index = config.data_stream.as_deref();
     let index = index.unwrap_or("logs-balefire.events-default");
-    let action = json!({ "create": { "_index": index, "_id": feed::id(event) } });
-    let mut document = json!({
-        "@timestamp": event.occurred_at.to_string(),
-        "ecs": { "version": "8.11.0" },
-        "event": {
-            "kind": "event",
-            "id": feed::id(event),
-            "severity": u64::from(rank(event.severity)) * 25 - 4,
-            "action": event.category.as_str(),
-            "dataset": "balefire.events",
-            "module": "balefire",
-        },
-        "organization": { "id": tenant },
-        "balefire": feed::document(event, tenant),
+    let id = feed::id(event);
+    let action = json!({ "create": { "_index": index, "_id": id } });
+    let mut placed = Map::new();
+    let own = json!({
+        "kind": "event",
+        "id": id,
+        "severity": u64::from(rank(event.severity)) * 25 - 4,
+        "action": event.category.as_str(),
+        "dataset": "balefire.events",
+        "module": "balefire",
     });
-    if let Some(map) = document.as_object_mut() {
-        of_event(event, map);
-    }
-    format!("{action}\n{document}\n").into_bytes()
+    placed.insert("ecs".into(), json!({ "version": "8.11.0" }));
+    placed.insert("event".into(), own);
+    placed.insert("organization".into(), json!({ "id": tenant }));
+    of_event(event, &mut placed);
+    let document = Document {
+        timestamp: event.occurred_at.to_string(),
+        placed,
+        balefire: feed::document(event, tenant),
+    };
+    let mut bytes = format!("{action}\n").into_bytes();
+    bytes.extend(feed::json(&document));
+    bytes.push(b'\n');
+    bytes
 }
 
 /// An action line and a document.

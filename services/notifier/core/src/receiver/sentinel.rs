@@ -2,14 +2,14 @@
 //! column. Resolve: none; rows are appended. Azure drops columns that the table lacks.
 
 use balefire_event::Event;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{Auth, Call};
 use crate::classify::{Response, Verdict};
-use crate::feed;
 use crate::story::{Story, clip};
 use crate::view::View;
+use crate::{body, feed};
 
 /// Longest text of a column, characters: the service's 64 KiB a field, at four bytes each.
 const FIELD_CHARS_MAX: usize = 16_000;
@@ -75,15 +75,25 @@ pub fn encode(config: &Config, view: &View) -> Call {
     Call::post(config.path(), &body)
 }
 
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Row<'a> {
+    time_generated: String,
+    event_id: String,
+    balefire: feed::Ours<'a>,
+    #[serde(flatten)]
+    record: body::Record<'a>,
+}
+
 /// One row of the feed: the source document's fields as columns, and `Balefire` (dynamic).
 #[must_use]
 pub fn event(event: &Event<'_>, tenant: &str) -> Vec<u8> {
-    let mut row = feed::document(event, tenant);
-    let ours = row.remove("balefire").unwrap_or_default();
-    row.insert("TimeGenerated".into(), event.occurred_at.to_string().into());
-    row.insert("EventId".into(), feed::id(event).into());
-    row.insert("Balefire".into(), ours);
-    serde_json::Value::Object(row).to_string().into_bytes()
+    feed::json(&Row {
+        time_generated: event.occurred_at.to_string(),
+        event_id: feed::id(event),
+        balefire: feed::ours(event, tenant),
+        record: body::record(event),
+    })
 }
 
 /// 204 is success; 401 is a token that ran out.

@@ -2,7 +2,7 @@
 //! event for `| dedup escalation_id`. Resolve: none; Splunk appends.
 
 use balefire_event::Event;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Call;
@@ -69,23 +69,37 @@ pub fn encode(config: &Config, view: &View) -> Call {
     Call::post(PATH, &event)
 }
 
+#[derive(Serialize)]
+struct Object<'a> {
+    time: f64,
+    host: &'static str,
+    source: &'static str,
+    sourcetype: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<&'a str>,
+    event: feed::Document<'a>,
+    fields: Fields<'a>,
+}
+
+#[derive(Serialize)]
+struct Fields<'a> {
+    tenant: &'a str,
+}
+
 /// One event of the feed. Objects stand one behind the other.
 #[must_use]
 pub fn event(config: &Config, event: &Event<'_>, tenant: &str) -> Vec<u8> {
     let millis = event.occurred_at.0.div_euclid(1_000_000);
     let time = format!("{}.{:03}", millis.div_euclid(1000), millis.rem_euclid(1000));
-    let mut object = json!({
-        "time": time.parse::<f64>().unwrap_or_default(),
-        "host": "balefire",
-        "source": "balefire",
-        "sourcetype": config.sourcetype.as_deref().unwrap_or("balefire:event"),
-        "event": feed::document(event, tenant),
-        "fields": { "tenant": tenant },
-    });
-    if let (Some(index), Some(map)) = (&config.index, object.as_object_mut()) {
-        map.insert("index".into(), index.as_str().into());
-    }
-    object.to_string().into_bytes()
+    feed::json(&Object {
+        time: time.parse().unwrap_or_default(),
+        host: "balefire",
+        source: "balefire",
+        sourcetype: config.sourcetype.as_deref().unwrap_or("balefire:event"),
+        index: config.index.as_deref(),
+        event: feed::document(event, tenant),
+        fields: Fields { tenant },
+    })
 }
 
 /// By HEC's own code where there is one.

@@ -1,0 +1,123 @@
+//! Reads a lane and makes batches of it, in the form its receiver wants, while the batch before is
+//! being given.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use balefire_bus::{Bus, Error as BusError, Log, Message, Tail};
+use balefire_notifier_core::feed::{self, Item};
+use balefire_notifier_core::route::Receiver;
+use balefire_wire::{BatchView, RecordView};
+use tokio::sync::mpsc;
+
+use crate::caller::Caller;
+use crate::desk::Desk;
+
+/// Behind the first event of a batch others are awaited for so long.
+const LINGER: Duration = Duration::from_millis(100);
+/// A receiver that is not there is looked for again.
+const ABSENT: Duration = Duration::from_secs(1);
+
+/// What was read and not given yet.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) items: Vec<Item>,
+    bytes: usize,
+    /// Last message that it holds all of.
+    pub(super) sequence: u64,
+}
+
+/// Reads for one receiver.
+pub(super) struct Gatherer {
+    pub(super) bus: Bus,
+    pub(super) desk: Arc<Desk>,
+    pub(super) receiver: Receiver,
+    pub(super) stream: String,
+}
+
+/// The receiver's caller, as soon as there is one.
+pub(super) async fn caller(desk: &Desk, receiver: &str) -> Caller {
+    loop {
+        if let Some(caller) = desk.caller(receiver) {
+            return caller;
+        }
+        tokio::time::sleep(ABSENT).await;
+    }
+}
+
+impl Gatherer {
+    /// Gives batches of what lies behind `had`, until the log does not read on. One batch is made
+    /// while another is given: no more is held.
+    pub(super) async fn run(self, had: u64, batches: mpsc::Sender<Batch>) -> BusError {
+        let mut tail = Log::new(&self.bus).tail(&self.stream, had + 1);
+        loop {
+            let Ok(room) = batches.reserve().await else {
+                return BusError::Ended {
+                    stream: self.stream.clone(),
+                };
+            };
+            let message = match tail.next().await {
+                Ok(Some(message)) => message,
+                Ok(None) => continue,
+                Err(error) => return error,
+            };
+            let caller = caller(&self.desk, &self.receiver.name).await;
+            let mut batch = Batch::default();
+            self.add(&caller, &message, &mut batch);
+            let ended = self.gather(&caller, &mut tail, &mut batch).await;
+            room.send(batch);
+            if let Err(error) = ended {
+                return error;
+            }
+        }
+    }
+
+    /// Adds what comes soon, as far as it fits.
+    async fn gather(
+        &self,
+        caller: &Caller,
+        tail: &mut Tail,
+        batch: &mut Batch,
+    ) -> Result<(), BusError> {
+        let limits = caller.feed_limits();
+        let until = tokio::time::Instant::now() + LINGER;
+        while batch.items.len() < limits.items_max && batch.bytes < limits.bytes_max {
+            match tokio::time::timeout_at(until, tail.next()).await {
+                Ok(Ok(Some(message))) => self.add(caller, &message, batch),
+                Ok(Ok(None)) | Err(_) => return Ok(()),
+                Ok(Err(error)) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the events of a message. What cannot be read is a dead letter of the rule engine's.
+    fn add(&self, caller: &Caller, message: &Message, batch: &mut Batch) {
+        batch.sequence = message.sequence;
+        let Ok(view) = BatchView::parse(&message.payload) else {
+            return;
+        };
+        let tenant = &view.header.tenant;
+        if !self.receiver.is_of(tenant) {
+            return;
+        }
+        for (index, record) in (0_u32..).zip(view.records()) {
+            let Ok(RecordView::Event(event)) = record else {
+                continue;
+            };
+            if event.severity < self.receiver.severity_min {
+                continue;
+            }
+            let id = feed::id(&event);
+            let bytes = caller.feed_item(event, tenant);
+            batch.bytes += bytes.len();
+            batch.items.push(Item {
+                id,
+                tenant: tenant.clone(),
+                sequence: message.sequence,
+                index,
+                bytes,
+            });
+        }
+    }
+}
