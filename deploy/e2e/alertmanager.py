@@ -45,8 +45,8 @@ def fire(url, *alerts):
         check(answer.status == 200, f"Alertmanager: {answer.status}")
 
 
-def alert(user, severity="page"):
-    return {"alertname": "PromptAttack", "category": "prompt_attack", "severity": severity, "user_id": user}
+def alert(user):
+    return {"alertname": "PromptAttack", "category": "prompt_attack", "severity": "page", "user_id": user}
 
 
 def alertmanager(world):
@@ -80,12 +80,11 @@ receivers:
             except OSError:
                 return False
         wait_for(ready, "Alertmanager", 30)
-        fire(url, alert("ann"), alert("bob", "warning"))
-        users = lambda: sorted(part["value"] for line in up.escalations() for part in line.get("key", []))  # noqa: E731
+        fire(url, alert("ann"), alert("bob"))
         wait_for(lambda: len(up.escalations()) == 2, "two escalations", 30)
         posted = lambda user: sum(user in body.decode() for _, _, body in beside.calls)  # noqa: E731
         check(beside.wait(lambda _: posted("ann") >= 3, 30), "Alertmanager did not repeat what fires")
-        check(len(up.escalations()) == 2, f"what was repeated counted again: {users()}")
+        check(len(up.escalations()) == 2, f"what was repeated counted again: {up.escalations()}")
         up.process.kill()
         fire(url, alert("eve"))
         check(beside.wait(lambda _: posted("eve") >= 1, 30), "Alertmanager did not post")

@@ -204,7 +204,7 @@ def strict(world):
     os.environ.update(FAKE_SPLUNK=vendors.Hec.token, FAKE_SENTINEL=vendors.LogsIngestion.secret, FAKE_ELASTIC=vendors.Bulk.key, FAKE_PAGER=vendors.Pager.key,
                       FAKE_JIRA=f"{vendors.Jira.user}:{vendors.Jira.token}", FAKE_HOOK=vendors.Slack.hook, FAKE_BOT=vendors.Slack.token,
                       FAKE_SNOW=f"{vendors.ServiceNow.user}:{vendors.ServiceNow.password}")
-    up = Up(world.binary, folder / "data", "--receivers", receivers_file(folder, receivers(fakes, cert)), "--rules", str(folder / "rules"), "--allowed-lateness", "1s")
+    up = Up(world.binary, folder / "data", "--receivers", receivers_file(folder, receivers(fakes, cert)), "--rules", str(folder / "rules"), "--allowed-lateness", "5s")
     try:
         # Two slots one behind the other: the second continues the first.
         start = int(datetime.now(timezone.utc).timestamp()) // 2 * 2

@@ -251,9 +251,9 @@ impl<S: Stage> Session<'_, S> {
             reason: letter::RULE_PANICKED,
             detail: said.clone(),
         };
-        let sealed = self.sealed(source, message, &dead);
-        let sealed = sealed.as_slice();
-        match letter::publish_all(&self.context.letters, sealed).await {
+        let mut letters = self.aside.clone();
+        letters.extend(self.sealed(source, message, &dead));
+        match letter::publish_all(&self.context.letters, &letters).await {
             Ok(()) => Error::Panicked {
                 source_index: source,
                 sequence: message.sequence,

@@ -72,7 +72,10 @@ async fn poison_is_laid_aside(keep: bool) {
         // A second owner goes through the same poison again.
         harness.mark().await;
     }
-    let letters = dead_letters(&harness).await;
+    // One that was found again, because what was read beside it was not passed over, is the same.
+    let mut letters = dead_letters(&harness).await;
+    letters.sort_by_key(|letter| letter.sequence);
+    letters.dedup_by_key(|letter| letter.id.clone());
     let stream = harness.topology.events_stream(Lane::Normal, 0);
     let found: Vec<_> = letters
         .iter()
