@@ -206,7 +206,7 @@ def webhooks(world):
     return "both keys"
 
 
-SCENARIOS = [(mail, findings, clients), (syslog, webhooks, alertmanager), strict]
+SCENARIOS = [(mail, findings, clients), (syslog, webhooks, alertmanager, strict)]
 
 if __name__ == "__main__":
     sys.exit(run.main(SCENARIOS, __doc__, 1000))
