@@ -214,7 +214,7 @@ mod tests {
     fn a_message_of_the_same_letters_has_the_same_id_and_of_others_another() {
         let (one, two) = (sealed(1, "a", 9), sealed(2, "a", 9));
         let id = |group: &[Sealed]| message(group).unwrap().0;
-        assert_eq!(id(&[one.clone()]), "dl:S:1:0", "as it ever was");
+        assert_eq!(id(std::slice::from_ref(&one)), "dl:S:1:0", "as it ever was");
         let both = [one, two];
         assert_eq!(id(&both), id(&both));
         assert_ne!(id(&both), id(&both[..1]));

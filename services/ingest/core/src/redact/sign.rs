@@ -34,6 +34,10 @@ const HEX: u8 = 2;
 const LETTER: u8 = 4;
 
 /// What each byte is of a word; 0: none.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "a place beyond a constant table does not compile"
+)]
 const CLASSES: [u8; 256] = {
     let mut classes = [0; 256];
     let mut byte = 0_u8;
