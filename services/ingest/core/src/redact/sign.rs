@@ -230,7 +230,8 @@ mod tests {
     /// What shows no sign, no pattern finds.
     fn promise(text: &str) {
         let signs = Signs::of(text);
-        let patterns: [(&str, bool, fn(&str) -> Option<String>); 8] = [
+        type Pattern = fn(&str) -> Option<String>;
+        let patterns: [(&str, bool, Pattern); 8] = [
             ("secret", signs.secret, pattern::secrets),
             ("email", signs.email, pattern::emails),
             ("iban", signs.iban, number::ibans),
