@@ -179,3 +179,20 @@ fn what_a_guardrail_says_it_matched_is_nowhere() {
     }
     assert!(tried >= 3, "samples hold such places: {tried}");
 }
+
+/// A record that was cut off somewhere is no JSON, and a letter all the same.
+#[test]
+fn what_is_left_of_a_record_is_masked_too() {
+    for cut in [
+        r#"{"mail":"ada@example.com","key":"AKIAIOSFODNN7EXAMPLE","prom"#,
+        r#"mail="ada@example.com" key="AKIAIOSFODNN7EXAMPLE""#,
+        r#""ada@example.com AKIAIOSFODNN7EXAMPLE"#,
+    ] {
+        let told = redact::json(cut);
+        assert!(
+            told.contains("[EMAIL]") && told.contains("[SECRET]"),
+            "{told}"
+        );
+        assert!(!told.contains("ada@") && !told.contains("AKIA"), "{told}");
+    }
+}

@@ -21,10 +21,9 @@ pub struct Masked([u32; KINDS.len()]);
 impl Masked {
     /// Counts what a text lost. What it was sent with is not counted.
     pub(super) fn count(&mut self, before: &str, after: &str) {
-        for (slot, (_, placeholder)) in self.0.iter_mut().zip(KINDS) {
-            let said = |text: &str| text.matches(placeholder).count();
-            let more = said(after).saturating_sub(said(before));
-            *slot = slot.saturating_add(u32::try_from(more).unwrap_or(u32::MAX));
+        let (said, had) = (said(after), said(before));
+        for ((slot, said), had) in self.0.iter_mut().zip(said).zip(had) {
+            *slot = slot.saturating_add(said.saturating_sub(had));
         }
     }
 
@@ -54,6 +53,18 @@ impl Masked {
             .collect();
         told.join(",")
     }
+}
+
+/// How often a text says each placeholder.
+fn said(text: &str) -> [u32; KINDS.len()] {
+    let mut counts = [0_u32; KINDS.len()];
+    for (at, _) in text.match_indices('[') {
+        let rest = text.get(at..).unwrap_or_default();
+        for (count, (_, placeholder)) in counts.iter_mut().zip(KINDS) {
+            *count = count.saturating_add(u32::from(rest.starts_with(placeholder)));
+        }
+    }
+    counts
 }
 
 #[cfg(test)]

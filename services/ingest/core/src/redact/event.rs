@@ -33,7 +33,9 @@ pub fn event(event: &mut Event<'_>) -> Masked {
 }
 
 fn text(text: &mut Text<'_>, depth: Depth, count: &mut Masked) {
-    if let Some(new) = masked(text, depth) {
+    if !text.is_empty()
+        && let Some(new) = masked(text, depth)
+    {
         count.count(text, &new);
         *text = Cow::Owned(new);
     }
@@ -106,21 +108,24 @@ fn distinct<'n, 'a: 'n>(names: impl Iterator<Item = &'n mut Text<'a>>) {
 /// JSON text with every string of it masked, names too; text that is no JSON is masked whole.
 #[must_use]
 pub fn json(text: &str) -> String {
-    masked_json(text)
-        .or_else(|| masked(text, Depth::Text).filter(|_| !text.contains('"')))
-        .unwrap_or_else(|| text.to_owned())
+    let is_json = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+    let new = match is_json {
+        true => masked_json(text),
+        false => masked(text, Depth::Text),
+    };
+    new.unwrap_or_else(|| text.to_owned())
 }
 
 /// Masks each string literal of JSON text; `None` where there is nothing to mask.
 fn masked_json(json: &str) -> Option<String> {
+    // Numbers stay; nor is there text in what is none, a list or an object.
+    if !json.starts_with(['"', '[', '{']) || !Signs::of_json(json).any() {
+        return None;
+    }
     if json.starts_with('"')
         && let Some(inner) = unquoted(json)
     {
         return masked(&inner, Depth::Text).map(|new| quoted(&new));
-    }
-    // An escape may stand before a word and look like a piece of it.
-    if !json.contains('"') || !(json.contains('\\') || Signs::of(json).any()) {
-        return None;
     }
     let mut changed = false;
     let new = map_strings(json, |literal, out| {

@@ -17,12 +17,16 @@ pub(super) struct Signs {
     pub(super) ipv4: bool,
     pub(super) ipv6: bool,
     pub(super) secret: bool,
+    /// Of JSON: an escape, behind which a word may stand that looks like a piece of another.
+    escape: bool,
 }
 
 /// Fewest digits of a card number.
 const CARD_DIGITS: usize = 13;
 /// Bytes of an IBAN in one piece.
 const IBAN_LEN: std::ops::RangeInclusive<usize> = 15..=34;
+/// Fewest bytes of a secret.
+const SECRET_LEN: usize = 14;
 /// Bytes of an AWS access key.
 const AWS_KEY_LEN: usize = 20;
 /// Colons of an IPv6 address that leaves nothing out, where its end is an IPv4 address.
@@ -32,13 +36,19 @@ const DIGIT: u8 = 1;
 /// A letter that is a hexadecimal digit too.
 const HEX: u8 = 2;
 const LETTER: u8 = 4;
+/// Of a word.
+const WORD: u8 = DIGIT | HEX | LETTER;
+/// Of no word, and not to be passed over.
+const MARK: u8 = 8;
+/// What a secret begins with.
+const START: u8 = 16;
 
-/// What each byte is of a word; 0: none.
+/// What each byte is; 0: nothing.
 #[expect(
     clippy::indexing_slicing,
     reason = "a place beyond a constant table does not compile"
 )]
-const CLASSES: [u8; 256] = {
+static CLASSES: [u8; 256] = {
     let mut classes = [0; 256];
     let mut byte = 0_u8;
     while byte < 128 {
@@ -46,8 +56,12 @@ const CLASSES: [u8; 256] = {
             b'0'..=b'9' => DIGIT,
             b'a'..=b'f' | b'A'..=b'F' => HEX,
             b'g'..=b'z' | b'G'..=b'Z' => LETTER,
+            b':' | b'.' | b'@' | b'%' | b'+' | b'\\' => MARK,
             _ => 0,
         };
+        if matches!(byte, b'A' | b'e' | b's' | b'r' | b'g' | b'x' | b'b' | b'B') {
+            classes[byte as usize] |= START;
+        }
         byte += 1;
     }
     classes
@@ -55,6 +69,11 @@ const CLASSES: [u8; 256] = {
 
 fn class(byte: u8) -> u8 {
     CLASSES.get(usize::from(byte)).copied().unwrap_or(0)
+}
+
+/// Whether anything shorter than a secret can be found without it: each has a digit or one of these.
+const fn telling(byte: u8) -> bool {
+    byte.is_ascii_digit() || matches!(byte, b'@' | b'%' | b':')
 }
 
 /// A word that is digits alone.
@@ -89,24 +108,54 @@ struct Scan {
 impl Signs {
     pub(super) fn of(text: &str) -> Self {
         let bytes = text.as_bytes();
+        if bytes.len() < SECRET_LEN && !bytes.iter().fold(false, |any, byte| any | telling(*byte)) {
+            return Self::default();
+        }
+        let scan = Self::scanned(bytes);
+        Self {
+            escape: false,
+            ..scan.signs
+        }
+    }
+
+    fn scanned(bytes: &[u8]) -> Scan {
         let mut scan = Scan::default();
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
-            let (start, mut seen) = (at, 0);
+            let first = class(byte);
+            if first & WORD == 0 {
+                if first == 0 {
+                    scan.colons = 0;
+                } else {
+                    scan.mark(bytes, at, byte);
+                }
+                at += 1;
+                continue;
+            }
+            let (start, mut seen) = (at, first);
+            at += 1;
             while let Some(class) = bytes.get(at).map(|byte| class(*byte))
-                && class != 0
+                && class & WORD != 0
             {
                 seen |= class;
                 at += 1;
             }
-            if seen == 0 {
-                scan.mark(bytes, at, byte);
-                at += 1;
-            } else {
-                scan.word(bytes, start..at, seen);
+            if seen & LETTER != 0 {
+                scan.colons = 0;
+                scan.plain_end = at;
+            }
+            if seen & WORD == DIGIT {
+                scan.number(bytes, start..at);
+            } else if (first & START) | (seen & DIGIT) != 0 {
+                scan.word(bytes, start..at);
             }
         }
-        scan.signs
+        scan
+    }
+
+    /// The same of JSON text, quotes and escapes as they are.
+    pub(super) fn of_json(json: &str) -> Self {
+        Self::scanned(json.as_bytes()).signs
     }
 
     /// Whether a pattern has to look at all.
@@ -116,7 +165,8 @@ impl Signs {
 }
 
 impl Scan {
-    /// A byte of no word.
+    /// A byte of no word, one of those that tell something.
+    #[inline(never)]
     fn mark(&mut self, bytes: &[u8], at: usize, byte: u8) {
         let next = || bytes.get(at + 1).copied().unwrap_or(b' ');
         match byte {
@@ -131,6 +181,7 @@ impl Scan {
                 self.signs.email |= self.at_seen;
                 return;
             }
+            b'\\' => self.signs.escape = true,
             b'@' => self.at_seen = true,
             b'%' => self.at_seen |= bytes.get(at..).is_some_and(|rest| rest.starts_with(b"%40")),
             b'+' => self.signs.phone |= matches!(next(), b'1'..=b'9'),
@@ -139,24 +190,20 @@ impl Scan {
         self.colons = 0;
     }
 
-    fn word(&mut self, bytes: &[u8], range: std::ops::Range<usize>, seen: u8) {
-        if seen & LETTER != 0 {
-            self.colons = 0;
-            self.plain_end = range.end;
-        }
-        if seen == DIGIT {
-            self.number(bytes, &range);
-            return;
-        }
-        let before = range.start.checked_sub(1).and_then(|at| bytes.get(at));
-        let after = bytes.get(range.end).copied().unwrap_or(b' ');
-        if let Some(word) = bytes.get(range) {
-            self.signs.secret |= begins_secret(word, before.copied().unwrap_or(b' '), after);
-            self.signs.iban |= seen & DIGIT != 0 && begins_iban(word, after);
+    /// A word that begins as secrets do, or that has digits.
+    #[inline(never)]
+    fn word(&mut self, bytes: &[u8], range: std::ops::Range<usize>) {
+        let start = range.start;
+        let after = || bytes.get(range.end).copied().unwrap_or(b' ');
+        if let Some(word) = bytes.get(range.clone()) {
+            let dashed = || start.checked_sub(1).and_then(|at| bytes.get(at)) == Some(&b'-');
+            self.signs.secret |= begins_secret(word, dashed, after);
+            self.signs.iban |= begins_iban(word, after);
         }
     }
 
-    fn number(&mut self, bytes: &[u8], range: &std::ops::Range<usize>) {
+    #[inline(never)]
+    fn number(&mut self, bytes: &[u8], range: std::ops::Range<usize>) {
         let before = range.start.checked_sub(1).and_then(|at| bytes.get(at));
         let before = before.copied().unwrap_or(b' ');
         // The first number of a text ends nowhere before it.
@@ -190,7 +237,7 @@ impl Scan {
 }
 
 /// Whether a word, with the bytes around it, is the beginning of a key, a token or a private key.
-fn begins_secret(word: &[u8], before: u8, after: u8) -> bool {
+fn begins_secret(word: &[u8], dashed: impl Fn() -> bool, after: impl Fn() -> u8) -> bool {
     match word {
         [
             b'A',
@@ -200,25 +247,25 @@ fn begins_secret(word: &[u8], before: u8, after: u8) -> bool {
             ..,
         ] => word.len() >= AWS_KEY_LEN,
         [b'A', b'I', b'z', b'a', ..] | [b'e', b'y', b'J', ..] => true,
-        [b's', b'k'] => matches!(after, b'-' | b'_'),
-        [b'r', b'k'] | [b'g', b'h', b'p' | b'o' | b'u' | b's' | b'r'] => after == b'_',
-        [b'x', b'o', b'x', _] => after == b'-',
-        b"github" => after == b'_',
-        b"glpat" => after == b'-',
-        b"BEGIN" => before == b'-',
+        [b's', b'k'] => matches!(after(), b'-' | b'_'),
+        [b'r', b'k'] | [b'g', b'h', b'p' | b'o' | b'u' | b's' | b'r'] => after() == b'_',
+        [b'x', b'o', b'x', _] => after() == b'-',
+        b"github" => after() == b'_',
+        b"glpat" => after() == b'-',
+        b"BEGIN" => dashed(),
         [b'b' | b'B', ..] => word.eq_ignore_ascii_case(b"bearer"),
         _ => false,
     }
 }
 
 /// Whether a word may be an IBAN, or the first group of one.
-fn begins_iban(word: &[u8], after: u8) -> bool {
+fn begins_iban(word: &[u8], after: impl Fn() -> u8) -> bool {
     let [a, b, c, d, ..] = word else {
         return false;
     };
     let letters = a.is_ascii_alphabetic() && b.is_ascii_alphabetic();
     let digits = c.is_ascii_digit() && d.is_ascii_digit();
-    letters && digits && (IBAN_LEN.contains(&word.len()) || (word.len() == 4 && after == b' '))
+    letters && digits && (IBAN_LEN.contains(&word.len()) || (word.len() == 4 && after() == b' '))
 }
 
 #[cfg(test)]
