@@ -118,6 +118,13 @@ bench-redaction: ## what masking costs: the same records admitted with and witho
 bench-whatif: ## what-if beside the bare reading of the same messages, medians of three
 	deploy/tools/with-nats.sh cargo bench --locked -q -p balefire-rule-engine --bench whatif
 
+.PHONY: instructions peers
+instructions: ## instructions an event of the three hottest functions, against those that are kept; BASELINE=1 keeps these
+	python3 deploy/e2e/instructions.py $(if $(BASELINE),--write)
+
+peers: build ## beside the bound of this machine, DuckDB and rsigma, on the same file in the same run; on a quiet machine
+	$(E2E) deploy/e2e/peers.py --binary $(BALEFIRE) $(PEERS)
+
 figures: build ## first figures of the whole way, from real processes
 	deploy/tools/with-nats.sh python3 deploy/e2e/figures.py --binary $(BALEFIRE)
 

@@ -31,7 +31,7 @@ const fn shell(
 }
 
 /// Arrows point down. A service never uses another; only the binary that users type uses all.
-const EDGES: [Row; 26] = [
+const EDGES: [Row; 27] = [
     pure("balefire-event", &[]),
     pure("balefire-rule", &["event"]),
     pure("balefire-control", &["event"]),
@@ -64,6 +64,8 @@ const EDGES: [Row; 26] = [
         &["event", "ingest-core", "rule", "wire"],
         &[],
     ),
+    // A workspace of its own, too: what this machine can do if it does nothing else.
+    shell("balefire-bound", &["event"], &[]),
     // Development only: all cores under the driver's bookkeeping, over a log in memory.
     shell(
         "balefire-simulation",

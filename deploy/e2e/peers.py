@@ -1,0 +1,169 @@
+"""Balefire beside what people would use instead, on the same file, on one machine, in one run.
+
+`make peers`, or: peers.py --binary target/release/balefire [--events 1000000] [--rounds 3] [--seconds 0]
+
+The file is the reference workload as `balefire-bound write` makes it. Each round runs every peer once, each time
+another one first; what is shown are medians, and every value. A peer that cannot be had is named and left
+out. What a SQL window query says of the file is what is due: an alert is one (rule, user, slot), or one
+event of a rule without a window."""
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import benches
+import peers_alerts
+import peers_daemon
+
+RSIGMA = "0.23.0"
+INSTALL_S = 1_800
+RUN_S = 600
+# Anything more in memory here would show as memory of who is started: `ru_maxrss` begins with it.
+MIB = 1024
+
+
+class Ran:
+    """One run of one program: its own seconds where it tells them, else None."""
+
+    def __init__(self, command, out):
+        with open(out, "wb") as told, tempfile.TemporaryFile() as said:
+            begun = time.perf_counter()
+            child = subprocess.Popen([str(word) for word in command], stdout=told, stderr=said)
+            _, status, usage = os.wait4(child.pid, 0)
+            self.seconds = time.perf_counter() - begun
+            child.returncode = os.waitstatus_to_exitcode(status)
+            said.seek(0)
+            self.said = said.read().decode(errors="replace")
+        if child.returncode != 0:
+            raise SystemExit(f"{' '.join(map(str, command))}: exit {child.returncode}\n{self.said[-2000:]}{Path(out).read_text(errors='replace')[-500:]}")
+        self.cpu_s, self.rss_mib = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / MIB
+
+
+class Peer:
+    def __init__(self, name, command, out, durable, own=False):
+        """`command(out)`; `own`: it prints name=value with the seconds of its own clock."""
+        self.name, self.command, self.out, self.durable, self.own, self.ran = name, command, out, durable, own, []
+
+    def run(self):
+        ran = Ran(self.command(self.out), self.out)
+        if self.own:
+            facts = dict(fact.split("=", 1) for fact in self.out.read_text().split())
+            ran.seconds, ran.alerts, ran.state_mib = float(facts["seconds"]), int(facts["alerts"]), int(facts["state_bytes"]) / MIB / MIB
+        self.ran.append(ran)
+        return ran
+
+    def rates(self, events):
+        return [events / ran.seconds for ran in self.ran]
+
+
+def rsigma(cache):
+    """(program, features) from crates.io, installed once; None and why not."""
+    program = cache / "rsigma" / "bin" / "rsigma"
+    why = ""
+    for features in (["--features", "daemon-nats"], ["--no-default-features"]):
+        if not program.exists():
+            print(f"installs rsigma {RSIGMA} {' '.join(features)} in {cache}", file=sys.stderr, flush=True)
+            done = subprocess.run(["cargo", "install", "rsigma", "--version", RSIGMA, "--locked", "--root", str(cache / "rsigma"), *features],
+                                  capture_output=True, text=True, timeout=INSTALL_S)
+            why = done.stderr.strip()[-600:]
+        if program.exists():
+            said = subprocess.run([str(program), "--features"], capture_output=True, text=True).stdout.split()
+            return program, said, None
+    return None, [], why
+
+
+def peers(args, file, folder, program):
+    """Everybody who takes part."""
+    balefire, bound = Path(args.binary).resolve(), Path(args.bound).resolve()
+    here = Path(__file__).resolve()
+    found = [
+        Peer("bound, 1 thread", lambda _: [bound, "run", file, 1], folder / "bound1", "no", own=True),
+        Peer("bound, 2 threads", lambda _: [bound, "run", file, 2], folder / "bound2", "no", own=True),
+        Peer("balefire replay", lambda _: [balefire, "replay", file, "--output", "ndjson"], folder / "balefire", "file to file"),
+        Peer(f"DuckDB {peers_alerts.version()}, one query, 2 threads", lambda out: [sys.executable, here.with_name("peers_alerts.py"), file, f"{out}.csv"], folder / "duckdb", "file to file"),
+    ]
+    if program:
+        rules = peers_alerts.rules_for_rsigma(folder / "rules", suppress=True)
+        found.append(Peer(f"rsigma {RSIGMA} eval", lambda _: peers_alerts.rsigma_command(program, rules, file), folder / "rsigma", "file to file"))
+    return found
+
+
+def shown(values, digits=0):
+    return " · ".join(f"{value:,.{digits}f}" for value in values)
+
+
+def table(found, events, verdicts):
+    ours = statistics.median(next(peer for peer in found if peer.name == "balefire replay").rates(events))
+    rows = ["| what | events/s, median | all rounds | ours is | CPU s | RSS, MiB | alerts | of those due |", "|---|---|---|---|---|---|---|---|"]
+    for peer in found:
+        rate, last = statistics.median(peer.rates(events)), peer.ran[-1]
+        rss = f"{last.state_mib:.0f} of state" if peer.own else f"{max(ran.rss_mib for ran in peer.ran):.0f}"
+        alerts, exact = verdicts.get(peer.name, (getattr(last, "alerts", "?"), "not claimed"))
+        rows.append(f"| {peer.name} | {rate:,.0f} | {shown(peer.rates(events))} | {ours / rate:.2f} × | "
+                    f"{statistics.median(ran.cpu_s for ran in peer.ran):.2f} | {rss} | {alerts:,} | {exact} |")
+    return "\n".join(rows)
+
+
+def verdicts(found, file, folder, program):
+    """Of each peer by name: its alerts, and how they differ from what is due."""
+    due = peers_alerts.of_sql(folder / "duckdb.csv")
+    told = {"balefire replay": peers_alerts.of_balefire(folder / "balefire")}
+    counts = {name: len(set_) for name, set_ in told.items()}
+    if program:
+        # Once more, unmeasured: every breach with its time, for which it would hold back what it told.
+        rules = peers_alerts.rules_for_rsigma(folder / "every", suppress=False)
+        Ran([*peers_alerts.rsigma_command(program, rules, file), *peers_alerts.EVERY_BREACH], folder / "rsigma-all")
+        name = next(peer.name for peer in found if peer.name.startswith("rsigma"))
+        told[name] = peers_alerts.of_rsigma(folder / "rsigma-all")
+        with open(folder / "rsigma", "rb") as lines:
+            counts[name] = sum(1 for _ in lines)
+    sql = next(peer.name for peer in found if peer.name.startswith("DuckDB"))
+    return {sql: (len(due), "is what is due")} | {
+        name: (counts[name], "exactly" if keys == due else f"{len(due - keys):,} missing, {len(keys - due):,} too many") for name, keys in told.items()
+    }
+
+
+def main():
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("--binary", required=True, help="balefire, a release build")
+    words.add_argument("--bound", help="balefire-bound; without it, it is built")
+    words.add_argument("--events", type=int, default=1_000_000)
+    words.add_argument("--users", type=int, default=100_000)
+    words.add_argument("--rounds", type=int, default=3)
+    words.add_argument("--rate", type=int, default=5_000, help="events a second through JetStream")
+    words.add_argument("--seconds", type=int, default=8, help="of that, a round; 0: not at all")
+    words.add_argument("--cache", type=Path, default=Path(".tools"), help="where rsigma is installed")
+    args = words.parse_args()
+    args.bound = args.bound or benches.bound()
+    program, features, why = rsigma(args.cache.resolve())
+    cpu = next((line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "?")
+    print(f"{os.cpu_count()} CPUs, {cpu}, Linux {os.uname().release}; load average before: {os.getloadavg()[0]:.2f}")
+    with tempfile.TemporaryDirectory(prefix="balefire-peers-") as made:
+        folder = Path(made)
+        file = folder / "events.ndjson"
+        written = subprocess.run([args.bound, "write", str(file), str(args.events), str(args.users)], capture_output=True, text=True, check=True).stdout
+        print(f"{written.strip()}; {args.rounds} rounds, each begun by another", flush=True)
+        found = peers(args, file, folder, program)
+        for turn in range(args.rounds):
+            first = turn % len(found)
+            for peer in found[first:] + found[:first]:
+                peer.run()
+        print(table(found, args.events, verdicts(found, file, folder, program)), flush=True)
+        if not program:
+            print(f"rsigma {RSIGMA}: left out, it could not be installed: {why}")
+        if args.seconds and program and "daemon-nats" not in features:
+            print(f"rsigma {RSIGMA} over JetStream: left out, it is built without daemon-nats")
+        elif args.seconds and not shutil.which("nats-server"):
+            print("over JetStream: left out, there is no nats-server on PATH")
+        elif args.seconds:
+            print(f"\nover JetStream, not synced, {args.rate:,} events/s for {args.seconds} s a round, intended send → alert in its stream")
+            print(peers_daemon.table(args, program, folder))
+
+
+if __name__ == "__main__":
+    main()
