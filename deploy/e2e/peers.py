@@ -70,7 +70,7 @@ def rsigma(cache):
             print(f"installs rsigma {RSIGMA} {' '.join(features)} in {cache}", file=sys.stderr, flush=True)
             done = subprocess.run(["cargo", "install", "rsigma", "--version", RSIGMA, "--locked", "--root", str(cache / "rsigma"), *features],
                                   capture_output=True, text=True, timeout=INSTALL_S)
-            why = done.stderr.strip()[-600:]
+            why = f"cargo could not install it: {done.stderr.strip()[-600:]}"
         if program.exists():
             said = subprocess.run([str(program), "--features"], capture_output=True, text=True).stdout.split()
             return program, said, None
@@ -138,9 +138,10 @@ def main():
     words.add_argument("--rate", type=int, default=5_000, help="events a second through JetStream")
     words.add_argument("--seconds", type=int, default=8, help="of that, a round; 0: not at all")
     words.add_argument("--cache", type=Path, default=Path(".tools"), help="where rsigma is installed")
+    words.add_argument("--without-rsigma", action="store_true", help="it takes minutes to install")
     args = words.parse_args()
     args.bound = args.bound or benches.bound()
-    program, features, why = rsigma(args.cache.resolve())
+    program, features, why = (None, [], "as asked") if args.without_rsigma else rsigma(args.cache.resolve())
     cpu = next((line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "?")
     print(f"{os.cpu_count()} CPUs, {cpu}, Linux {os.uname().release}; load average before: {os.getloadavg()[0]:.2f}")
     with tempfile.TemporaryDirectory(prefix="balefire-peers-") as made:
@@ -154,15 +155,22 @@ def main():
             for peer in found[first:] + found[:first]:
                 peer.run()
         print(table(found, args.events, verdicts(found, file, folder, program)), flush=True)
+        print("alerts: one for each (rule, user, slot), or event of a rule without a window. The bound is timed by its own clock, from memory; "
+              "all others are whole processes.")
         if not program:
-            print(f"rsigma {RSIGMA}: left out, it could not be installed: {why}")
-        if args.seconds and program and "daemon-nats" not in features:
-            print(f"rsigma {RSIGMA} over JetStream: left out, it is built without daemon-nats")
-        elif args.seconds and not shutil.which("nats-server"):
-            print("over JetStream: left out, there is no nats-server on PATH")
-        elif args.seconds:
-            print(f"\nover JetStream, not synced, {args.rate:,} events/s for {args.seconds} s a round, intended send → alert in its stream")
-            print(peers_daemon.table(args, program, folder))
+            print(f"rsigma {RSIGMA}: left out: {why}")
+        if args.seconds:
+            over_jetstream(args, program if "daemon-nats" in features else None, folder)
+
+
+def over_jetstream(args, program, folder):
+    if not shutil.which("nats-server"):
+        print("over JetStream: left out, there is no nats-server on PATH")
+        return
+    print(f"\nover JetStream, not synced, {args.rate:,} events/s for {args.seconds} s a round, intended send → alert in its stream")
+    if not program:
+        print(f"rsigma {RSIGMA}'s daemon: left out, there is none with daemon-nats")
+    print(peers_daemon.table(args, program, folder))
 
 
 if __name__ == "__main__":

@@ -220,9 +220,9 @@ def measured(kind, args, program, folder):
 
 
 def table(args, program, folder):
-    rounds = {Balefire: [], Rsigma: []}
+    rounds = {Balefire: [], Rsigma: []} if program else {Balefire: []}
     for turn in range(args.rounds):
-        for kind in [Balefire, Rsigma][:: 1 if turn % 2 == 0 else -1]:
+        for kind in list(rounds)[:: 1 if turn % 2 == 0 else -1]:
             rounds[kind].append(measured(kind, args, program, folder / f"{kind.__name__}-{turn}"))
     rows = ["| what | alerts a round | p50, ms | p99, ms | all rounds, p50 / p99 | µs CPU an event; its nats-server | RSS, MiB | sender late, p99 ms |",
             "|---|---|---|---|---|---|---|---|"]
