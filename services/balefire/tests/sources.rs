@@ -68,7 +68,7 @@ fn a_field_map_is_tried_on_a_file() {
         );
         assert_eq!(event["acme-chat"]["score"], 0.7, "kept under the source");
         for part in [
-            "line 2: category",
+            "line 2: record: says no category",
             "line 3: record",
             "1 events, 2 refused",
             "score",
