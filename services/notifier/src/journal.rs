@@ -14,10 +14,14 @@ use balefire_wire::log::v1::{InputRun, Step};
 use balefire_wire::{BatchWriter, Header, RecordRef};
 use bytes::Bytes;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::codec;
 
 const RETRY_DELAY: Duration = Duration::from_millis(250);
+/// Between two messages of nothing but attempts: so that what is decided meanwhile finds the log free,
+/// however many deliveries end one after the other.
+const ATTEMPTS_GAP: Duration = Duration::from_millis(2);
 
 /// What shall be written.
 #[derive(Debug)]
@@ -69,6 +73,8 @@ pub struct Journal {
     positions: BTreeMap<(Arc<str>, Lane), FeedPosition>,
     /// Positions are written though nothing else is.
     flushing: bool,
+    /// When the last message was acknowledged.
+    acknowledged: Option<Instant>,
     step: u64,
     covered: u64,
     writer_seq: u64,
@@ -85,6 +91,7 @@ impl Journal {
             waiting: VecDeque::new(),
             positions: BTreeMap::new(),
             flushing: false,
+            acknowledged: None,
             step: 0,
             covered: 0,
             writer_seq: 1,
@@ -169,11 +176,18 @@ impl Journal {
     /// # Errors
     /// Another owner, or a record that the server never takes.
     pub async fn published(&mut self) -> Result<(u64, Bytes), balefire_bus::Error> {
+        if self.publishing.is_none()
+            && let Some(until) = self.rests_until()
+        {
+            tokio::time::sleep_until(until).await;
+            self.start();
+        }
         let Some(publishing) = &mut self.publishing else {
             return std::future::pending().await;
         };
         let ended = publishing.await;
         self.publishing = None;
+        self.acknowledged = Some(Instant::now());
         let (fence, sequence, bytes) =
             ended.map_err(|error| balefire_bus::Error::Unavailable {
                 doing: "writing deliveries".into(),
@@ -185,9 +199,26 @@ impl Journal {
     }
 
     fn go_on(&mut self) {
-        if self.waiting.is_empty() && !self.flushing {
-            return;
+        let decided = |item: &Item| !matches!(item, Item::Attempt(..));
+        let rested = |until: Instant| until <= Instant::now();
+        if self.flushing
+            || self.waiting.iter().any(decided)
+            || self.rests_until().is_some_and(rested)
+        {
+            self.start();
         }
+    }
+
+    /// Until when attempts that wait do; `None`: none does, or a message is under way.
+    fn rests_until(&self) -> Option<Instant> {
+        if self.waiting.is_empty() || self.fence.is_none() {
+            return None;
+        }
+        let last = self.acknowledged.map(|last| last + ATTEMPTS_GAP);
+        Some(last.unwrap_or_else(Instant::now))
+    }
+
+    fn start(&mut self) {
         let Some(fence) = self.fence.take() else {
             return;
         };
@@ -319,6 +350,7 @@ mod tests {
             waiting: VecDeque::new(),
             positions: BTreeMap::new(),
             flushing: false,
+            acknowledged: None,
             step: 0,
             covered: 0,
             writer_seq: 1,
