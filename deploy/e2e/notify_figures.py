@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -62,8 +63,10 @@ class Clocked(Fake):
         self.at = {}
         super().__init__(*arguments, **more)
 
-    def answer(self, path, headers, body):
+    def take(self, path, headers, body):
         now = time.monotonic()
+        if not body:
+            return 200, {}, json.dumps(self.at).encode()
         for name in json.loads(body)["data"]["event_ids"]:
             self.at.setdefault(name, now)
         return 204, {}, b""
@@ -83,19 +86,26 @@ def paced(up, names, category, rate):
 
 
 def latencies(receiver, meant):
-    wait_for(lambda: all(name in receiver.at for name in meant), "the deliveries", 120)
-    return [(receiver.at[name] - at) * 1000 for name, at in meant.items()]
+    came = wait_for(lambda: meant.keys() <= (at := receiver.at).keys() and at, "the deliveries", 120)
+    return [(came[name] - at) * 1000 for name, at in meant.items()]
 
 
 BAD = {"slow": ("delay", 30), "refusing": ("status", 400)}
+KINDS = ["healthy", *BAD]
 
 
 class Apart:
-    """A bad receiver in a process of its own: what it costs this one is no figure of Balefire's."""
+    """A receiver in a process of its own: what it costs this one is no figure of Balefire's."""
 
     def __init__(self, kind):
         self.child = subprocess.Popen([sys.executable, __file__, "--binary", "", "--fake", kind], stdout=subprocess.PIPE, text=True)
         self.url = self.child.stdout.readline().strip()
+
+    @property
+    def at(self):
+        """When each event's escalation first came, on the clock that all processes share."""
+        with urllib.request.urlopen(self.url, timeout=30) as answer:
+            return json.load(answer)
 
     def end(self):
         self.child.kill()
@@ -109,17 +119,16 @@ def neighbours(arguments, folder):
         for bad, taken in ((False, alone), (True, beside)):
             place = folder / f"neighbours-{number}-{bad}"
             place.mkdir()
-            healthy = Clocked()
-            others = {kind: Apart(kind) for kind in BAD} if bad else {}
-            urls = {"healthy": healthy.url, **{kind: other.url for kind, other in others.items()}}
+            fakes = {kind: Apart(kind) for kind in (KINDS if bad else KINDS[:1])}
+            urls = {kind: fake.url for kind, fake in fakes.items()}
             up = Up(arguments.binary, place / "data", *receivers(place, **urls))
             try:
                 meant = paced(up, [f"{number}-{bad}-{n}" for n in range(arguments.rate * arguments.seconds)], "prompt_attack", arguments.rate)
-                taken += latencies(healthy, meant)
+                taken += latencies(fakes["healthy"], meant)
             finally:
                 up.process.kill()
-                for other in others.values():
-                    other.end()
+                for fake in fakes.values():
+                    fake.end()
     ratio = p(beside, .99) / p(alone, .99)
     print(f"healthy receiver, {arguments.rate}/s, {len(alone):,} escalations each: alone p50 {p(alone, .5):.1f} p99 {p(alone, .99):.1f} ms; "
           f"beside one that answers in 30 s and one that refuses p50 {p(beside, .5):.1f} p99 {p(beside, .99):.1f} ms: p99 × {ratio:.2f}")
@@ -128,7 +137,7 @@ def neighbours(arguments, folder):
 
 def backlog(arguments, folder):
     quiet, behind = [], []
-    receiver = Clocked()
+    receiver = Apart("healthy")
     up = Up(arguments.binary, folder / "data", *receivers(folder, soc=receiver.url))
     try:
         quiet += latencies(receiver, paced(up, [f"q{n}" for n in range(50)], "prompt_attack", 20))
@@ -141,6 +150,7 @@ def backlog(arguments, folder):
         after = left()
     finally:
         up.process.kill()
+        receiver.end()
     ratio = p(behind, .99) / p(quiet, .99)
     print(f"50 critical at 20/s: undisturbed p50 {p(quiet, .5):.1f} p99 {p(quiet, .99):.1f} ms; behind {before:,} waiting low ones ({after:,} left at the end) "
           f"p50 {p(behind, .5):.1f} p99 {p(behind, .99):.1f} ms: p99 × {ratio:.2f}")
@@ -309,10 +319,11 @@ def main():
     parser.add_argument("--seconds", type=int, default=20)
     parser.add_argument("--low", type=int, default=50_000)
     parser.add_argument("--events", type=int, default=100_000)
-    parser.add_argument("--fake", choices=BAD, help=argparse.SUPPRESS)
+    parser.add_argument("--fake", choices=KINDS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.fake:
-        print(Fake(spoil=lambda *_: BAD[arguments.fake]).url, flush=True)
+        fake = Clocked() if arguments.fake == "healthy" else Fake(spoil=lambda *_: BAD[arguments.fake])
+        print(fake.url, flush=True)
         threading.Event().wait()
     arguments.binary = str(Path(arguments.binary).resolve())
     threading.stack_size(256 * 1024)
