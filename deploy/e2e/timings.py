@@ -5,6 +5,7 @@ with the load average beside it; a figure beyond its limit is marked, and with -
 import argparse
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "demo")]
+from chaos_cluster import damage  # noqa: E402
 from corpus import text  # noqa: E402
 from receiver import Receiver  # noqa: E402
 from system import END_S, READY_S, Client, Failed, Four, Up, check, get, wait_for  # noqa: E402
@@ -24,6 +26,8 @@ EVERY_S = 0.02          # between two events that escalate at once
 STEADY_S = 3            # before and after something is done
 BLOCKS = 10             # of a user: one more raises
 BATCH_MIN = 32
+DAMAGES = 120
+START_S = 0.5           # of a process, beside reading the log
 PASSES = 2              # as many users more, so that several checkpoints lie within the time measured
 late = []
 
@@ -167,13 +171,14 @@ def disk(folder):
     return sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
 
 
-def first_after(four, client, receiver, service, name, users, t_ns, between=lambda: None):
-    """Kills the service, sends what raises, starts it; seconds to the first escalation told, of all of them."""
+def first_after(four, client, receiver, service, name, users, t_ns, between=lambda: None, first=None):
+    """Kills the service, sends what raises for five users from `first` on, starts it; seconds to the first escalation told, of all of them."""
     place = four.services.index(service)
     four.parts[place].kill()
     between()
-    first = int.from_bytes(name.encode()[-3:], "big") % 9973
-    events = [line(f"{name}-{number}", f"user{(first * 31 + number * 7) % users}@example.com", "guardrail_block", t_ns + 2_000_000_000, severity="low") for number in range(5)]
+    if first is None:
+        first = int.from_bytes(name.encode()[-3:], "big") % 9973 * 31
+    events = [line(f"{name}-{number}", f"user{(first + number * 7) % users}@example.com", "guardrail_block", t_ns + 2_000_000_000, severity="low") for number in range(5)]
     client.run("send", "-", data=b"".join(events))
     begun = time.monotonic()
     four.parts[place] = four.parts[place].again()
@@ -228,6 +233,38 @@ def restarts(arguments, folder):
         four.stop()
 
 
+def damages(arguments, folder):
+    """A rule-engine whose store is damaged while it is down, again and again: it must answer as if nothing had been, and as soon
+    as it would from the log alone. Each time the store is laid back as it was, so that there is something to damage."""
+    rng, users = random.Random(arguments.seed), DAMAGES * 40
+    receiver = Clocked()
+    file, t_ns = filled(folder, users)
+    four = Four(arguments.bin, folder / "four", 2, lateness="1h", webhook=receiver.url, secret=SECRET)
+    client, engine = Client(arguments.binary, four.addr["ingest"]), four.addr["rule-engine"]
+    state, kept = four.data / "rule-engine" / "rule-engine", folder / "kept"
+    took, how = [], {}
+    try:
+        client.run("send", str(file))
+        wait_for(lambda: keys_of(client, engine) >= users, "every user's window", 600)
+        wait_for(lambda: all(p["checkpoint_step"] for p in client.status("rule-engine", engine)["partitions"]), "checkpoints of both partitions")
+
+        def break_it():
+            shutil.copytree(state, kept) if not kept.exists() else (shutil.rmtree(state, ignore_errors=True), shutil.copytree(kept, state))
+            what = damage(rng, state)
+            how[what] = how.get(what, 0) + 1
+
+        for number in range(DAMAGES):
+            took.append(first_after(four, client, receiver, "rule-engine", f"d{number:03}", users, t_ns, break_it, number * 35)[0])
+        batches(arguments, four)
+    finally:
+        four.stop()
+    check(None not in how, "there was nothing to damage")
+    told = ", ".join(f"{count} {what}" for what, count in sorted(how.items()))
+    limit = START_S + 5 * users * BLOCKS / 1e6
+    figure(f"worst of {DAMAGES} damages, to the first escalation", max(took), "s", limit,
+           f"p50 {sorted(took)[len(took) // 2]:.3f}; {told}; all {5 * DAMAGES} escalations came, verify finds no difference")
+
+
 def stalls(http):
     """How often the engine stood still for a checkpoint; p50 and the longest, ms."""
     told = {}
@@ -262,7 +299,7 @@ def checkpoints(arguments, folder):
     figure("throughput with checkpoints, of that without", best["disk"] / best["none"], "", -0.9, f"best of {arguments.rounds}, events/s: {said}")
 
 
-SCENARIOS = [failover, restarts, checkpoints]
+SCENARIOS = [failover, restarts, damages, checkpoints]
 
 
 def main():
@@ -270,6 +307,7 @@ def main():
     parser.add_argument("--bin", required=True, help="folder with the binaries")
     parser.add_argument("--users", type=int, default=100_000, help="with full windows")
     parser.add_argument("--rounds", type=int, default=3, help="of the comparison with and without checkpoints")
+    parser.add_argument("--seed", type=int, default=1, help="of the damages")
     parser.add_argument("--only", nargs="*", default=[], choices=[one.__name__ for one in SCENARIOS])
     parser.add_argument("--strict", action="store_true", help="exit 1 where a figure is beyond its limit")
     parser.add_argument("--keep", help="folder for data and logs, kept")
