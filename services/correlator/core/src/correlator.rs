@@ -211,7 +211,9 @@ impl Correlator {
         let held = |entry: &mut crate::entry::Entry| entry.held_until.is_some();
         let entry = self.state.entries.get_mut(&event.dedup_id);
         if kept == Kept::New {
-            let end = event.received_at.plus(self.config.hold_of(lane, event.hold));
+            let end = event
+                .received_at
+                .plus(self.config.hold_of(lane, event.hold));
             self.state.entries.hold(event.dedup_id, end);
         } else if !entry.is_some_and(held) {
             self.partial(event.dedup_id, effects);

@@ -51,7 +51,10 @@ enum What {
 }
 
 fn sent() -> impl Strategy<Value = Sent> {
-    let keys = prop::sample::subsequence(vec![(0, 0), (0, 1), (1, 0), (2, 0), (2, 1), (3, 0), (4, 0)], 1..=3);
+    let keys = prop::sample::subsequence(
+        vec![(0, 0), (0, 1), (1, 0), (2, 0), (2, 1), (3, 0), (4, 0)],
+        1..=3,
+    );
     let what = prop_oneof![
         (0..6u8).prop_map(|id| What::Event { id }),
         (0..3u8, 1..9i64, 0..2u32, 0..2u8).prop_map(|(user, j, authority, model)| What::Hint {

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use balefire_event::{Assurance, Event};
 use balefire_event::identity::TenantKey;
 use balefire_event::stamp::{ClockPolicy, JOIN_HORIZON};
 use balefire_event::time::{HOUR, MINUTE};
+use balefire_event::{Assurance, Event};
 
 use crate::alias::Aliases;
 use crate::owner::Owned;
