@@ -134,6 +134,34 @@ fn objects_become_what_is_in_force() {
 }
 
 #[test]
+fn hours_and_inhibition_of_a_route_are_in_force() {
+    let route = object(
+        "default",
+        Kind::Route,
+        "office",
+        &[
+            ("receivers", texts(&["shared"])),
+            ("times", texts(&["thu 00:00-00:01"])),
+            ("inhibited_by", words(&[("severity", "critical")])),
+            ("inhibit_equal", texts(&["user_id"])),
+        ],
+    );
+    let plan = plan(1, &file(), [route].iter()).plan;
+    let route = &plan.tenants["default"].routes[0];
+    assert!(route.times[0].contains(Timestamp(0)));
+    let inhibition = route.inhibition.as_ref().unwrap();
+    assert_eq!(inhibition.equal, ["user_id"]);
+    let mut escalation = samples::escalation();
+    assert!(plan.inhibits(&escalation).is_empty());
+    let told = plan.decide(&escalation, Timestamp(0));
+    escalation.severity = Severity::Critical;
+    let places = plan.inhibits(&escalation);
+    assert_eq!(told[0].inhibited_at, places.first().copied());
+    let later = Timestamp(61_000_000_000);
+    assert!(plan.decide(&escalation, later).is_empty());
+}
+
+#[test]
 fn a_tenant_reaches_its_own_receivers_and_the_files_and_no_others() {
     let objects = [
         object("acme", Kind::Receiver, "own", &[url()]),
