@@ -27,6 +27,10 @@ RUN_S = 600
 MIB = 1024
 
 
+class Broken(Exception):
+    """It ran and failed: it is left out, and why is said."""
+
+
 class Ran:
     """One run of one program: its own seconds where it tells them, else None."""
 
@@ -40,14 +44,14 @@ class Ran:
             said.seek(0)
             self.said = said.read().decode(errors="replace")
         if child.returncode != 0:
-            raise SystemExit(f"{' '.join(map(str, command))}: exit {child.returncode}\n{self.said[-2000:]}{Path(out).read_text(errors='replace')[-500:]}")
+            raise Broken(f"{' '.join(map(str, command))}: exit {child.returncode}\n{self.said[-2000:]}{Path(out).read_text(errors='replace')[-500:]}")
         self.cpu_s, self.rss_mib = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / MIB
 
 
 class Peer:
-    def __init__(self, name, command, out, durable, own=False):
+    def __init__(self, name, command, out, own=False):
         """`command(out)`; `own`: it prints name=value with the seconds of its own clock."""
-        self.name, self.command, self.out, self.durable, self.own, self.ran = name, command, out, durable, own, []
+        self.name, self.command, self.out, self.own, self.ran, self.broken = name, command, out, own, [], False
 
     def run(self):
         ran = Ran(self.command(self.out), self.out)
@@ -82,15 +86,27 @@ def peers(args, file, folder, program):
     balefire, bound = Path(args.binary).resolve(), Path(args.bound).resolve()
     here = Path(__file__).resolve()
     found = [
-        Peer("bound, 1 thread", lambda _: [bound, "run", file, 1], folder / "bound1", "no", own=True),
-        Peer("bound, 2 threads", lambda _: [bound, "run", file, 2], folder / "bound2", "no", own=True),
-        Peer("balefire replay", lambda _: [balefire, "replay", file, "--output", "ndjson"], folder / "balefire", "file to file"),
-        Peer(f"DuckDB {peers_alerts.version()}, one query, 2 threads", lambda out: [sys.executable, here.with_name("peers_alerts.py"), file, f"{out}.csv"], folder / "duckdb", "file to file"),
+        Peer("bound, 1 thread", lambda _: [bound, "run", file, 1], folder / "bound1", own=True),
+        Peer("bound, 2 threads", lambda _: [bound, "run", file, 2], folder / "bound2", own=True),
+        Peer("balefire replay", lambda _: [balefire, "replay", file, "--output", "ndjson"], folder / "balefire"),
+        Peer(f"DuckDB {peers_alerts.version()}, one query, 2 threads", lambda out: [sys.executable, here.with_name("peers_alerts.py"), file, f"{out}.csv"], folder / "duckdb"),
     ]
     if program:
         rules = peers_alerts.rules_for_rsigma(folder / "rules", suppress=True)
-        found.append(Peer(f"rsigma {RSIGMA} eval", lambda _: peers_alerts.rsigma_command(program, rules, file), folder / "rsigma", "file to file"))
+        found.append(Peer(f"rsigma {RSIGMA} eval", lambda _: peers_alerts.rsigma_command(program, rules, file), folder / "rsigma"))
     return found
+
+
+def attempt(peer):
+    """Others may fail without ending the rest; neither the bound, nor SQL, nor we."""
+    try:
+        if not peer.broken:
+            peer.run()
+    except Broken as broken:
+        if not peer.name.startswith("rsigma"):
+            raise SystemExit(str(broken)) from None
+        peer.broken = True
+        print(f"{peer.name}: left out: {broken}", flush=True)
 
 
 def shown(values, digits=0):
@@ -114,18 +130,24 @@ def verdicts(found, file, folder, program):
     due = peers_alerts.of_sql(folder / "duckdb.csv")
     told = {"balefire replay": peers_alerts.of_balefire(folder / "balefire")}
     counts = {name: len(set_) for name, set_ in told.items()}
-    if program:
+    name = next((peer.name for peer in found if peer.name.startswith("rsigma")), None)
+    if name:
         # Once more, unmeasured: every breach with its time, for which it would hold back what it told.
         rules = peers_alerts.rules_for_rsigma(folder / "every", suppress=False)
-        Ran([*peers_alerts.rsigma_command(program, rules, file), *peers_alerts.EVERY_BREACH], folder / "rsigma-all")
-        name = next(peer.name for peer in found if peer.name.startswith("rsigma"))
-        told[name] = peers_alerts.of_rsigma(folder / "rsigma-all")
+        try:
+            Ran([*peers_alerts.rsigma_command(program, rules, file), *peers_alerts.EVERY_BREACH], folder / "rsigma-all")
+            told[name] = peers_alerts.of_rsigma(folder / "rsigma-all")
+        except (Broken, KeyError, TypeError, ValueError) as error:
+            print(f"{name}: which alerts it raises was not found out: {error!r}")
         with open(folder / "rsigma", "rb") as lines:
             counts[name] = sum(1 for _ in lines)
     sql = next(peer.name for peer in found if peer.name.startswith("DuckDB"))
-    return {sql: (len(due), "is what is due")} | {
-        name: (counts[name], "exactly" if keys == due else f"{len(due - keys):,} missing, {len(keys - due):,} too many") for name, keys in told.items()
-    }
+    def against(keys):
+        if keys is None:
+            return "unknown"
+        return "exactly" if keys == due else f"{len(due - keys):,} missing, {len(keys - due):,} too many"
+
+    return {sql: (len(due), "is what is due")} | {name: (count, against(told.get(name))) for name, count in counts.items()}
 
 
 def main():
@@ -153,7 +175,8 @@ def main():
         for turn in range(args.rounds):
             first = turn % len(found)
             for peer in found[first:] + found[:first]:
-                peer.run()
+                attempt(peer)
+        found = [peer for peer in found if not peer.broken]
         print(table(found, args.events, verdicts(found, file, folder, program)), flush=True)
         print("alerts: one for each (rule, user, slot), or event of a rule without a window. The bound is timed by its own clock, from memory; "
               "all others are whole processes.")

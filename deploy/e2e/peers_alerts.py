@@ -56,17 +56,28 @@ def of_balefire(out):
     return told
 
 
+def pack():
+    """The rules of the baseline pack, by file."""
+    import yaml
+
+    return {file.name: list(yaml.safe_load_all(file.read_text())) for file in sorted(PACK.glob("*.yml"))}
+
+
 def rules_for_rsigma(folder, suppress):
     """The same pack. `suppress`: it tells a breach once in as long as we do."""
     import yaml
 
     folder.mkdir()
-    for file in sorted(PACK.glob("*.yml")):
-        rules = list(yaml.safe_load_all(file.read_text()))
+    found = pack()
+    ids = {rule["name"]: rule["id"] for rules in found.values() for rule in rules}
+    for file, rules in found.items():
         for rule in rules:
+            if "correlation" in rule:
+                # By id: what is counted only is told, too, where it is referred to by its name.
+                rule["correlation"]["rules"] = [ids[name] for name in rule["correlation"]["rules"]]
             if suppress and rule["name"] in SUPPRESS:
                 rule["custom_attributes"] = {"rsigma.suppress": SUPPRESS[rule["name"]]}
-        (folder / file.name).write_text(yaml.safe_dump_all(rules, sort_keys=False))
+        (folder / file).write_text(yaml.safe_dump_all(rules, sort_keys=False))
     return folder
 
 
@@ -76,9 +87,7 @@ def rsigma_command(program, rules, file):
 
 
 def of_rsigma(out):
-    import yaml
-
-    names = {rule["id"]: rule["name"] for file in PACK.glob("*.yml") for rule in yaml.safe_load_all(file.read_text())}
+    names = {rule["id"]: rule["name"] for rules in pack().values() for rule in rules}
     told = set()
     with open(out) as lines:
         for line in map(json.loads, lines):
