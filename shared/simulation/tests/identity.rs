@@ -507,21 +507,11 @@ fn keyed() -> [(bool, Value); 5] {
         record
     };
     let telemetry = |id, more| record(id, "telemetry", more);
+    let gateway = json!({"user_id": OWNER, "request_id": "g-1", "model": "theirs"});
+    let guest = json!({"user_id": "guest@example.com", "request_id": "g-2"});
     [
-        (
-            true,
-            telemetry(
-                "gateway",
-                json!({"user_id": OWNER, "request_id": "g-1", "model": "theirs"}),
-            ),
-        ),
-        (
-            false,
-            telemetry(
-                "guest",
-                json!({"user_id": "guest@example.com", "request_id": "g-2"}),
-            ),
-        ),
+        (true, telemetry("gateway", gateway)),
+        (false, telemetry("guest", guest)),
         (
             false,
             telemetry("caller", json!({"user_id": CALLER, "request_id": REQUEST})),

@@ -15,6 +15,7 @@ use crate::door::{Door, Provenance};
 use crate::evidence::Evidence;
 use crate::native::NativeInput;
 use crate::path::Path;
+use crate::size::size;
 use crate::violation::{Reason, Violation};
 use crate::{classify, json, severity};
 
@@ -380,24 +381,4 @@ fn labels<'a>(
         ));
     }
     Ok(labels)
-}
-
-/// Bytes of an event's texts.
-fn size(event: &Event<'_>) -> usize {
-    let texts = [
-        &event.event_id,
-        &event.judge_verdict,
-        &event.policy_violated,
-        &event.guardrail_result,
-        &event.endpoint,
-        &event.reason,
-    ];
-    let labels = event
-        .labels
-        .iter()
-        .map(|(name, value)| name.len() + value.len());
-    let extensions = event.extensions.iter().map(|e| e.name.len() + e.json.len());
-    texts.iter().map(|text| text.len()).sum::<usize>()
-        + labels.sum::<usize>()
-        + extensions.sum::<usize>()
 }

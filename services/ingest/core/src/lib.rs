@@ -22,6 +22,7 @@ pub mod recent;
 pub mod redact;
 pub mod schema;
 pub mod severity;
+mod size;
 pub mod violation;
 
 pub use admit::{Admitted, Looked, admit_json, admit_json_of, admit_native};
