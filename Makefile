@@ -72,7 +72,7 @@ timings: build ## fail-over, hand-over, restart, rebuild, checkpoints: one line 
 
 .PHONY: revisions
 revisions: bins ## a threshold changed twice under load while two ingests are on different revisions
-	$(E2E) deploy/e2e/revisions.py --bin $(dir $(TESTED))
+	$(E2E) deploy/e2e/revisions.py --bin $(dir $(TESTED)) --models
 
 .PHONY: canaries
 canaries: bins ## personal data and secrets through every adapter: only EVIDENCE holds them afterwards

@@ -30,9 +30,8 @@ from corpus import SECOND, nanos, text
 
 WINDOW_S = 4
 WINDOW = WINDOW_S * SECOND
-# user_burst and model_burst. The second one is counted in REKEYED, and stays: its windows must live
-# through the changes of the other. One that is changed counts from its activation on only
-# (docs/guarantees.md); --models changes it too, and shows what that costs.
+# user_burst and model_burst. The second one is counted in REKEYED, and its windows must live through the
+# changes of the other; with --models they must live through its own, too: a new rule warms up beside the old.
 THRESHOLDS = [(6, 25), (9, 25), (4, 25)]
 MODELS_TOO = [(6, 25), (9, 45), (4, 35)]
 OTHER = (3, 30)
