@@ -9,6 +9,7 @@
 mod card;
 mod count;
 mod event;
+mod glance;
 mod ip;
 mod number;
 mod pattern;
@@ -66,6 +67,14 @@ pub fn masked(text: &str, depth: Depth) -> Option<String> {
 
 /// One round of every pattern that the text has a sign of.
 fn round(text: &str, depth: Depth) -> Option<String> {
+    if glance::holds_nothing(text.as_bytes()) {
+        return None;
+    }
+    patterns(text, depth)
+}
+
+#[inline(never)]
+fn patterns(text: &str, depth: Depth) -> Option<String> {
     let signs = Signs::of(text);
     if !signs.any() {
         return None;

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use balefire_event::event::Text;
 use balefire_event::{Event, Extension, IdentityKind, Sealed};
 
+use super::glance::holds_nothing;
 use super::sign::Signs;
 use super::{Depth, Masked, masked};
 use crate::flatten::map_strings;
@@ -119,13 +120,21 @@ pub fn json(text: &str) -> String {
 /// Masks each string literal of JSON text; `None` where there is nothing to mask.
 fn masked_json(json: &str) -> Option<String> {
     // Numbers stay; nor is there text in what is none, a list or an object.
-    if !json.starts_with(['"', '[', '{']) || !Signs::of_json(json).any() {
+    if !matches!(json.as_bytes(), [b'"' | b'[' | b'{', ..]) || holds_nothing(json.as_bytes()) {
         return None;
     }
+    mask_strings(json)
+}
+
+#[inline(never)]
+fn mask_strings(json: &str) -> Option<String> {
     if json.starts_with('"')
         && let Some(inner) = unquoted(json)
     {
         return masked(&inner, Depth::Text).map(|new| quoted(&new));
+    }
+    if !Signs::of_json(json).any() {
+        return None;
     }
     let mut changed = false;
     let new = map_strings(json, |literal, out| {

@@ -25,8 +25,6 @@ pub(super) struct Signs {
 const CARD_DIGITS: usize = 13;
 /// Bytes of an IBAN in one piece.
 const IBAN_LEN: std::ops::RangeInclusive<usize> = 15..=34;
-/// Fewest bytes of a secret.
-const SECRET_LEN: usize = 14;
 /// Bytes of an AWS access key.
 const AWS_KEY_LEN: usize = 20;
 /// Colons of an IPv6 address that leaves nothing out, where its end is an IPv4 address.
@@ -71,11 +69,6 @@ fn class(byte: u8) -> u8 {
     CLASSES.get(usize::from(byte)).copied().unwrap_or(0)
 }
 
-/// Whether anything shorter than a secret can be found without it: each has a digit or one of these.
-const fn telling(byte: u8) -> bool {
-    byte.is_ascii_digit() || matches!(byte, b'@' | b'%' | b':')
-}
-
 /// A word that is digits alone.
 #[derive(Debug, Clone, Copy, Default)]
 struct Number {
@@ -107,11 +100,7 @@ struct Scan {
 
 impl Signs {
     pub(super) fn of(text: &str) -> Self {
-        let bytes = text.as_bytes();
-        if bytes.len() < SECRET_LEN && !bytes.iter().fold(false, |any, byte| any | telling(*byte)) {
-            return Self::default();
-        }
-        let scan = Self::scanned(bytes);
+        let scan = Self::scanned(text.as_bytes());
         Self {
             escape: false,
             ..scan.signs
@@ -270,6 +259,7 @@ fn begins_iban(word: &[u8], after: impl Fn() -> u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::glance::holds_nothing;
     use super::super::{card, ip, number, pattern};
     use super::*;
     use proptest::prelude::*;
@@ -291,6 +281,11 @@ mod tests {
         ];
         for (name, shown, find) in patterns {
             assert!(shown || find(text).is_none(), "{name} in {text:?}");
+            let glanced = holds_nothing(text.as_bytes());
+            assert!(
+                !glanced || find(text).is_none(),
+                "{name} at a glance in {text:?}"
+            );
         }
     }
 
