@@ -298,7 +298,8 @@ fn tier(said: Option<u32>) -> Result<Option<u32>, Violation> {
 /// An id, key or name: trimmed; short, and without control characters.
 fn name<'a>(field: &'static str, value: Text<'a>) -> Result<Text<'a>, Violation> {
     // Nearly all are visible ASCII, which needs neither.
-    if value.len() <= NAME_BYTES_MAX && value.bytes().all(|byte| byte.is_ascii_graphic()) {
+    let plain = |all: bool, byte: u8| all & byte.is_ascii_graphic();
+    if value.len() <= NAME_BYTES_MAX && value.bytes().fold(true, plain) {
         return Ok(value);
     }
     let value = match value {

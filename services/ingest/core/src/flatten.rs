@@ -90,7 +90,7 @@ impl<'a> Flat<'a> {
         }
         inner
             .into_iter()
-            .try_for_each(|(child, json)| self.add(Cow::Owned(format!("{name}.{child}")), json))
+            .try_for_each(|(child, json)| self.add(Cow::Owned([name, &child].join(".")), json))
     }
 }
 
@@ -98,8 +98,9 @@ impl<'a> Flat<'a> {
 /// where a string holds half a surrogate pair.
 #[must_use]
 pub fn compact(json: &str) -> Option<Text<'_>> {
-    let plain = |byte: u8| !byte.is_ascii_whitespace() && byte != b'\\';
-    if json.bytes().all(plain) {
+    // All bytes are looked at, many at a time. White space is among what is at most a space.
+    let plain = |byte: u8| (byte > b' ') & (byte != b'\\');
+    if json.bytes().fold(true, |all, byte| all & plain(byte)) {
         return Some(Cow::Borrowed(json));
     }
     if json.starts_with('"') && !json.contains('\\') {
