@@ -110,6 +110,10 @@ bench: ## the engine alone: events/s of a core, bytes a key, memory of the state
 bench-checkpoint: ## what checkpoints of the engine cost: stand-still, disk, bytes a key
 	cargo bench --locked -q -p balefire-rule-engine --bench checkpoint
 
+.PHONY: footprint
+footprint: build ## start-up on an empty log, memory of each service with live users, ingest alone; on a quiet machine
+	deploy/tools/with-nats.sh python3 deploy/e2e/footprint.py --bin $(dir $(BALEFIRE))
+
 .PHONY: bench-redaction
 bench-redaction: ## what masking costs: the same records admitted with and without it, by turns; fails over 15 %
 	cargo bench --locked -q -p balefire-ingest-core --features unmasked --bench redaction
