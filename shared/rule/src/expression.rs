@@ -127,6 +127,28 @@ impl Expression {
         }
     }
 
+    /// A text field, and the texts in lower case one of which it must be: no event is a match whose field is
+    /// another ASCII text, or says nothing.
+    pub(crate) fn asks(&self) -> Option<(&Field, Vec<String>)> {
+        match self {
+            Self::Test(test) => test.asks().map(|(field, text)| (field, vec![text])),
+            Self::All(parts) => parts.iter().find_map(Self::asks),
+            Self::Any(parts) => {
+                let mut asked = parts.iter().map(Self::asks);
+                let (field, mut texts) = asked.next()??;
+                for other in asked {
+                    let (own, more) = other?;
+                    if own != field {
+                        return None;
+                    }
+                    texts.extend(more);
+                }
+                Some((field, texts))
+            }
+            Self::AtLeast(..) | Self::Not(_) => None,
+        }
+    }
+
     /// Whether it reads a field.
     pub(crate) fn reads(&self, field: &Field) -> bool {
         match self {
@@ -167,7 +189,8 @@ mod tests {
     use balefire_event::Category;
 
     use super::*;
-    use crate::test::category_bit;
+    use crate::pattern::{Anchor, Pattern};
+    use crate::test::{Check, category_bit};
 
     fn category(category: Category) -> Expression {
         Expression::Test(Test::Category(category_bit(category)))
@@ -206,6 +229,37 @@ mod tests {
         assert_ne!(yes & category_bit(Category::Telemetry), 0);
         let unsure = Expression::Test(Test::Present(Field::Tool)).negate();
         assert_eq!(unsure.categories().0, EVERY);
+    }
+
+    #[test]
+    fn what_every_match_says_is_asked_for() {
+        let is = |field: Field, text: &str| {
+            let text = rsigma_parser::SigmaString::from_raw(text);
+            let pattern = Pattern::new(&text, Anchor::Whole, false).unwrap();
+            Expression::Test(Test::Field(field, Check::Text(pattern)))
+        };
+        let tool = |text: &str| is(Field::Tool, text);
+        let asked = |expression: Expression| {
+            let asked = expression.asks();
+            asked.map(|(field, texts)| (field.name().into_owned(), texts.join(" ")))
+        };
+        let some = |texts: &str| Some(("tool".to_owned(), texts.to_owned()));
+        assert_eq!(asked(tool("Shell")), some("shell"));
+        let either = || Expression::any(vec![tool("a"), tool("b")]);
+        assert_eq!(asked(either()), some("a b"));
+        let of = Expression::all(vec![category(Category::Anomaly), either()]);
+        assert_eq!(asked(of), some("a b"));
+        let other = is(Field::Model, "m");
+        assert_eq!(asked(Expression::any(vec![tool("a"), other])), None);
+        let open = Expression::any(vec![tool("a"), category(Category::Anomaly)]);
+        assert_eq!(asked(open), None);
+        assert_eq!(asked(tool("a").negate()), None);
+        assert_eq!(asked(tool("a*")), None);
+        assert_eq!(asked(tool("\u{e9}")), None);
+        assert_eq!(
+            asked(is(Field::Identity(balefire_event::IdentityKind::User), "a")),
+            None
+        );
     }
 
     #[test]

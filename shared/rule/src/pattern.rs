@@ -78,6 +78,19 @@ impl Pattern {
         }
     }
 
+    /// The one text that matches, in lower case; `None` where others do, or where folding is more than
+    /// that of ASCII.
+    pub(crate) fn whole(&self) -> Option<String> {
+        match &self.shape {
+            Shape::Needle {
+                anchor: Anchor::Whole,
+                needle,
+                ascii: true,
+            } => Some(needle.to_ascii_lowercase()),
+            Shape::Needle { .. } | Shape::Glob(_) => None,
+        }
+    }
+
     /// What a match costs, for ordering: literals before searches before wildcards.
     pub(crate) fn cost(&self) -> u32 {
         match &self.shape {

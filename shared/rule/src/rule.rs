@@ -62,6 +62,13 @@ impl Rule {
         self.expression.matches(event) && !event.is_self_caused()
     }
 
+    /// A text field, and the texts in lower case one of which it must be: no event matches whose field is
+    /// another ASCII text, whatever its case, or says nothing. `None`: nothing of the kind.
+    #[must_use]
+    pub fn asks(&self) -> Option<(&Field, Vec<String>)> {
+        self.expression.asks()
+    }
+
     /// Whether an event of the category could match.
     #[must_use]
     pub fn concerns(&self, category: Category) -> bool {

@@ -200,6 +200,22 @@ impl Test {
         }
     }
 
+    /// The field and the one text, in lower case, that it asks for.
+    pub(crate) fn asks(&self) -> Option<(&Field, String)> {
+        match self {
+            // Identities are sealed, numbers and flags compared otherwise, extensions may be lists.
+            Self::Field(field, Check::Text(pattern)) if KEYWORD_FIELDS.contains(field) => {
+                Some((field, pattern.whole()?))
+            }
+            Self::Category(_)
+            | Self::Severity(_)
+            | Self::Timing(_)
+            | Self::Present(_)
+            | Self::Field(..)
+            | Self::Keyword(_) => None,
+        }
+    }
+
     /// Whether it reads a field.
     pub(crate) fn reads(&self, field: &Field) -> bool {
         match self {

@@ -1,5 +1,6 @@
 //! The engine alone on the reference workload: 1,000,000 parsed events, the four rules of the
-//! baseline pack, 1 % out of order by up to 30 s, 100,000 users; then fewer and more users.
+//! baseline pack, 1 % out of order by up to 30 s, 100,000 users; then fewer and more users, and a hundred
+//! times as many rules.
 //!
 //! `make bench`: events/s of one core, memory of the state. Events are made by the batch, outside
 //! the time measured.
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use balefire_event::time::HOUR;
 use balefire_event::{Event, Lane};
+use balefire_rule::{BASELINE, RuleSet};
 use balefire_rule_engine_core::{BatchHeader, Effect, Engine, EngineConfig};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use workload::Workload;
@@ -58,9 +60,53 @@ fn take(engine: &mut Engine, batch: &[Event<'_>], effects: &mut Vec<Effect>) {
     }
 }
 
+/// The baseline's rules, and so many times more of them, each for another endpoint, at which nothing
+/// happens: what they cost is to be looked at.
+fn rules(copies: usize) -> RuleSet {
+    const NAMES: [&str; 6] = [
+        "guardrail_block_burst",
+        "guardrail_block",
+        "judge_flag_burst",
+        "judge_flag_grave",
+        "prompt_attack",
+        "agent_tool_outside_allowlist",
+    ];
+    let mut files: Vec<(String, String)> = BASELINE
+        .iter()
+        .map(|(name, yaml)| ((*name).to_owned(), (*yaml).to_owned()))
+        .collect();
+    for copy in 1..copies {
+        for (name, yaml) in BASELINE {
+            let mut yaml = yaml.replace(
+                "  selection:\n",
+                &format!("  selection:\n    endpoint: /team/{copy}\n"),
+            );
+            for one in NAMES {
+                yaml = yaml.replace(
+                    &format!("\nname: {one}\n"),
+                    &format!("\nname: {one}_{copy}\n"),
+                );
+                yaml = yaml.replace(
+                    &format!("\n    - {one}\n"),
+                    &format!("\n    - {one}_{copy}\n"),
+                );
+            }
+            // Ids are UUIDs: the first four digits become the copy's number.
+            let lines = yaml.lines().map(|line| match line.strip_prefix("id: ") {
+                Some(id) => format!("id: {copy:04x}{}", id.get(4..).unwrap_or_default()),
+                None => line.to_owned(),
+            });
+            let yaml = lines.collect::<Vec<_>>().join("\n");
+            files.push((format!("{copy}_{name}"), yaml));
+        }
+    }
+    RuleSet::parse(&files).expect("the copies compile")
+}
+
 #[expect(clippy::disallowed_methods, reason = "a bench measures")]
-fn round(users: usize) {
-    let rules = balefire_rule::baseline().expect("the baseline compiles");
+fn round(users: usize, copies: usize) {
+    let rules = rules(copies);
+    let count = rules.rules().len();
     let sets = [(0, Arc::new(rules))];
     let mut engine =
         Engine::new(0, &sets, EngineConfig::new(1)).expect("baseline periods are legal");
@@ -85,7 +131,7 @@ fn round(users: usize) {
     }
     let mib = |bytes: f64| bytes / f64::from(1 << 20);
     println!(
-        "{users:>9} users: {:>9.0} events/s, {:.2} allocations an event, {escalations} escalations, {} keys, {} entries, state {:.1} MiB allocated ({:.1} MiB RSS more)",
+        "{users:>9} users, {count:>3} rules: {:>9.0} events/s, {:.2} allocations an event, {escalations} escalations, {} keys, {} entries, state {:.1} MiB allocated ({:.1} MiB RSS more)",
         EVENTS as f64 / time.as_secs_f64(),
         allocations as f64 / EVENTS as f64,
         engine.key_count(),
@@ -96,8 +142,11 @@ fn round(users: usize) {
 }
 
 fn main() {
-    println!("engine alone, one core, {EVENTS} events, 4 rules, batches of {BATCH}");
+    println!("engine alone, one core, {EVENTS} events, batches of {BATCH}");
     for users in [100_000, 100_000, 100_000, 10_000, 1_000_000] {
-        round(users);
+        round(users, 1);
+    }
+    for copies in [100, 1, 100, 1] {
+        round(100_000, copies);
     }
 }

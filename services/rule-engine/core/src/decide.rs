@@ -10,6 +10,7 @@ use balefire_stream::Entry;
 use crate::effect::{Effect, RULE_PANICKED};
 use crate::engine::Engine;
 use crate::escalate::{Found, amendment_of, single, windowed};
+use crate::generation::Generation;
 use crate::key::{Key, write_key};
 use crate::redo::Breached;
 
@@ -47,7 +48,7 @@ impl Engine {
         counts
     }
 
-    /// Places of the generations whose rule matches; a dead letter for each rule that panics.
+    /// Places of the generations whose rule matches, in order; a dead letter for each rule that panics.
     fn match_all(
         &self,
         index: u32,
@@ -56,27 +57,19 @@ impl Engine {
         effects: &mut Vec<Effect>,
     ) {
         let filled = filled_fields(event);
-        for place in self.candidates(event.category) {
-            let Some(generation) = self.generations.get(*place) else {
-                continue;
-            };
-            if let Some(filled) = &filled
-                && generation.counting.is_some()
-                && !generation.reads_any(filled)
-            {
-                continue;
+        let ask = &mut |places: &[usize]| {
+            for place in places {
+                if let Some(generation) = self.generations.get(*place) {
+                    match asked(generation, index, event, filled.as_deref()) {
+                        Ok(true) => matched.push(*place),
+                        Ok(false) => {}
+                        Err(letter) => effects.push(letter),
+                    }
+                }
             }
-            let spec = generation.spec();
-            match catch_unwind(AssertUnwindSafe(|| spec.matcher.matches(event))) {
-                Ok(true) => matched.push(*place),
-                Ok(false) => {}
-                Err(panic) => effects.push(Effect::DeadLetter {
-                    index,
-                    reason: RULE_PANICKED,
-                    detail: format!("rule {}: {}", spec.name, said(panic.as_ref())),
-                }),
-            }
-        }
+        };
+        self.shelves.asked(event, ask);
+        matched.sort_unstable();
     }
 
     /// A rule matched: a windowless one escalates, a windowed one counts.
@@ -246,6 +239,26 @@ impl Engine {
 pub(crate) fn filled_fields(event: &Event<'_>) -> Option<Vec<Field>> {
     let join = event.join.as_ref().filter(|join| join.amendment)?;
     Some(join.filled.iter().map(|name| Field::parse(name)).collect())
+}
+
+/// Whether a rule matches; a dead letter where it panics.
+fn asked(
+    generation: &Generation,
+    index: u32,
+    event: &Event<'_>,
+    filled: Option<&[Field]>,
+) -> Result<bool, Effect> {
+    let concerned = filled.is_none_or(|filled| generation.reads_any(filled));
+    if generation.counting.is_some() && !concerned {
+        return Ok(false);
+    }
+    let spec = generation.spec();
+    let matches = AssertUnwindSafe(|| spec.matcher.matches(event));
+    catch_unwind(matches).map_err(|panic| Effect::DeadLetter {
+        index,
+        reason: RULE_PANICKED,
+        detail: format!("rule {}: {}", spec.name, said(panic.as_ref())),
+    })
 }
 
 /// What a panic said, where it was text.

@@ -19,6 +19,7 @@ use crate::recent::Recent;
 use crate::redo::{Held, Redo};
 use crate::rekey::Part;
 use crate::repair::{Open, Pending};
+use crate::shelf::Shelves;
 use crate::spec::RuleSpec;
 use crate::state::Told;
 use crate::warm::Warming;
@@ -74,7 +75,7 @@ pub struct Engine {
     pub(crate) generations: Vec<Generation>,
     pub(crate) books: Vec<Book>,
     /// Places in `generations` by category number.
-    pub(crate) by_category: BTreeMap<Category, Vec<usize>>,
+    pub(crate) shelves: Shelves,
     pub(crate) known_revision: u64,
     /// Every rule set known began at a revision below this.
     pub(crate) rules_below: u64,
@@ -136,12 +137,9 @@ impl Engine {
     ) -> Result<Self, Error> {
         let mut generations = generations(rule_sets);
         let mut books: Vec<Book> = Vec::new();
-        let mut by_category: BTreeMap<Category, Vec<usize>> = BTreeMap::new();
-        for (index, generation) in generations.iter_mut().enumerate() {
+        let shelves = Shelves::of(&generations);
+        for generation in &mut generations {
             let spec = Arc::clone(generation.spec());
-            for category in &spec.categories {
-                by_category.entry(*category).or_default().push(index);
-            }
             if let Some((window, group_by)) = window_of(&spec)? {
                 let at_close = window.condition().is_at_close();
                 let known = books
@@ -165,7 +163,7 @@ impl Engine {
             config,
             generations,
             books,
-            by_category,
+            shelves,
             known_revision: newest.unwrap_or(0),
             rules_below: newest.map_or(0, |first| first.saturating_add(1)),
             activations: BTreeMap::new(),
@@ -326,7 +324,7 @@ impl Engine {
 
     /// Places of the generations that an event of the category may concern.
     pub(crate) fn candidates(&self, category: Category) -> &[usize] {
-        self.by_category.get(&category).map_or(&[], Vec::as_slice)
+        self.shelves.all(category)
     }
 
     /// Whether an event of the category can concern any rule.

@@ -37,6 +37,7 @@ mod redo;
 mod rekey;
 mod repair;
 mod replay;
+mod shelf;
 mod spec;
 mod state;
 mod sweep;

@@ -17,6 +17,11 @@ pub trait Matcher: Send + Sync {
     fn matches(&self, event: &Event<'_>) -> bool;
     /// Whether it reads the field.
     fn reads(&self, field: &Field) -> bool;
+    /// A text field, and the texts in lower case one of which it must be: no event matches whose field is
+    /// another ASCII text, or says nothing. By default any event may match.
+    fn asks(&self) -> Option<(Field, Vec<String>)> {
+        None
+    }
     /// What a matching event adds to the window; by default that it was there.
     fn measured(&self, _event: &Event<'_>) -> Measured {
         Measured::Value(0)
@@ -29,6 +34,9 @@ impl Matcher for Rule {
     }
     fn reads(&self, field: &Field) -> bool {
         Self::reads(self, field)
+    }
+    fn asks(&self) -> Option<(Field, Vec<String>)> {
+        Self::asks(self).map(|(field, texts)| (field.clone(), texts))
     }
     fn measured(&self, event: &Event<'_>) -> Measured {
         Self::measured(self, event)

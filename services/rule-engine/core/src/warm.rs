@@ -68,7 +68,7 @@ impl Engine {
         }
         self.generations = fresh.generations;
         self.books = fresh.books;
-        self.by_category = fresh.by_category;
+        self.shelves = fresh.shelves;
         self.known_revision = self.known_revision.max(fresh.known_revision);
         self.rules_below = fresh.rules_below;
         if self.warm(&new) && self.redo.is_none() {
