@@ -42,6 +42,10 @@ impl Sink for Taker {
         self.0.put(key, value).unwrap();
     }
 
+    fn append(&mut self, key: &[u8], value: &impl Serialize) {
+        self.0.append(key, value).unwrap();
+    }
+
     fn gone(&mut self, key: &[u8]) {
         self.0.gone(key).unwrap();
     }
@@ -54,8 +58,8 @@ impl Sink for Taker {
 struct Reader;
 
 impl Decode for Reader {
-    fn decode<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, String> {
-        balefire_store::decode(bytes).map_err(|error| error.to_string())
+    fn decode_next<T: DeserializeOwned>(&self, bytes: &mut &[u8]) -> Result<T, String> {
+        balefire_store::decode_next(bytes).map_err(|error| error.to_string())
     }
 }
 

@@ -6,8 +6,9 @@ use std::path::Path;
 use crate::checkpoint::{Checkpoint, Meta};
 use crate::envelope::{Delta, Manifest, PageDigest, page_digest, whole};
 use crate::error::Error;
+use crate::fold::Fold;
 use crate::page::Cutter;
-use crate::records::{Changes, Fold, Records};
+use crate::records::{Changes, Records};
 
 /// sled's page cache, bytes.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
@@ -146,7 +147,7 @@ impl Database {
             cut.into_iter().try_for_each(|page| base.put(page))?;
         }
         let mut cut = Vec::new();
-        merge.rest(&mut |key, value| cut.extend(cutter.put(key, value)));
+        merge.rest(&mut |key, value| cut.extend(cutter.put(key, value)))?;
         cut.extend(cutter.end());
         cut.into_iter().try_for_each(|page| base.put(page))?;
         let manifest = Manifest {
@@ -217,7 +218,7 @@ impl Database {
             let page = self.page(name, digest)?;
             merge.page(&page, &mut |key, value| state.put(key, value))?;
         }
-        merge.rest(&mut |key, value| state.put(key, value));
+        merge.rest(&mut |key, value| state.put(key, value))?;
         self.clear(name, &manifest)?;
         let meta = manifest.meta.clone();
         self.known.insert(name.to_owned(), manifest);

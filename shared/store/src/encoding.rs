@@ -32,16 +32,30 @@ pub(crate) fn encode_into<T: Serialize>(value: &T, bytes: &mut Vec<u8>) -> Resul
 /// # Errors
 /// [`Error::Encoding`] for bytes of anything else, trailing bytes included.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
-    let failed = |reason: String| Error::Encoding {
-        doing: "decode",
-        reason,
-    };
-    let (value, read) = bincode::serde::decode_from_slice(bytes, bincode::config::standard())
-        .map_err(|e| failed(e.to_string()))?;
-    if read != bytes.len() {
-        return Err(failed(format!("{} bytes too many", bytes.len() - read)));
+    let mut rest = bytes;
+    let value = decode_next(&mut rest)?;
+    if !rest.is_empty() {
+        return Err(refused(format!("{} bytes too many", rest.len())));
     }
     Ok(value)
+}
+
+/// Decodes the first of what was encoded one behind the other; `bytes` are those behind it then.
+///
+/// # Errors
+/// [`Error::Encoding`] for bytes of anything else.
+pub fn decode_next<T: DeserializeOwned>(bytes: &mut &[u8]) -> Result<T, Error> {
+    let (value, read) = bincode::serde::decode_from_slice(bytes, bincode::config::standard())
+        .map_err(|e| refused(e.to_string()))?;
+    *bytes = bytes.get(read..).unwrap_or_default();
+    Ok(value)
+}
+
+const fn refused(reason: String) -> Error {
+    Error::Encoding {
+        doing: "decode",
+        reason,
+    }
 }
 
 #[cfg(test)]
@@ -56,6 +70,14 @@ mod tests {
             decode::<(u64, String, Vec<Option<i64>>)>(&bytes).unwrap(),
             value
         );
+        let both = [bytes.clone(), encode(&9u8).unwrap()].concat();
+        let mut rest = both.as_slice();
+        assert_eq!(
+            decode_next::<(u64, String, Vec<Option<i64>>)>(&mut rest).unwrap(),
+            value
+        );
+        assert_eq!(decode_next::<u8>(&mut rest).unwrap(), 9);
+        assert!(rest.is_empty() && decode_next::<u8>(&mut rest).is_err());
         bytes.push(0);
         assert!(decode::<(u64, String, Vec<Option<i64>>)>(&bytes).is_err());
         assert!(decode::<(u64, String, Vec<Option<i64>>)>(&bytes[..3]).is_err());

@@ -7,7 +7,7 @@ use crate::encoding::{decode, encode};
 use crate::error::Error;
 
 /// Version of the envelope. Any other is in doubt: the state is built from the log.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 const MAGIC: &[u8; 4] = b"BFCP";
 const DIGEST_BYTES: usize = 32;
 
@@ -63,9 +63,20 @@ impl Manifest {
             return Err(Error::doubt("it is no manifest"));
         };
         match u32::from_le_bytes(*version) {
-            VERSION => decode(body).map_err(Error::doubt),
+            VERSION => decode::<Self>(body).map_err(Error::doubt)?.in_order(),
             found => Err(Error::Version { found }),
         }
+    }
+
+    /// None of its deltas is missing, none is there twice, none before its time.
+    fn in_order(self) -> Result<Self, Error> {
+        let behind = self.deltas.iter().rev().zip(1u64..);
+        for (delta, back) in behind {
+            if self.next_delta.checked_sub(back) != Some(delta.number) {
+                return Err(Error::doubt("its deltas do not follow one another"));
+            }
+        }
+        Ok(self)
     }
 
     /// Bytes of all deltas.
@@ -130,6 +141,34 @@ mod tests {
         older.extend_from_slice(digest.as_bytes());
         let refused = Manifest::open(&older).unwrap_err();
         assert!(matches!(refused, Error::Version { found: 1 }), "{refused}");
+    }
+
+    #[test]
+    fn a_delta_that_is_lost_doubled_or_out_of_order_is_in_doubt() {
+        let numbered = |numbers: &[u64]| {
+            let deltas = numbers.iter().map(|number| Delta {
+                number: *number,
+                bytes: 5,
+                digest: page_digest(b"delta"),
+            });
+            let manifest = Manifest {
+                deltas: deltas.collect(),
+                ..manifest()
+            };
+            Manifest::open(&manifest.seal().unwrap())
+        };
+        assert!(numbered(&[]).is_ok() && numbered(&[5, 6, 7]).is_ok());
+        for numbers in [
+            &[5, 7][..],
+            &[5, 6],
+            &[6, 7, 7],
+            &[6, 6, 7],
+            &[6, 5, 7],
+            &[7, 6],
+            &[8],
+        ] {
+            assert!(numbered(numbers).is_err(), "{numbers:?}");
+        }
     }
 
     #[test]

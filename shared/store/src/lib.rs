@@ -6,7 +6,8 @@
 //! database is an [`Error::Doubt`], and bytes that come out are exactly the bytes that went in.
 //!
 //! A state is records by key: a base of pages, and behind it the changes of each checkpoint since,
-//! which are merged into the base when they have grown enough.
+//! which are merged into the base when they have grown enough. A change is a record's new value,
+//! or what lies behind the one it has.
 //!
 //! Layout of one tree: `<name>/m` holds the manifest (envelope, [`Meta`], digest of each page and
 //! of each delta), `<name>/p<digest>` a page, `<name>/d<number>` a delta; `~<name>/…` is what was
@@ -19,13 +20,14 @@ mod database;
 mod encoding;
 mod envelope;
 mod error;
+mod fold;
 mod page;
 mod records;
 mod worker;
 
 pub use checkpoint::{Checkpoint, LaneRun, Meta, SourceMark, TargetMark};
 pub use copy::Copy;
-pub use encoding::{decode, encode};
+pub use encoding::{decode, decode_next, encode};
 pub use error::Error;
 pub use records::{Changes, KEY_BYTES_MAX, Records};
 pub use worker::{Options, Store};

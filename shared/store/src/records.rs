@@ -3,13 +3,11 @@
 //! A checkpoint writes what changed; pages of records and the changes behind them make the whole
 //! again. Nothing here knows what a record means.
 
-use std::collections::BTreeMap;
-use std::iter::Peekable;
-
 use serde::Serialize;
 
 use crate::encoding::encode_into;
 use crate::error::Error;
+use crate::fold::Fold;
 
 /// Longest key, bytes.
 pub const KEY_BYTES_MAX: usize = 4096;
@@ -22,17 +20,22 @@ const HEAD_BYTES: usize = 6;
 const GONE: u32 = u32::MAX;
 /// In place of a value's length: every record whose key begins so is gone.
 const DROPPED: u32 = u32::MAX - 1;
+/// Beside a value's length: it lies behind the value that is there.
+const APPENDED: u32 = 1 << 31;
+/// A value, and what is appended at once, is shorter than that, bytes.
+pub(crate) const VALUE_BYTES_END: u32 = APPENDED - 2;
 
 /// What became of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate<'b> {
+pub(crate) enum Fate<'b> {
     Value(&'b [u8]),
+    Appended(&'b [u8]),
     Gone,
     Dropped,
 }
 
 /// What changed of a state since the checkpoint before, or all of it. In any order; of two changes
-/// of a key the later counts.
+/// of a key the later counts, but for what is appended, which lies behind what is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changes {
     whole: bool,
@@ -101,20 +104,33 @@ impl Changes {
     /// # Errors
     /// [`Error::Encoding`] where serde refuses, or it is too long.
     pub fn put<T: Serialize>(&mut self, key: &[u8], value: &T) -> Result<(), Error> {
+        self.encoded(key, value, 0)
+    }
+
+    /// Behind the value of a record that is there lies this, too: what reads it finds one behind
+    /// the other. Where there is no such record, what holds both is in doubt.
+    ///
+    /// # Errors
+    /// [`Error::Encoding`] where serde refuses, or it is too long.
+    pub fn append<T: Serialize>(&mut self, key: &[u8], value: &T) -> Result<(), Error> {
+        self.encoded(key, value, APPENDED)
+    }
+
+    fn encoded<T: Serialize>(&mut self, key: &[u8], value: &T, mark: u32) -> Result<(), Error> {
         check(key)?;
         let begin = self.bytes.len();
         self.begin(key, 0);
         let value_at = self.bytes.len();
         let written = encode_into(value, &mut self.bytes);
         let len = u32::try_from(self.bytes.len() - value_at);
-        let len = len.ok().filter(|len| *len < DROPPED);
+        let len = len.ok().filter(|len| *len < VALUE_BYTES_END);
         let (Ok(()), Some(len)) = (&written, len) else {
             self.bytes.truncate(begin);
             self.len -= 1;
             return written.and(Err(too_long("value")));
         };
         if let Some(place) = self.bytes.get_mut(begin + 2..begin + HEAD_BYTES) {
-            place.copy_from_slice(&len.to_le_bytes());
+            place.copy_from_slice(&(len | mark).to_le_bytes());
         }
         Ok(())
     }
@@ -124,10 +140,22 @@ impl Changes {
     /// # Errors
     /// [`Error::Encoding`] where it is too long.
     pub fn put_encoded(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        self.take(key, value, 0)
+    }
+
+    /// The same as [`Changes::append`], encoded already.
+    ///
+    /// # Errors
+    /// [`Error::Encoding`] where it is too long.
+    pub fn append_encoded(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        self.take(key, value, APPENDED)
+    }
+
+    fn take(&mut self, key: &[u8], value: &[u8], mark: u32) -> Result<(), Error> {
         check(key)?;
         let len = u32::try_from(value.len()).ok();
-        let len = len.filter(|len| *len < DROPPED);
-        self.begin(key, len.ok_or_else(|| too_long("value"))?);
+        let len = len.filter(|len| *len < VALUE_BYTES_END);
+        self.begin(key, mark | len.ok_or_else(|| too_long("value"))?);
         self.bytes.extend_from_slice(value);
         Ok(())
     }
@@ -195,7 +223,7 @@ impl Records {
         let mut records = Self::default();
         let fold = Fold::of(&deltas)?;
         let mut merge = fold.merge();
-        merge.rest(&mut |key, value| write(&mut records.bytes, key, value));
+        merge.rest(&mut |key, value| write(&mut records.bytes, key, value))?;
         Ok(records)
     }
 
@@ -205,7 +233,7 @@ impl Records {
             .map_while(Result::ok)
             .filter_map(|(key, fate)| match fate {
                 Fate::Value(value) => Some((key, value)),
-                Fate::Gone | Fate::Dropped => None,
+                Fate::Appended(_) | Fate::Gone | Fate::Dropped => None,
             })
     }
 
@@ -256,7 +284,7 @@ pub(crate) fn write(bytes: &mut Vec<u8>, key: &[u8], value: &[u8]) {
 }
 
 /// What bytes say, one record after the other.
-struct Read<'b>(&'b [u8]);
+pub(crate) struct Read<'b>(pub(crate) &'b [u8]);
 
 impl<'b> Read<'b> {
     fn one(&mut self) -> Option<(&'b [u8], Fate<'b>)> {
@@ -268,9 +296,16 @@ impl<'b> Read<'b> {
         let (fate, rest) = match value_len {
             GONE => (Fate::Gone, rest),
             DROPPED => (Fate::Dropped, rest),
-            len => {
-                let (value, rest) = rest.split_at_checked(usize::try_from(len).ok()?)?;
-                (Fate::Value(value), rest)
+            marked => {
+                let len = usize::try_from(marked & !APPENDED).ok()?;
+                let (value, rest) = rest.split_at_checked(len)?;
+                let appended = marked & APPENDED != 0;
+                let fate = if appended {
+                    Fate::Appended
+                } else {
+                    Fate::Value
+                };
+                (fate(value), rest)
             }
         };
         self.0 = rest;
@@ -293,92 +328,10 @@ impl<'b> Iterator for Read<'b> {
     }
 }
 
-/// Changes of several checkpoints, taken together.
-#[derive(Debug)]
-pub(crate) struct Fold<'d> {
-    changed: BTreeMap<&'d [u8], Option<&'d [u8]>>,
-    dropped: Vec<&'d [u8]>,
-}
-
-impl<'d> Fold<'d> {
-    /// The oldest first.
-    pub(crate) fn of(deltas: &'d [Vec<u8>]) -> Result<Self, Error> {
-        let mut fold = Self {
-            changed: BTreeMap::new(),
-            dropped: Vec::new(),
-        };
-        for delta in deltas {
-            // What drops says nothing of what the same changes put.
-            for record in Read(delta) {
-                let (prefix, fate) = record?;
-                if fate == Fate::Dropped {
-                    fold.changed.retain(|key, _| !key.starts_with(prefix));
-                    fold.dropped.push(prefix);
-                }
-            }
-            for record in Read(delta) {
-                match record? {
-                    (key, Fate::Value(value)) => fold.changed.insert(key, Some(value)),
-                    (key, Fate::Gone) => fold.changed.insert(key, None),
-                    (_, Fate::Dropped) => continue,
-                };
-            }
-        }
-        Ok(fold)
-    }
-
-    pub(crate) fn merge(&self) -> Merge<'_, 'd> {
-        Merge {
-            changed: self.changed.iter().peekable(),
-            dropped: &self.dropped,
-        }
-    }
-}
-
-/// Goes through pages in their order, and through what changed beside them.
-pub(crate) struct Merge<'f, 'd> {
-    changed: Peekable<std::collections::btree_map::Iter<'f, &'d [u8], Option<&'d [u8]>>>,
-    dropped: &'f [&'d [u8]],
-}
-
-impl Merge<'_, '_> {
-    /// Takes the next page.
-    pub(crate) fn page(
-        &mut self,
-        page: &[u8],
-        put: &mut impl FnMut(&[u8], &[u8]),
-    ) -> Result<(), Error> {
-        for record in Read(page) {
-            let (key, Fate::Value(value)) = record? else {
-                return Err(Error::doubt("a page holds a change"));
-            };
-            while let Some((before, change)) = self.changed.next_if(|(other, _)| **other < key) {
-                if let Some(value) = change {
-                    put(before, value);
-                }
-            }
-            match self.changed.next_if(|(other, _)| **other == key) {
-                Some((_, Some(value))) => put(key, value),
-                Some((_, None)) => {}
-                None if self.dropped.iter().any(|prefix| key.starts_with(prefix)) => {}
-                None => put(key, value),
-            }
-        }
-        Ok(())
-    }
-
-    /// What lies behind the last page.
-    pub(crate) fn rest(&mut self, put: &mut impl FnMut(&[u8], &[u8])) {
-        for (key, change) in self.changed.by_ref() {
-            if let Some(value) = change {
-                put(key, value);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -387,6 +340,8 @@ mod tests {
     #[derive(Debug, Clone)]
     enum Step {
         Put(Vec<u8>, u16),
+        /// Where there is something.
+        Append(Vec<u8>, u16),
         Gone(Vec<u8>),
         Drop(Vec<u8>),
     }
@@ -398,6 +353,7 @@ mod tests {
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
             6 => (key(), any::<u16>()).prop_map(|(key, value)| Step::Put(key, value)),
+            6 => (key(), any::<u16>()).prop_map(|(key, value)| Step::Append(key, value)),
             2 => key().prop_map(Step::Gone),
             1 => prop::collection::vec(0u8..3, 1..3).prop_map(Step::Drop),
         ]
@@ -415,6 +371,13 @@ mod tests {
                 Step::Put(key, value) => {
                     plain.insert(key.clone(), crate::encode(value).unwrap());
                     changes.put(key, value).unwrap();
+                }
+                Step::Append(key, value) => {
+                    let Some(before) = plain.get_mut(key) else {
+                        continue;
+                    };
+                    before.extend(crate::encode(value).unwrap());
+                    changes.append(key, value).unwrap();
                 }
                 Step::Gone(key) => {
                     plain.remove(key);
@@ -453,7 +416,7 @@ mod tests {
             for page in [&base.bytes[..half], &base.bytes[half..]] {
                 merge.page(page, &mut |key, value| whole.put(key, value)).unwrap();
             }
-            merge.rest(&mut |key, value| whole.put(key, value));
+            merge.rest(&mut |key, value| whole.put(key, value)).unwrap();
             prop_assert_eq!(held(&whole), plain.clone());
             prop_assert_eq!(Records::of(whole.clone().into_changes()).unwrap(), whole);
         }
@@ -467,8 +430,36 @@ mod tests {
                     return Ok(());
                 }
             }
-            prop_assert!(Fold::of(std::slice::from_ref(&bytes)).is_ok());
+            let appends = Read(&bytes)
+                .any(|record| matches!(record, Ok((_, Fate::Appended(_)))));
+            prop_assert!(appends || Fold::of(std::slice::from_ref(&bytes)).is_ok());
         }
+    }
+
+    #[test]
+    fn what_is_appended_to_nothing_is_in_doubt() {
+        let appended = |mut changes: Changes| {
+            changes.append(b"key", &7u8).unwrap();
+            changes.into_bytes()
+        };
+        let alone = appended(Changes::since());
+        let mut gone = Changes::since();
+        gone.gone(b"key").unwrap();
+        let mut dropped = Changes::since();
+        dropped.dropped(b"ke").unwrap();
+        let deltas = [gone.into_bytes(), alone.clone()];
+        assert!(Fold::of(&deltas).is_err());
+        let deltas = [dropped.into_bytes(), alone.clone()];
+        assert!(Fold::of(&deltas).is_err());
+        let deltas = [alone];
+        let fold = Fold::of(&deltas).unwrap();
+        assert!(fold.merge().rest(&mut |_, _| ()).is_err());
+        let (mut before, mut behind) = (Vec::new(), Vec::new());
+        write(&mut before, b"a", b"1");
+        write(&mut behind, b"z", b"1");
+        let mut merge = fold.merge();
+        assert!(merge.page(&before, &mut |_, _| ()).is_ok());
+        assert!(merge.page(&behind, &mut |_, _| ()).is_err());
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod at_close;
 pub mod barrier;
 pub mod condition;
+pub mod journal;
 mod measured;
 pub mod slots;
 pub mod sorted;
@@ -17,6 +18,7 @@ pub mod window;
 
 pub use barrier::{Barriers, Source};
 pub use condition::{Bound, Condition, Relation};
+pub use journal::Patch;
 pub use measured::CELL_LEN_MAX;
 pub use slots::{Episode, Slots};
 pub use sorted::Sorted;

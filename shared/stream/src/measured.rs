@@ -44,7 +44,7 @@ impl<P: Payload> Window<P> {
         if running.tally.holds(from) {
             found.push(Breach { slot, at: t });
         }
-        self.running = Some(running);
+        self.set_running(running);
         found
     }
 
@@ -55,8 +55,8 @@ impl<P: Payload> Window<P> {
         from: Timestamp,
         until: Timestamp,
     ) -> Option<Box<Running>> {
+        let known = self.take_running();
         let before = |t: Timestamp| self.entries.partition_point(|entry| entry.t < t);
-        let known = self.running.take();
         let known = known.filter(|known| known.until >= from && known.until <= until);
         let (mut running, mut next) = match known {
             Some(mut known) => {
@@ -84,11 +84,11 @@ impl<P: Payload> Window<P> {
     /// An entry comes in: it counts where it lies in what is known, if order does not matter there.
     pub(crate) fn running_takes(&mut self, t: Timestamp, value: u64) {
         let within = |running: &Running| running.from <= t && t <= running.until;
-        let Some(running) = self.running.as_mut().filter(|running| within(running)) else {
+        let Some(running) = self.running_mut().filter(|running| within(running)) else {
             return;
         };
         if running.tally.is_ordered() {
-            self.running = None;
+            self.take_running();
         } else {
             running.tally.add(t, value);
         }
@@ -96,12 +96,8 @@ impl<P: Payload> Window<P> {
 
     /// The entries up to `cut` leave.
     pub(crate) fn running_loses(&mut self, cut: Timestamp) {
-        if self
-            .running
-            .as_ref()
-            .is_some_and(|running| running.from <= cut)
-        {
-            self.running = None;
+        if self.running().is_some_and(|running| running.from <= cut) {
+            self.take_running();
         }
     }
 
@@ -184,7 +180,7 @@ impl<P: Payload> Window<P> {
                 return 0;
             }
             self.running_loses(Timestamp::MAX);
-            self.entries.remove(start..start + over, drop);
+            self.take_out(start..start + over, drop);
             return over;
         }
         // Looked at again when it has doubled since, so that it costs little on average.
@@ -192,6 +188,7 @@ impl<P: Payload> Window<P> {
             return 0;
         }
         self.running_loses(Timestamp::MAX);
+        self.give_up_journal();
         let values: Vec<u64> = self.values(start, end).collect();
         let kept = spec.condition().tail(&values);
         let (mut kept, mut left) = (kept.into_iter(), Vec::new());
@@ -231,7 +228,7 @@ mod tests {
             let spec = WindowSpec::with(condition, 100, 1_000).unwrap();
             let mut window: Window<()> = Window::default();
             for t in 0..400i64 {
-                let known = window.running.as_ref().map(|running| running.until.0);
+                let known = window.running().map(|running| running.until.0);
                 assert_eq!(known, (t > 0).then_some(t - 1), "{condition:?}");
                 let id = DedupId(i128::from(t).to_le_bytes());
                 let entry = Entry::new(Timestamp(t), id, true, ()).with_value(1);
@@ -242,7 +239,7 @@ mod tests {
             let late = Entry::new(Timestamp(350), DedupId([9; 16]), true, ()).with_value(1);
             window.insert(&spec, late, |_| false);
             let ordered = matches!(condition, Condition::Ordered(_));
-            assert_eq!(window.running.is_none(), ordered, "{condition:?}");
+            assert_eq!(window.running().is_none(), ordered, "{condition:?}");
         }
     }
 }

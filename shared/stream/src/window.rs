@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::condition::{Condition, Tally};
-use crate::measured::Running;
+use crate::journal::{Beside, Place};
 use crate::sorted::{Iter, Sorted};
 use crate::spec::WindowSpec;
 
@@ -61,7 +61,7 @@ impl<P> Entry<P> {
         Self { value, ..self }
     }
 
-    fn place(&self) -> (Timestamp, DedupId, u64) {
+    pub(crate) const fn place(&self) -> Place {
         (self.t, self.dedup_id, self.value)
     }
 }
@@ -82,9 +82,8 @@ pub type Breaches = SmallVec<[Breach; 2]>;
 #[derive(Debug, Clone)]
 pub struct Window<P> {
     pub(crate) entries: Sorted<Entry<P>>,
-    /// What the newest window of a measured condition comes to, where it was asked for: derived
-    /// from the entries alone.
-    pub(crate) running: Option<Box<Running>>,
+    /// No part of what it is.
+    pub(crate) beside: Option<Box<Beside>>,
 }
 
 impl<P: PartialEq> PartialEq for Window<P> {
@@ -99,7 +98,7 @@ impl<P> Default for Window<P> {
     fn default() -> Self {
         Self {
             entries: Sorted::default(),
-            running: None,
+            beside: None,
         }
     }
 }
@@ -111,7 +110,7 @@ impl<P: Payload> Window<P> {
         entries.sort_by_key(Entry::place);
         Self {
             entries: Sorted::from(entries),
-            running: None,
+            beside: None,
         }
     }
 
@@ -140,6 +139,7 @@ impl<P: Payload> Window<P> {
             let allowed = entry.may_breach && !known.may_breach;
             known.may_breach |= entry.may_breach;
             known.payload.absorb(entry.payload);
+            self.touched(place);
             if !allowed {
                 return Breaches::new();
             }
@@ -147,6 +147,7 @@ impl<P: Payload> Window<P> {
         }
         self.running_takes(t, entry.value);
         self.entries.insert(at, entry);
+        self.touched(place);
         self.breaches(spec, at, t.plus(spec.window()), &emitted)
     }
 
@@ -256,13 +257,15 @@ impl<P: Payload> Window<P> {
         }
         let (from, to) = (start + head, end - n);
         let mut trimmed = 0u32;
-        self.entries.remove(from..to, |entry| {
+        self.take_out(from..to, |entry| {
             trimmed = trimmed.saturating_add(entry.records)
         });
         if n > 0
             && let Some(next) = self.entries.get_mut(from)
         {
             next.records = next.records.saturating_add(trimmed);
+            let place = next.place();
+            self.touched(place);
         }
         0
     }
@@ -281,7 +284,7 @@ impl<P: Payload> Window<P> {
         }
         let gone = self.entries.partition_point(|entry| entry.t <= cut);
         self.running_loses(cut);
-        self.entries.remove(0..gone, drop);
+        self.take_out(0..gone, drop);
     }
 
     /// The entries with t in [from, to].

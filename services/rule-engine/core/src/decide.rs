@@ -169,7 +169,10 @@ impl Engine {
             // Asked for seldom: few events come near a threshold.
             let emitted = |slot| book.is_some_and(|book| book.contains(tenant, key, slot));
             let entry = Entry::new(event.t, event.dedup_id, may_breach, contribution);
-            let window = counting.keys.entry(tenant, key);
+            let (window, told) = counting.keys.entry_told(tenant, key);
+            if told {
+                window.keep_journal();
+            }
             let slot = spec.slot_of(event.t);
             let (mut now_emitted, mut lost) = (false, 0);
             for value in measured.values() {

@@ -114,10 +114,13 @@ impl Counting {
     pub(crate) fn drop_until(&mut self, cut: Timestamp) {
         let mut dropped: Option<Timestamp> = None;
         let mut oldest: Option<Timestamp> = None;
-        self.keys.each(|_, _, window| {
+        self.keys.each_told(|_, _, window, told| {
             let mut fate = Fate::Same;
             if let Some(last) = window.range(Timestamp::MIN, cut).last() {
                 dropped = dropped.max(Some(last.t));
+                if told {
+                    window.keep_journal();
+                }
                 window.drop_until(cut);
                 fate = Fate::Changed;
             }

@@ -25,6 +25,16 @@ pub(crate) enum Fate {
     Gone,
 }
 
+/// What is told of a key.
+#[derive(Debug)]
+pub(crate) enum Tale<'v, V> {
+    /// All of it: nothing of the table counts that was told before.
+    Whole(&'v mut V),
+    /// It changed since it was told, or was not there.
+    Changed(&'v mut V),
+    Gone,
+}
+
 /// Values by tenant and key.
 #[derive(Debug, Clone)]
 pub(crate) struct Keyed<V> {
@@ -49,6 +59,11 @@ impl<V: Default> Keyed<V> {
 
     /// The value of a key, which is made where there is none.
     pub(crate) fn entry(&mut self, tenant: &Arc<str>, key: Key) -> &mut V {
+        self.entry_told(tenant, key).0
+    }
+
+    /// The same, and whether the value was told as it stands.
+    pub(crate) fn entry_told(&mut self, tenant: &Arc<str>, key: Key) -> (&mut V, bool) {
         if !self.tenants.contains_key(tenant) {
             self.tenants.insert(Arc::clone(tenant), Table::new());
         }
@@ -58,18 +73,23 @@ impl<V: Default> Keyed<V> {
 
     /// Works on every value, in no order; says what became of each.
     pub(crate) fn each(&mut self, mut work: impl FnMut(&Arc<str>, Key, &mut V) -> Fate) {
+        self.each_told(|tenant, key, value, _| work(tenant, key, value));
+    }
+
+    /// The same, given whether the value was told as it stands.
+    pub(crate) fn each_told(&mut self, mut work: impl FnMut(&Arc<str>, Key, &mut V, bool) -> Fate) {
         for (tenant, table) in &mut self.tenants {
-            table.each(&mut |key, value| work(tenant, key, value));
+            table.each(&mut |key, value, told| work(tenant, key, value, told));
         }
         self.tenants.retain(|_, table| !table.is_forgotten());
     }
 
-    /// Tells of every key whose value changed since this was asked last; `None`: it is gone. All of
-    /// them the first time.
-    pub(crate) fn take_changes(&mut self, mut told: impl FnMut(&Arc<str>, Key, Option<&V>)) {
+    /// Tells of every key whose value changed since this was asked last. All of them the first
+    /// time.
+    pub(crate) fn take_changes(&mut self, mut told: impl FnMut(&Arc<str>, Key, Tale<'_, V>)) {
         self.told = true;
         for (tenant, table) in &mut self.tenants {
-            table.take_changes(&mut |key, value| told(tenant, key, value));
+            table.take_changes(&mut |key, tale| told(tenant, key, tale));
         }
         self.tenants.retain(|_, table| !table.is_forgotten());
     }
@@ -120,6 +140,11 @@ struct Changed {
 const BITS: usize = u64::BITS as usize;
 
 impl Changed {
+    fn is_set(&self, number: usize) -> bool {
+        let bits = self.places.get(number / BITS);
+        bits.is_some_and(|bits| bits & 1 << (number % BITS) != 0)
+    }
+
     fn set(&mut self, number: usize) {
         let word = number / BITS;
         if self.places.len() <= word {
@@ -213,16 +238,24 @@ impl<V: Default> Table<V> {
         self.room(number).map(|(_, value)| value)
     }
 
-    fn entry(&mut self, key: Key) -> &mut V {
+    fn entry(&mut self, key: Key) -> (&mut V, bool) {
         let hash = self.hash(key);
-        let number = self.find(hash, key).unwrap_or_else(|| self.add(hash, key));
-        let number = number as usize;
+        let known = self.find(hash, key);
+        let number = known.unwrap_or_else(|| self.add(hash, key)) as usize;
+        let told = known.is_some() && self.is_told(number);
         if let Some(changed) = &mut self.changed {
             changed.set(number);
         }
         let room = self.rooms.get_mut(number / ROOM_LEN);
         let value = room.and_then(|room| room.get_mut(number % ROOM_LEN));
-        &mut value.expect("every place in the index has its room").1
+        let value = value.expect("every place in the index has its room");
+        (&mut value.1, told)
+    }
+
+    /// Whether what lies there was told as it stands.
+    fn is_told(&self, number: usize) -> bool {
+        let changed = self.changed.as_ref();
+        changed.is_some_and(|changed| !changed.is_set(number))
     }
 
     fn add(&mut self, hash: u32, key: Key) -> u32 {
@@ -244,16 +277,17 @@ impl<V: Default> Table<V> {
         number
     }
 
-    fn each(&mut self, work: &mut impl FnMut(Key, &mut V) -> Fate) {
+    fn each(&mut self, work: &mut impl FnMut(Key, &mut V, bool) -> Fate) {
         let mut number = 0;
         while number < self.len {
+            let told = self.is_told(number);
             let room = self.rooms.get_mut(number / ROOM_LEN);
             let value = room.and_then(|room| room.get_mut(number % ROOM_LEN));
             let Some((key, value)) = value else {
                 return;
             };
             let key = *key;
-            match work(key, value) {
+            match work(key, value, told) {
                 Fate::Same => number += 1,
                 Fate::Changed => {
                     if let Some(changed) = &mut self.changed {
@@ -319,9 +353,10 @@ impl<V: Default> Table<V> {
         self.len == 0 && told.is_none_or(|changed| changed.gone.is_empty())
     }
 
-    fn take_changes(&mut self, told: &mut impl FnMut(Key, Option<&V>)) {
+    fn take_changes(&mut self, told: &mut impl FnMut(Key, Tale<'_, V>)) {
         let Some(Changed { places, mut gone }) = self.changed.replace(Changed::default()) else {
-            self.iter().for_each(|(key, value)| told(*key, Some(value)));
+            let all = self.rooms.iter_mut().flatten();
+            all.for_each(|(key, value)| told(*key, Tale::Whole(value)));
             return;
         };
         for (word, bits) in places.into_iter().enumerate() {
@@ -329,9 +364,9 @@ impl<V: Default> Table<V> {
             while left != 0 {
                 let number = word * BITS + left.trailing_zeros() as usize;
                 left &= left - 1;
-                let room = self.rooms.get(number / ROOM_LEN);
-                if let Some((key, value)) = room.and_then(|room| room.get(number % ROOM_LEN)) {
-                    told(*key, Some(value));
+                let room = self.rooms.get_mut(number / ROOM_LEN);
+                if let Some((key, value)) = room.and_then(|room| room.get_mut(number % ROOM_LEN)) {
+                    told(*key, Tale::Changed(value));
                 }
             }
         }
@@ -339,7 +374,7 @@ impl<V: Default> Table<V> {
         gone.dedup();
         for key in gone {
             if self.get(key).is_none() {
-                told(key, None);
+                told(key, Tale::Gone);
             }
         }
     }
@@ -384,14 +419,19 @@ mod tests {
             let mut copy = BTreeMap::new();
             for (index, (second, n, value)) in steps.into_iter().enumerate() {
                 let tenant = &tenants[usize::from(second)];
-                *keyed.entry(tenant, key(n)) += value;
+                let at = (Arc::clone(tenant), key(n));
+                let told_as_it_stands = copy.get(&at).is_some_and(|told| plain.get(&at) == Some(told));
+                let (entry, told) = keyed.entry_told(tenant, key(n));
+                // What was altered to what it was, or put there anew, counts as changed.
+                prop_assert!(!told || told_as_it_stands);
+                *entry += value;
                 *plain.entry((Arc::clone(tenant), key(n))).or_default() += value;
                 if index % 300 == 299 {
-                    keyed.take_changes(|tenant, key, value| {
+                    keyed.take_changes(|tenant, key, tale| {
                         let at = (Arc::clone(tenant), key);
-                        match value {
-                            Some(value) => copy.insert(at, *value),
-                            None => copy.remove(&at),
+                        match tale {
+                            Tale::Whole(value) | Tale::Changed(value) => copy.insert(at, *value),
+                            Tale::Gone => copy.remove(&at),
                         };
                     });
                     prop_assert_eq!(&copy, &plain);
@@ -420,8 +460,8 @@ mod tests {
             }
             keyed.each(|_, _, _| Fate::Gone);
             prop_assert!(keyed.is_empty());
-            keyed.take_changes(|tenant, key, value| {
-                assert!(value.is_none());
+            keyed.take_changes(|tenant, key, tale| {
+                assert!(matches!(tale, Tale::Gone));
                 copy.remove(&(Arc::clone(tenant), key));
             });
             prop_assert!(copy.is_empty());

@@ -1,5 +1,6 @@
 //! [`EngineState`]: everything a checkpoint holds, as plain data, and the state digest.
 
+mod assembly;
 mod records;
 mod sink;
 
@@ -24,7 +25,7 @@ pub(crate) use records::Told;
 pub use sink::{Decode, Sink, Unfit};
 
 /// Version of [`EngineState`]. Another one is not read: the state is built from the log.
-pub const STATE_VERSION: u32 = 8;
+pub const STATE_VERSION: u32 = 9;
 
 /// A snapshot of an engine between two batches.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +45,22 @@ pub struct EngineState {
     books: Vec<BookState>,
     /// Barriers that wait for rules to be whole.
     held: Vec<(BarrierId, Timestamp)>,
+    /// How often something of it was told.
+    #[serde(skip)]
+    told: Number,
 }
+
+/// Of what was told. No part of the state.
+#[derive(Debug, Clone, Copy, Default)]
+struct Number(u64);
+
+impl PartialEq for Number {
+    fn eq(&self, _other: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Number {}
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct GenerationState {
@@ -152,6 +168,7 @@ impl Engine {
             generations: Vec::new(),
             books: Vec::new(),
             held: self.held.iter().map(|held| (held.id, held.at)).collect(),
+            told: Number(self.told.number),
         }
     }
 
@@ -219,6 +236,7 @@ impl Engine {
         }
         self.copies = state.copies;
         self.untrusted = state.untrusted;
+        self.told.number = state.told.0;
         self.counters = state.counters;
         let held = state.held.into_iter();
         self.held = held.map(|(id, at)| Held::new(id, at)).collect();

@@ -29,6 +29,11 @@ impl Sink for Taker {
         self.note(taken);
     }
 
+    fn append(&mut self, key: &[u8], value: &impl Serialize) {
+        let taken = self.changes.append(key, value);
+        self.note(taken);
+    }
+
     fn gone(&mut self, key: &[u8]) {
         let taken = self.changes.gone(key);
         self.note(taken);
@@ -80,8 +85,8 @@ impl EngineStage {
 struct Reader;
 
 impl Decode for Reader {
-    fn decode<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, String> {
-        balefire_store::decode(bytes).map_err(|error| error.to_string())
+    fn decode_next<T: DeserializeOwned>(&self, bytes: &mut &[u8]) -> Result<T, String> {
+        balefire_store::decode_next(bytes).map_err(|error| error.to_string())
     }
 }
 

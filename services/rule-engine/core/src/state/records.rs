@@ -4,35 +4,35 @@
 //! slots and each remembered copy. Their keys name the rule by what makes it the same rule, never
 //! by its place.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use balefire_event::digest::FieldHasher;
-use balefire_event::{DedupId, EscalationId, Lane};
+use balefire_event::{DedupId, Lane};
 use balefire_stream::slots::Emitted;
-use balefire_stream::{Entry, Window};
-use serde::de::DeserializeOwned;
+use balefire_stream::{Entry, Patch, Window};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::sink::{Decode, Sink, Unfit};
-use super::{BookState, EngineState, GenerationState, KeyState, TrackState};
+use super::sink::Sink;
+use super::{BookState, EngineState, GenerationState};
 use crate::book::{Book, Track};
-use crate::copies::{Copies, Seen};
+use crate::copies::Copies;
 use crate::engine::Engine;
 use crate::generation::{Contribution, Counting, Generation};
 use crate::key::Key;
-use crate::keyed::Keyed;
+use crate::keyed::{Keyed, Tale};
 
 /// What a record is, and of which rule.
-type Prefix = [u8; 9];
+pub(super) type Prefix = [u8; 9];
 
-const KEY_LEN: usize = 16;
+pub(super) const KEY_LEN: usize = 16;
 // In the order in which they are read.
-const HEAD: u8 = 0;
-const RECENT: u8 = 1;
-const COPY: u8 = 2;
-const TRACK: u8 = 3;
-const WINDOW: u8 = 4;
+pub(super) const HEAD: u8 = 0;
+pub(super) const RECENT: u8 = 1;
+pub(super) const COPY: u8 = 2;
+pub(super) const TRACK: u8 = 3;
+pub(super) const WINDOW: u8 = 4;
 
 #[derive(Serialize)]
 struct WindowRef<'w> {
@@ -49,9 +49,17 @@ impl Serialize for EntriesRef<'_> {
 }
 
 #[derive(Deserialize)]
-struct WindowValue {
-    canonical: Box<[u8]>,
-    values: Vec<Entry<Contribution>>,
+pub(super) struct WindowValue {
+    pub(super) canonical: Box<[u8]>,
+    pub(super) values: Vec<Entry<Contribution>>,
+}
+
+/// What lies behind a window that was told.
+#[derive(Serialize, Deserialize)]
+pub(super) struct PatchValue<E> {
+    /// Of the changes it was told with: ascending.
+    pub(super) number: u64,
+    pub(super) patch: Patch<E>,
 }
 
 #[derive(Serialize)]
@@ -61,9 +69,9 @@ struct TrackRef<'t> {
 }
 
 #[derive(Deserialize)]
-struct TrackValue {
-    canonical: Box<[u8]>,
-    emitted: Vec<Emitted>,
+pub(super) struct TrackValue {
+    pub(super) canonical: Box<[u8]>,
+    pub(super) emitted: Vec<Emitted>,
 }
 
 /// What was told last.
@@ -71,6 +79,8 @@ struct TrackValue {
 pub(crate) struct Told {
     /// Rules and books of it; `None`: nothing was told.
     prefixes: Option<BTreeSet<Prefix>>,
+    /// How often something was told; a state that was restored goes on from there.
+    pub(crate) number: u64,
 }
 
 impl Engine {
@@ -83,7 +93,9 @@ impl Engine {
     /// Tells what changed since the last call, all of the state the first time and after
     /// [`Engine::untold`]. Between two batches, with no repair open.
     pub fn take_changes(&mut self, sink: &mut impl Sink) {
-        sink.put(&[HEAD], &self.head());
+        self.told.number += 1;
+        let number = self.told.number;
+        sink.put(&[HEAD], &(self.head(), number));
         if self.is_told() && !self.recent.is_told() {
             sink.dropped(&[RECENT]);
         }
@@ -109,7 +121,7 @@ impl Engine {
             if let Some(counting) = &mut generation.counting {
                 prefixes.insert(prefix);
                 replaced(&counting.keys, &prefix, &before, sink);
-                windows(counting, &prefix, sink);
+                windows(counting, (&prefix, number), sink);
             }
         }
         for book in &mut self.books {
@@ -129,6 +141,7 @@ impl Engine {
         struct Nobody;
         impl Sink for Nobody {
             fn put(&mut self, _: &[u8], _: &impl Serialize) {}
+            fn append(&mut self, _: &[u8], _: &impl Serialize) {}
             fn gone(&mut self, _: &[u8]) {}
             fn dropped(&mut self, _: &[u8]) {}
         }
@@ -180,15 +193,25 @@ fn replaced<V: Default>(
     }
 }
 
-fn windows(counting: &mut Counting, prefix: &Prefix, sink: &mut impl Sink) {
+fn windows(counting: &mut Counting, (prefix, number): (&Prefix, u64), sink: &mut impl Sink) {
     let Counting {
         keys, canonicals, ..
     } = counting;
     let mut at = Vec::new();
-    keys.take_changes(|tenant, key, window| {
+    keys.take_changes(|tenant, key, tale| {
         record_key(&mut at, prefix, tenant, key);
-        let Some(window) = window else {
-            return sink.gone(&at);
+        let window = match tale {
+            Tale::Gone => return sink.gone(&at),
+            Tale::Whole(window) => {
+                window.give_up_journal();
+                window
+            }
+            Tale::Changed(window) => {
+                if is_appended(window, (key, number), &at, sink) {
+                    return;
+                }
+                window
+            }
         };
         let canonical = canonicals.get(tenant, key);
         let value = WindowRef {
@@ -199,12 +222,42 @@ fn windows(counting: &mut Counting, prefix: &Prefix, sink: &mut impl Sink) {
     });
 }
 
+/// Tells no more of a window than what became of it, where that is known. Not always: it is told
+/// whole with the chance of what there is to say among its entries. So what lies behind a window
+/// comes to as much as itself, on average, and telling windows anew to as much as what became of
+/// them; and nothing is kept to know when.
+fn is_appended(
+    window: &mut Window<Contribution>,
+    (key, number): (Key, u64),
+    at: &[u8],
+    sink: &mut impl Sink,
+) -> bool {
+    let len = window.len();
+    let Some(patch) = window.take_patch() else {
+        return false;
+    };
+    if drawn(key, number, len) < patch.len() {
+        return false;
+    }
+    sink.append(at, &PatchValue { number, patch });
+    true
+}
+
+/// A number below `len` that looks like any.
+fn drawn(key: Key, number: u64, len: usize) -> usize {
+    let mut hasher = DefaultHasher::new();
+    (key.0, number).hash(&mut hasher);
+    let share = u128::from(hasher.finish()) * len as u128;
+    usize::try_from(share >> u64::BITS).unwrap_or_default()
+}
+
 fn tracks(book: &mut Book, prefix: &Prefix, sink: &mut impl Sink) {
     let mut at = Vec::new();
-    book.keys.take_changes(|tenant, key, track| {
+    book.keys.take_changes(|tenant, key, tale| {
         record_key(&mut at, prefix, tenant, key);
-        let Some(Track { slots, canonical }) = track else {
-            return sink.gone(&at);
+        let Track { slots, canonical } = match tale {
+            Tale::Gone => return sink.gone(&at),
+            Tale::Whole(track) | Tale::Changed(track) => track,
         };
         let emitted = slots.emitted();
         sink.put(&at, &TrackRef { canonical, emitted });
@@ -220,7 +273,7 @@ fn prefix_of(generation: &Generation) -> Prefix {
     )
 }
 
-fn prefix_of_rule(rule: &[u8], signature: &[u8], first: u64) -> Prefix {
+pub(super) fn prefix_of_rule(rule: &[u8], signature: &[u8], first: u64) -> Prefix {
     let mut hasher = FieldHasher::new("balefire checkpoint rule v1");
     hasher
         .field(rule)
@@ -229,7 +282,7 @@ fn prefix_of_rule(rule: &[u8], signature: &[u8], first: u64) -> Prefix {
     prefix(WINDOW, hasher.digest())
 }
 
-fn prefix_of_book(rule: &[u8], rearm: i64) -> Prefix {
+pub(super) fn prefix_of_book(rule: &[u8], rearm: i64) -> Prefix {
     let mut hasher = FieldHasher::new("balefire checkpoint book v1");
     hasher.field(rule).number(rearm);
     prefix(TRACK, hasher.digest())
@@ -256,127 +309,4 @@ fn copy_key(lane: Lane, id: DedupId) -> Vec<u8> {
     let mut key = vec![COPY, lane];
     key.extend_from_slice(&id.0);
     key
-}
-
-/// A state that is put together.
-struct Assembly {
-    state: EngineState,
-    /// By number.
-    recent: BTreeMap<u64, EscalationId>,
-    /// Places of generations and books by their prefix.
-    places: BTreeMap<Prefix, usize>,
-}
-
-impl EngineState {
-    /// Puts the records of a checkpoint together, in the order of their keys. Those of rules that
-    /// its head does not name are left out.
-    ///
-    /// # Errors
-    /// [`Unfit`] for anything that [`Engine::take_changes`] does not tell.
-    pub fn assemble<'r>(
-        records: impl IntoIterator<Item = (&'r [u8], &'r [u8])>,
-        decode: &impl Decode,
-    ) -> Result<Self, Unfit> {
-        let mut records = records.into_iter();
-        let head = records.next().filter(|(key, _)| *key == [HEAD]);
-        let (_, head) = head.ok_or_else(|| unfit("they have no head"))?;
-        let mut assembly = Assembly::of(decoded(decode, head)?)?;
-        for (key, value) in records {
-            assembly.take(key, value, decode)?;
-        }
-        Ok(EngineState {
-            recent: assembly.recent.into_values().collect(),
-            ..assembly.state
-        })
-    }
-}
-
-impl Assembly {
-    fn of(state: EngineState) -> Result<Self, Unfit> {
-        let generations = state.generations.iter();
-        let generations = generations
-            .map(|one| prefix_of_rule(&one.rule.0, &one.signature.0, one.first))
-            .enumerate();
-        let books = state.books.iter();
-        let books = books
-            .map(|book| prefix_of_book(&book.rule.0, book.rearm))
-            .enumerate();
-        let mut places = BTreeMap::new();
-        for (place, prefix) in generations.chain(books) {
-            if places.insert(prefix, place).is_some() {
-                return Err(unfit("two rules have one name"));
-            }
-        }
-        Ok(Self {
-            state,
-            recent: BTreeMap::new(),
-            places,
-        })
-    }
-
-    fn take(&mut self, key: &[u8], value: &[u8], decode: &impl Decode) -> Result<(), Unfit> {
-        match key.first() {
-            Some(&RECENT) => {
-                let (number, id): (u64, EscalationId) = decoded(decode, value)?;
-                self.recent.insert(number, id);
-            }
-            Some(&COPY) => {
-                let (lane, id, seen): (Lane, DedupId, Seen) = decoded(decode, value)?;
-                self.state.copies.put(lane, id, seen);
-            }
-            Some(&TRACK) => {
-                let (prefix, tenant, key) = parts(key)?;
-                let Some(book) = self.places.get(&prefix) else {
-                    return Ok(());
-                };
-                let TrackValue { canonical, emitted } = decoded(decode, value)?;
-                if let Some(book) = self.state.books.get_mut(*book) {
-                    book.keys.push(TrackState {
-                        tenant,
-                        key,
-                        canonical,
-                        emitted,
-                    });
-                }
-            }
-            Some(&WINDOW) => {
-                let (prefix, tenant, key) = parts(key)?;
-                let Some(generation) = self.places.get(&prefix) else {
-                    return Ok(());
-                };
-                let WindowValue { canonical, values } = decoded(decode, value)?;
-                if let Some(generation) = self.state.generations.get_mut(*generation) {
-                    generation.keys.push(KeyState {
-                        tenant,
-                        key,
-                        canonical,
-                        values,
-                    });
-                }
-            }
-            Some(_) | None => return Err(unfit("one is of no kind that is known")),
-        }
-        Ok(())
-    }
-}
-
-fn parts(record: &[u8]) -> Result<(Prefix, String, Key), Unfit> {
-    let split = record.split_first_chunk();
-    let split =
-        split.and_then(|(prefix, rest)| Some((prefix, rest.split_last_chunk::<KEY_LEN>()?)));
-    let Some((prefix, (tenant, key))) = split else {
-        return Err(unfit("a key is too short"));
-    };
-    let tenant = std::str::from_utf8(tenant).map_err(|_| unfit("a tenant is no text"))?;
-    Ok((*prefix, tenant.to_owned(), Key(*key)))
-}
-
-fn decoded<T: DeserializeOwned>(decode: &impl Decode, bytes: &[u8]) -> Result<T, Unfit> {
-    decode.decode(bytes).map_err(|reason| Unfit { reason })
-}
-
-fn unfit(reason: &str) -> Unfit {
-    Unfit {
-        reason: reason.to_owned(),
-    }
 }

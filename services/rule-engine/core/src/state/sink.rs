@@ -7,6 +7,8 @@ use serde::de::DeserializeOwned;
 pub trait Sink {
     /// A record is this now.
     fn put(&mut self, key: &[u8], value: &impl Serialize);
+    /// Behind the value of a record that was told lies this, too.
+    fn append(&mut self, key: &[u8], value: &impl Serialize);
     /// There is no such record any more.
     fn gone(&mut self, key: &[u8]);
     /// Of those told before there is none any more whose key begins so. Says nothing of what is
@@ -16,11 +18,12 @@ pub trait Sink {
 
 /// Reads the value of a record.
 pub trait Decode {
-    /// Reads what [`Sink::put`] was given.
+    /// Reads what [`Sink::put`] was given, then what [`Sink::append`] was: the first of it;
+    /// `bytes` are those behind it then.
     ///
     /// # Errors
     /// Why it cannot be read, in words.
-    fn decode<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, String>;
+    fn decode_next<T: DeserializeOwned>(&self, bytes: &mut &[u8]) -> Result<T, String>;
 }
 
 /// Records that make no state.
