@@ -34,6 +34,8 @@ const CHECKPOINTS: usize = 200;
 /// Different users between two checkpoints of the second kind, and how many of those there are.
 const CHANGED: usize = 1_000;
 const OF_CHANGED: usize = 20;
+/// Records of a part, where every window is to be told: as the stage has it.
+const PART: usize = 16 * 1024;
 
 struct Taker(Changes);
 
@@ -189,6 +191,31 @@ async fn different(
     );
 }
 
+/// All of the state again, in parts, with a batch between two of them.
+async fn in_parts(engine: &mut Engine, store: &Store, batches: &[Vec<Event<'static>>]) {
+    engine.untold();
+    let (mut stood, mut taker) = (vec![], Taker(Changes::whole()));
+    for batch in batches {
+        let begun = Instant::now();
+        if engine.changed_len() <= PART {
+            break;
+        }
+        assert!(engine.take_ahead(PART, &mut taker), "no rule is new");
+        stood.push(begun.elapsed());
+        take(engine, batch);
+    }
+    let begun = Instant::now();
+    engine.take_changes(&mut taker);
+    stood.push(begun.elapsed());
+    println!(
+        "  all of the state in {} parts, a batch between two: {:.1} MB, the engine stood {}",
+        stood.len(),
+        taker.0.byte_len() as f64 / 1e6,
+        said(stood)
+    );
+    store.save("engine", meta(0), taker.0).await.unwrap();
+}
+
 async fn round(users: usize, events: usize) {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("store");
@@ -244,6 +271,7 @@ async fn round(users: usize, events: usize) {
         .iter()
         .sum();
     different(&mut engine, &store, last, step).await;
+    in_parts(&mut engine, &store, last).await;
     read_back(&store, &dir, &engine, whole_bytes).await;
     println!(
         "  engine alone {:.0} events/s",

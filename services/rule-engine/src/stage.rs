@@ -43,6 +43,8 @@ pub struct EngineStage {
     engine: Engine,
     effects: Vec<Effect>,
     slots_from: Option<Timestamp>,
+    /// What was told ahead of the next checkpoint.
+    ahead: Option<records::Taker>,
 }
 
 impl EngineStage {
@@ -68,6 +70,7 @@ impl EngineStage {
             engine,
             effects: Vec::new(),
             slots_from: None,
+            ahead: None,
         })
     }
 
@@ -316,10 +319,15 @@ impl Stage for EngineStage {
     }
 
     fn changes(&mut self) -> Changes {
-        records::changes(&mut self.engine)
+        self.take_changes()
+    }
+
+    fn changes_ahead(&mut self) -> bool {
+        self.take_ahead()
     }
 
     fn unsaved(&mut self) {
+        self.ahead = None;
         self.engine.untold();
     }
 
@@ -339,7 +347,7 @@ impl Stage for EngineStage {
             self.partitions,
             &self.control.known(),
         ) {
-            Ok((engine, sets)) => (self.engine, self.sets) = (engine, sets),
+            Ok((engine, sets)) => (self.engine, self.sets, self.ahead) = (engine, sets, None),
             // It was built of the same rules before: those of the present engine stay.
             Err(error) => {
                 tracing::error!(partition = self.partition, %error, "rules cannot be built")

@@ -33,3 +33,6 @@ pub const DRAIN_MAX: Duration = Duration::from_secs(10);
 pub const SKIPPED_MAX: usize = 1024;
 /// Servers whose clocks differ by more write steps that a rebuild by time may miss, nanoseconds.
 pub const SERVER_SKEW: i64 = balefire_event::stamp::SKEW;
+/// A checkpoint that is due is given in so many parts at most, with inputs between them; the rest
+/// is given at once.
+pub const CHECKPOINT_PARTS_MAX: u32 = 256;

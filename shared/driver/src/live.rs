@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use balefire_bus::Fence;
 use balefire_kit::clock;
@@ -14,7 +15,8 @@ use crate::backfill::{self, Next, Reading};
 use crate::error::Error;
 use crate::letter;
 use crate::limit::{
-    DRAIN_MAX, LIST_RUNS_MAX, PENDING_BYTES_MAX, PENDING_INPUTS_MAX, REPORT_INTERVAL, TICK_POLL,
+    CHECKPOINT_PARTS_MAX, DRAIN_MAX, LIST_RUNS_MAX, PENDING_BYTES_MAX, PENDING_INPUTS_MAX,
+    REPORT_INTERVAL, TICK_POLL,
 };
 use crate::part::{self, Cut};
 use crate::report::{Inspection, Phase};
@@ -35,6 +37,9 @@ struct Live {
     reading: Option<Reading>,
     ticker: Ticker,
     next_checkpoint: Instant,
+    /// Parts given of the one that is due, and whether the rest is little.
+    parts: u32,
+    all_given: bool,
     next_report: Instant,
     /// Inputs consumed when the newest checkpoint was taken.
     covered: u64,
@@ -54,6 +59,8 @@ impl Live {
             reading: None,
             ticker: Ticker::new(&session.context.plan),
             next_checkpoint: now + settings.checkpoint_interval,
+            parts: 0,
+            all_given: false,
             next_report: now,
             covered: 0,
             drain_until: None,
@@ -133,6 +140,9 @@ impl<S: Stage> Session<'_, S> {
 
     /// Whatever can be done without waiting for an input.
     async fn advance(&mut self, live: &mut Live) -> Result<(), Error> {
+        if !live.draining() && live.repair.is_none() && self.is_due(live) && !live.all_given {
+            self.give_part(live)?;
+        }
         if live.publishing.is_some() {
             return Ok(());
         }
@@ -162,9 +172,37 @@ impl<S: Stage> Session<'_, S> {
     }
 
     fn checkpoint_due(&self, live: &Live) -> bool {
+        // At a hand-over nothing comes between parts of it.
+        self.is_due(live) && (live.all_given || live.draining())
+    }
+
+    /// Whether it is time for a checkpoint or the next part of it.
+    fn is_due(&self, live: &Live) -> bool {
         let changed = self.consumed > live.covered;
         let due = live.draining() || Instant::now() >= live.next_checkpoint;
         changed && due && live.saving.is_none() && self.context.store.keeps()
+    }
+
+    /// Gives a part of the checkpoint that is due, where it is much; the next one when inputs had as
+    /// much time as that took.
+    fn give_part(&mut self, live: &mut Live) -> Result<(), Error> {
+        let begun = Instant::now();
+        live.all_given = live.parts >= CHECKPOINT_PARTS_MAX
+            || !guard(|| self.stage.changes_ahead()).map_err(unusable)?;
+        if !live.all_given {
+            live.parts += 1;
+            live.next_checkpoint = Instant::now() + self.stood(begun);
+        }
+        Ok(())
+    }
+
+    /// It stood still for a checkpoint since then.
+    fn stood(&self, begun: Instant) -> Duration {
+        let took = begun.elapsed();
+        let stage = self.context.plan.stage;
+        metrics::histogram!("balefire_checkpoint_stall_seconds", "stage" => stage)
+            .record(took.as_secs_f64());
+        took
     }
 
     fn drained(&self, live: &Live) -> bool {
@@ -222,9 +260,8 @@ impl<S: Stage> Session<'_, S> {
     fn save(&mut self, live: &mut Live) -> Result<(), Error> {
         let begun = Instant::now();
         let (meta, changes) = guard(|| self.checkpoint(clock::now().0)).map_err(unusable)?;
-        let stage = self.context.plan.stage;
-        metrics::histogram!("balefire_checkpoint_stall_seconds", "stage" => stage)
-            .record(begun.elapsed().as_secs_f64());
+        self.stood(begun);
+        (live.parts, live.all_given) = (0, false);
         live.covered = self.consumed;
         live.next_checkpoint = Instant::now() + self.context.settings.checkpoint_interval;
         let store = self.context.store.clone();

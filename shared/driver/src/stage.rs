@@ -256,6 +256,13 @@ pub trait Stage: Send + 'static {
         Changes::sliced(&self.snapshot())
     }
 
+    /// Before [`Stage::changes`] is asked: gives a part of it, for which the live path stands still
+    /// a little only, and keeps that until then. True: inputs may come, and this is asked again;
+    /// false: it gave nothing, the rest is little.
+    fn changes_ahead(&mut self) -> bool {
+        false
+    }
+
     /// What [`Stage::changes`] gave is not on disk: the next call gives all of the state.
     fn unsaved(&mut self) {}
 

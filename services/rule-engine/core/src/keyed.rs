@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 
+use crate::changed::Changed;
 use crate::key::Key;
 
 /// Values of a room: few enough that half an empty one does not matter.
@@ -94,6 +95,24 @@ impl<V: Default> Keyed<V> {
         self.tenants.retain(|_, table| !table.is_forgotten());
     }
 
+    /// The same of some of those that changed; `left` is how many more may be told. What is gone
+    /// waits for [`Keyed::take_changes`].
+    pub(crate) fn take_some(
+        &mut self,
+        left: &mut usize,
+        mut told: impl FnMut(&Arc<str>, Key, Tale<'_, V>),
+    ) {
+        self.told = true;
+        for (tenant, table) in &mut self.tenants {
+            table.take_some(left, &mut |key, tale| told(tenant, key, tale));
+        }
+    }
+
+    /// Of how many it is to be told that they changed.
+    pub(crate) fn changed_len(&self) -> usize {
+        self.tenants.values().map(Table::changed_len).sum()
+    }
+
     /// Whether it was asked what changed, and that counts.
     pub(crate) const fn is_told(&self) -> bool {
         self.told
@@ -125,57 +144,6 @@ impl<V: Default> Keyed<V> {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.tenants.values().all(|table| table.len() == 0)
-    }
-}
-
-/// What changed of a table since it was told.
-#[derive(Debug, Clone, Default)]
-struct Changed {
-    /// A bit for each place.
-    places: Vec<u64>,
-    /// Keys that were removed, some of them there again.
-    gone: Vec<Key>,
-}
-
-const BITS: usize = u64::BITS as usize;
-
-impl Changed {
-    fn is_set(&self, number: usize) -> bool {
-        let bits = self.places.get(number / BITS);
-        bits.is_some_and(|bits| bits & 1 << (number % BITS) != 0)
-    }
-
-    fn set(&mut self, number: usize) {
-        let word = number / BITS;
-        if self.places.len() <= word {
-            self.places.resize(word + 1, 0);
-        }
-        if let Some(bits) = self.places.get_mut(word) {
-            *bits |= 1 << (number % BITS);
-        }
-    }
-
-    /// Whether it was set.
-    fn clear(&mut self, number: usize) -> bool {
-        let Some(bits) = self.places.get_mut(number / BITS) else {
-            return false;
-        };
-        let bit = 1 << (number % BITS);
-        let was = *bits & bit != 0;
-        *bits &= !bit;
-        was
-    }
-
-    /// The value at the last place moves to another.
-    fn moved(&mut self, last: usize, to: usize) {
-        let was = self.clear(last);
-        match to == last {
-            true => {}
-            false if was => self.set(to),
-            false => {
-                self.clear(to);
-            }
-        }
     }
 }
 
@@ -353,23 +321,39 @@ impl<V: Default> Table<V> {
         self.len == 0 && told.is_none_or(|changed| changed.gone.is_empty())
     }
 
+    /// Of how many it is to be told that they changed.
+    fn changed_len(&self) -> usize {
+        self.changed.as_ref().map_or(self.len, Changed::len)
+    }
+
+    fn take_some(&mut self, left: &mut usize, told: &mut impl FnMut(Key, Tale<'_, V>)) {
+        let len = self.len;
+        let changed = self.changed.get_or_insert_with(|| Changed::all(len));
+        let mut word = 0;
+        while *left > 0 && word < changed.word_len() {
+            let Some(number) = changed.take(word) else {
+                word += 1;
+                continue;
+            };
+            *left -= 1;
+            let room = self.rooms.get_mut(number / ROOM_LEN);
+            if let Some((key, value)) = room.and_then(|room| room.get_mut(number % ROOM_LEN)) {
+                told(*key, Tale::Changed(value));
+            }
+        }
+    }
+
     fn take_changes(&mut self, told: &mut impl FnMut(Key, Tale<'_, V>)) {
-        let Some(Changed { places, mut gone }) = self.changed.replace(Changed::default()) else {
+        if self.changed.is_none() {
+            self.changed = Some(Changed::default());
             let all = self.rooms.iter_mut().flatten();
             all.for_each(|(key, value)| told(*key, Tale::Whole(value)));
             return;
-        };
-        for (word, bits) in places.into_iter().enumerate() {
-            let mut left = bits;
-            while left != 0 {
-                let number = word * BITS + left.trailing_zeros() as usize;
-                left &= left - 1;
-                let room = self.rooms.get_mut(number / ROOM_LEN);
-                if let Some((key, value)) = room.and_then(|room| room.get_mut(number % ROOM_LEN)) {
-                    told(*key, Tale::Changed(value));
-                }
-            }
         }
+        let mut left = self.len;
+        self.take_some(&mut left, told);
+        let changed = self.changed.replace(Changed::default());
+        let mut gone = changed.map(|changed| changed.gone).unwrap_or_default();
         gone.sort_unstable();
         gone.dedup();
         for key in gone {
@@ -426,14 +410,21 @@ mod tests {
                 prop_assert!(!told || told_as_it_stands);
                 *entry += value;
                 *plain.entry((Arc::clone(tenant), key(n))).or_default() += value;
+                let mut take = |tenant: &Arc<str>, key: Key, tale: Tale<'_, u32>| {
+                    let at = (Arc::clone(tenant), key);
+                    match tale {
+                        Tale::Whole(value) | Tale::Changed(value) => copy.insert(at, *value),
+                        Tale::Gone => copy.remove(&at),
+                    };
+                };
+                if index % 97 == 13 {
+                    let before = keyed.changed_len();
+                    keyed.take_some(&mut 40, &mut take);
+                    prop_assert_eq!(keyed.changed_len(), before.saturating_sub(40));
+                }
                 if index % 300 == 299 {
-                    keyed.take_changes(|tenant, key, tale| {
-                        let at = (Arc::clone(tenant), key);
-                        match tale {
-                            Tale::Whole(value) | Tale::Changed(value) => copy.insert(at, *value),
-                            Tale::Gone => copy.remove(&at),
-                        };
-                    });
+                    keyed.take_changes(&mut take);
+                    prop_assert_eq!(keyed.changed_len(), 0);
                     prop_assert_eq!(&copy, &plain);
                 }
                 if index % 700 == 699 {

@@ -21,6 +21,7 @@
 
 mod at_close;
 mod book;
+mod changed;
 mod close;
 mod compare;
 mod copies;

@@ -51,6 +51,7 @@ impl Reading {
             engine,
             effects: Vec::new(),
             slots_from: None,
+            ahead: None,
         };
         Ok(Self { stage })
     }

@@ -21,7 +21,7 @@ use crate::copies::Copies;
 use crate::engine::Engine;
 use crate::generation::{Contribution, Counting, Generation};
 use crate::key::Key;
-use crate::keyed::{Keyed, Tale};
+use crate::keyed::{Fate, Keyed, Tale};
 
 /// What a record is, and of which rule.
 pub(super) type Prefix = [u8; 9];
@@ -81,6 +81,8 @@ pub(crate) struct Told {
     prefixes: Option<BTreeSet<Prefix>>,
     /// How often something was told; a state that was restored goes on from there.
     pub(crate) number: u64,
+    /// Rules and books of what was told ahead; `None`: nothing was.
+    ahead: Option<BTreeSet<Prefix>>,
 }
 
 impl Engine {
@@ -88,6 +90,64 @@ impl Engine {
     #[must_use]
     pub const fn is_told(&self) -> bool {
         self.told.prefixes.is_some()
+    }
+
+    /// How many windows and tracks changed since they were told: what [`Engine::take_changes`]
+    /// would tell at once.
+    #[must_use]
+    pub fn changed_len(&self) -> usize {
+        let counting = self.generations.iter().filter_map(|g| g.counting.as_ref());
+        let windows: usize = counting.map(|counting| counting.keys.changed_len()).sum();
+        let tracks: usize = self.books.iter().map(|book| book.keys.changed_len()).sum();
+        windows + tracks
+    }
+
+    /// Tells of some windows and tracks what [`Engine::take_changes`] would, `most` of them: what
+    /// it tells then is behind that, and less. Between two batches, with no repair open.
+    ///
+    /// False, and nothing is told: rules came that were never told. They are told first.
+    pub fn take_ahead(&mut self, most: usize, sink: &mut impl Sink) -> bool {
+        let rules = self.prefixes();
+        let known = self.told.prefixes.as_ref();
+        if known.is_some_and(|known| *known != rules || !self.all_told()) {
+            return false;
+        }
+        self.told.ahead.get_or_insert(rules);
+        self.told.number += 1;
+        let (number, mut left) = (self.told.number, most);
+        for generation in &mut self.generations {
+            let prefix = prefix_of(generation);
+            if let Some(counting) = &mut generation.counting {
+                windows(counting, (&prefix, number), Some(&mut left), sink);
+            }
+        }
+        for book in &mut self.books {
+            let prefix = prefix_of_book(book.rule.0.as_slice(), book.rearm);
+            tracks(book, &prefix, Some(&mut left), sink);
+        }
+        true
+    }
+
+    /// Whether what was told ahead is of the rules that there are. If not it is of no use: call
+    /// [`Engine::untold`].
+    #[must_use]
+    pub fn is_ahead_sound(&self) -> bool {
+        let ahead = self.told.ahead.as_ref();
+        ahead.is_none_or(|ahead| *ahead == self.prefixes() && self.all_told())
+    }
+
+    /// Rules and books whose windows and tracks are told.
+    fn prefixes(&self) -> BTreeSet<Prefix> {
+        let counting = self.generations.iter().filter(|g| g.counting.is_some());
+        let books = self.books.iter();
+        let books = books.map(|book| prefix_of_book(book.rule.0.as_slice(), book.rearm));
+        counting.map(prefix_of).chain(books).collect()
+    }
+
+    fn all_told(&self) -> bool {
+        let mut counting = self.generations.iter().filter_map(|g| g.counting.as_ref());
+        counting.all(|counting| counting.keys.is_told())
+            && self.books.iter().all(|book| book.keys.is_told())
     }
 
     /// Tells what changed since the last call, all of the state the first time and after
@@ -114,6 +174,7 @@ impl Engine {
                 None => sink.gone(&key),
             }
         });
+        self.told.ahead = None;
         let before = self.told.prefixes.take().unwrap_or_default();
         let mut prefixes = BTreeSet::new();
         for generation in &mut self.generations {
@@ -121,14 +182,14 @@ impl Engine {
             if let Some(counting) = &mut generation.counting {
                 prefixes.insert(prefix);
                 replaced(&counting.keys, &prefix, &before, sink);
-                windows(counting, (&prefix, number), sink);
+                windows(counting, (&prefix, number), None, sink);
             }
         }
         for book in &mut self.books {
             let prefix = prefix_of_book(book.rule.0.as_slice(), book.rearm);
             prefixes.insert(prefix);
             replaced(&book.keys, &prefix, &before, sink);
-            tracks(book, &prefix, sink);
+            tracks(book, &prefix, None, sink);
         }
         for gone in before.difference(&prefixes) {
             sink.dropped(gone);
@@ -153,11 +214,17 @@ impl Engine {
     /// What was told is lost.
     pub fn untold(&mut self) {
         self.told.prefixes = None;
+        self.told.ahead = None;
         self.copies.untold();
         self.recent.untold();
         for generation in &mut self.generations {
             if let Some(counting) = &mut generation.counting {
                 counting.keys.untold();
+                // What they would say is behind what is lost.
+                counting.keys.each(|_, _, window| {
+                    window.give_up_journal();
+                    Fate::Same
+                });
             }
         }
         for book in &mut self.books {
@@ -193,12 +260,18 @@ fn replaced<V: Default>(
     }
 }
 
-fn windows(counting: &mut Counting, (prefix, number): (&Prefix, u64), sink: &mut impl Sink) {
+/// All that changed of them, or some.
+fn windows(
+    counting: &mut Counting,
+    (prefix, number): (&Prefix, u64),
+    some: Option<&mut usize>,
+    sink: &mut impl Sink,
+) {
     let Counting {
         keys, canonicals, ..
     } = counting;
     let mut at = Vec::new();
-    keys.take_changes(|tenant, key, tale| {
+    let tell = |tenant: &Arc<str>, key: Key, tale: Tale<'_, Window<Contribution>>| {
         record_key(&mut at, prefix, tenant, key);
         let window = match tale {
             Tale::Gone => return sink.gone(&at),
@@ -219,7 +292,11 @@ fn windows(counting: &mut Counting, (prefix, number): (&Prefix, u64), sink: &mut
             values: EntriesRef(window),
         };
         sink.put(&at, &value);
-    });
+    };
+    match some {
+        Some(left) => keys.take_some(left, tell),
+        None => keys.take_changes(tell),
+    }
 }
 
 /// Tells no more of a window than what became of it, where that is known. Not always: it is told
@@ -251,9 +328,9 @@ fn drawn(key: Key, number: u64, len: usize) -> usize {
     usize::try_from(share >> u64::BITS).unwrap_or_default()
 }
 
-fn tracks(book: &mut Book, prefix: &Prefix, sink: &mut impl Sink) {
+fn tracks(book: &mut Book, prefix: &Prefix, some: Option<&mut usize>, sink: &mut impl Sink) {
     let mut at = Vec::new();
-    book.keys.take_changes(|tenant, key, tale| {
+    let tell = |tenant: &Arc<str>, key: Key, tale: Tale<'_, Track>| {
         record_key(&mut at, prefix, tenant, key);
         let Track { slots, canonical } = match tale {
             Tale::Gone => return sink.gone(&at),
@@ -261,7 +338,11 @@ fn tracks(book: &mut Book, prefix: &Prefix, sink: &mut impl Sink) {
         };
         let emitted = slots.emitted();
         sink.put(&at, &TrackRef { canonical, emitted });
-    });
+    };
+    match some {
+        Some(left) => book.keys.take_some(left, tell),
+        None => book.keys.take_changes(tell),
+    }
 }
 
 fn prefix_of(generation: &Generation) -> Prefix {
