@@ -35,7 +35,7 @@ const CHECKPOINTS: usize = 200;
 const CHANGED: usize = 1_000;
 const OF_CHANGED: usize = 20;
 /// Records of a part, where every window is to be told: as the stage has it.
-const PART: usize = 16 * 1024;
+const PART: usize = 8 * 1024;
 
 struct Taker(Changes);
 

@@ -10,7 +10,7 @@ use super::EngineStage;
 use super::built::build;
 
 /// Most windows and tracks that are told at once ahead of a checkpoint: some milliseconds' worth.
-const SLICE_LEN_MAX: usize = 16 * 1024;
+const SLICE_LEN_MAX: usize = 8 * 1024;
 
 /// Takes what an engine tells.
 pub(super) struct Taker {
