@@ -34,16 +34,23 @@ impl<'a> Fields<'a> {
         Self { rest: bytes, what }
     }
 
+    /// Keys of fields, enums and most lengths take one or two bytes.
+    #[inline(always)]
     fn varint(&mut self) -> Result<u64, Error> {
-        if let Some((&byte, rest)) = self.rest.split_first()
-            && byte < 0x80
-        {
-            self.rest = rest;
-            return Ok(u64::from(byte));
+        match *self.rest {
+            [low, ref rest @ ..] if low < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(low))
+            }
+            [low, high, ref rest @ ..] if high < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(low & 0x7f) | (u64::from(high) << 7))
+            }
+            _ => self.long_varint(),
         }
-        self.long_varint()
     }
 
+    #[cold]
     fn long_varint(&mut self) -> Result<u64, Error> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
@@ -61,6 +68,7 @@ impl<'a> Fields<'a> {
         Err(Error::malformed(self.what))
     }
 
+    #[inline(always)]
     fn take(&mut self, len: usize) -> Result<&'a [u8], Error> {
         let (taken, rest) = self
             .rest
@@ -71,7 +79,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The next field; `None` at the end. Groups, which nobody writes, are malformed.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next(&mut self) -> Result<Option<RawField<'a>>, Error> {
         if self.rest.is_empty() {
             return Ok(None);
@@ -84,9 +92,12 @@ impl<'a> Fields<'a> {
         let value = match key & 7 {
             0 => Raw::Varint(self.varint()?),
             1 => {
-                let bytes = self.take(8)?;
-                let bytes = bytes.try_into().map_err(|_| Error::malformed(self.what))?;
-                Raw::Fixed64(u64::from_le_bytes(bytes))
+                let (bytes, rest) = self
+                    .rest
+                    .split_first_chunk()
+                    .ok_or(Error::malformed(self.what))?;
+                self.rest = rest;
+                Raw::Fixed64(u64::from_le_bytes(*bytes))
             }
             2 => {
                 let len =
@@ -105,6 +116,7 @@ impl<'a> Fields<'a> {
 }
 
 impl<'a> RawField<'a> {
+    #[inline(always)]
     pub(crate) fn bytes(self, what: &'static str) -> Result<&'a [u8], Error> {
         match self.value {
             Raw::Bytes(bytes) => Ok(bytes),
@@ -112,10 +124,24 @@ impl<'a> RawField<'a> {
         }
     }
 
+    #[inline(always)]
     pub(crate) fn text(self, what: &'static str) -> Result<&'a str, Error> {
         std::str::from_utf8(self.bytes(what)?).map_err(|_| Error::malformed(what))
     }
 
+    /// Holds text to be text, and keeps none of it.
+    #[inline(always)]
+    pub(crate) fn check_text(self, what: &'static str) -> Result<(), Error> {
+        // Most of it is ASCII, which is seen many bytes at a time.
+        let bytes = self.bytes(what)?;
+        if bytes.is_ascii() || std::str::from_utf8(bytes).is_ok() {
+            Ok(())
+        } else {
+            Err(Error::malformed(what))
+        }
+    }
+
+    #[inline(always)]
     pub(crate) fn uint64(self, what: &'static str) -> Result<u64, Error> {
         match self.value {
             Raw::Varint(value) => Ok(value),
@@ -124,24 +150,29 @@ impl<'a> RawField<'a> {
     }
 
     /// As protobuf does it, a longer number loses its high bits.
+    #[inline(always)]
     pub(crate) fn uint32(self, what: &'static str) -> Result<u32, Error> {
         let [a, b, c, d, ..] = self.uint64(what)?.to_le_bytes();
         Ok(u32::from_le_bytes([a, b, c, d]))
     }
 
+    #[inline(always)]
     pub(crate) fn int64(self, what: &'static str) -> Result<i64, Error> {
         Ok(self.uint64(what)?.cast_signed())
     }
 
     /// The number of an enum's value.
+    #[inline(always)]
     pub(crate) fn number(self, what: &'static str) -> Result<i32, Error> {
         Ok(self.uint32(what)?.cast_signed())
     }
 
+    #[inline(always)]
     pub(crate) fn flag(self, what: &'static str) -> Result<bool, Error> {
         Ok(self.uint64(what)? != 0)
     }
 
+    #[inline(always)]
     fn fixed64(self, what: &'static str) -> Result<u64, Error> {
         match self.value {
             Raw::Fixed64(value) => Ok(value),
@@ -149,10 +180,12 @@ impl<'a> RawField<'a> {
         }
     }
 
+    #[inline(always)]
     pub(crate) fn sfixed64(self, what: &'static str) -> Result<i64, Error> {
         Ok(self.fixed64(what)?.cast_signed())
     }
 
+    #[inline(always)]
     pub(crate) fn double(self, what: &'static str) -> Result<f64, Error> {
         Ok(f64::from_bits(self.fixed64(what)?))
     }

@@ -6,12 +6,15 @@
 
 use std::borrow::Cow;
 
-use balefire_event::{Category, DedupId, Event, Severity, Timestamp, Timing};
+use balefire_event::{
+    Category, DedupId, Event, Field, IdentityKind, KeyKind, Severity, Timestamp, Timing,
+};
 
 use crate::Error;
 use crate::bytes_reader::{Fields, RawField};
 use crate::bytes_writer as put;
 use crate::part_codec as part;
+use crate::quick;
 
 /// Most bytes that [`encode_stamps`] writes.
 pub const STAMPS_LEN_MAX: usize = 9 + 9 + 2 + 11;
@@ -133,11 +136,81 @@ struct Needed {
     severity: Option<Severity>,
 }
 
+/// Which parts of an event are kept as it is read; a bit a field. What it is, whose, when and under
+/// what, its labels and its join always are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept(u64);
+
+impl Kept {
+    /// Every part.
+    pub const ALL: Self = Self(u64::MAX);
+    pub(crate) const ACTORS: u32 = 13;
+    pub(crate) const KEYS: u32 = 14;
+    pub(crate) const EXTENSIONS: u32 = 31;
+
+    /// The parts that whoever looks at these fields needs, and extensions where he looks at any.
+    #[must_use]
+    pub fn of(looks_at: impl Fn(&Field) -> bool, extensions: bool) -> Self {
+        let mut bits = 0;
+        let mut keep = |number: u32, kept: bool| bits |= u64::from(kept) << number;
+        for (number, field) in [
+            (3, Field::Source),
+            (15, Field::Model),
+            (16, Field::JudgeModel),
+            (17, Field::JudgeScore),
+            (18, Field::JudgeVerdict),
+            (19, Field::PolicyViolated),
+            (20, Field::GuardrailResult),
+            (21, Field::TokensIn),
+            (22, Field::TokensOut),
+            (23, Field::Endpoint),
+            (24, Field::RiskTier),
+            (25, Field::Tool),
+            (26, Field::ToolAllowed),
+            (27, Field::AttackType),
+            (28, Field::Reason),
+            (29, Field::SrcIp),
+        ] {
+            keep(number, looks_at(&field));
+        }
+        let mut others = IdentityKind::ALL.iter().copied();
+        let actors = others.any(|k| k != IdentityKind::User && looks_at(&Field::Identity(k)));
+        keep(Self::ACTORS, actors);
+        let mut keys = KeyKind::ALL.iter().copied();
+        keep(Self::KEYS, keys.any(|kind| looks_at(&Field::Key(kind))));
+        keep(Self::EXTENSIONS, extensions);
+        Self(bits)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn has(self, number: u32) -> bool {
+        self.0 >> number & 1 != 0
+    }
+}
+
 /// Reads an event, borrowing every text of it. Fields of later versions are passed over.
 ///
 /// # Errors
 /// Bytes that are no event, or one without dedup id, category, severity or timing.
 pub fn decode(bytes: &[u8]) -> Result<Event<'_>, Error> {
+    decode_kept(bytes, Kept::ALL)
+}
+
+/// The same for whoever looks at some parts only: the others are held to be what they must, and
+/// come out as if nothing had been said.
+///
+/// # Errors
+/// As [`decode`], whatever is kept.
+pub fn decode_kept(bytes: &[u8], kept: Kept) -> Result<Event<'_>, Error> {
+    match quick::event(bytes, kept) {
+        Some(event) => Ok(event),
+        None => decode_slowly(bytes, kept),
+    }
+}
+
+/// Every legal writing of an event, and what is wrong with any other.
+#[cold]
+pub(crate) fn decode_slowly(bytes: &[u8], kept: Kept) -> Result<Event<'_>, Error> {
     let mut event = Event {
         lateness: 0,
         ..Event::default()
@@ -146,10 +219,10 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, Error> {
     let mut fields = Fields::of(bytes, "event");
     while let Some(field) = fields.next()? {
         match field.number {
-            1..=11 => decode_head(&mut event, &mut needed, field)?,
-            12..=14 => decode_parties(&mut event, field)?,
-            15..=29 => decode_said(&mut event, field)?,
-            _ => decode_rest(&mut event, field)?,
+            1..=11 => decode_head(&mut event, &mut needed, field, kept)?,
+            12..=14 => decode_parties(&mut event, field, kept)?,
+            15..=29 => decode_said(&mut event, field, kept)?,
+            _ => decode_rest(&mut event, field, kept)?,
         }
     }
     event.dedup_id = needed.dedup_id.ok_or(Error::malformed("dedup_id"))?;
@@ -160,15 +233,31 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, Error> {
     Ok(event)
 }
 
+/// A text that is kept, or only held to be one.
+fn text<'a>(
+    into: &mut Cow<'a, str>,
+    field: RawField<'a>,
+    kept: Kept,
+    what: &'static str,
+) -> Result<(), Error> {
+    if kept.has(field.number) {
+        *into = Cow::Borrowed(field.text(what)?);
+        Ok(())
+    } else {
+        field.check_text(what)
+    }
+}
+
 fn decode_head<'a>(
     event: &mut Event<'a>,
     needed: &mut Needed,
     field: RawField<'a>,
+    kept: Kept,
 ) -> Result<(), Error> {
     match field.number {
         1 => needed.dedup_id = DedupId::from_slice(field.bytes("dedup_id")?).ok(),
         2 => event.event_id = Cow::Borrowed(field.text("event_id")?),
-        3 => event.source = Cow::Borrowed(field.text("source")?),
+        3 => text(&mut event.source, field, kept, "source")?,
         4 => event.occurred_at = Timestamp(field.sfixed64("occurred_at")?),
         5 => event.received_at = Timestamp(field.sfixed64("received_at")?),
         6 => event.t = Timestamp(field.sfixed64("t")?),
@@ -182,44 +271,56 @@ fn decode_head<'a>(
     Ok(())
 }
 
-fn decode_parties<'a>(event: &mut Event<'a>, field: RawField<'a>) -> Result<(), Error> {
+fn decode_parties<'a>(event: &mut Event<'a>, field: RawField<'a>, kept: Kept) -> Result<(), Error> {
     match field.number {
         12 => event.user = Some(part::identity(field.bytes("user")?)?),
-        13 => event.actors.push(part::identity(field.bytes("actors")?)?),
-        14 => event.keys.push(part::key(field.bytes("keys")?)?),
+        Kept::ACTORS => {
+            let actor = part::identity(field.bytes("actors")?)?;
+            if kept.has(Kept::ACTORS) {
+                event.actors.push(actor);
+            }
+        }
+        Kept::KEYS => {
+            let key = part::key(field.bytes("keys")?)?;
+            if kept.has(Kept::KEYS) {
+                event.keys.push(key);
+            }
+        }
         _ => {}
     }
     Ok(())
 }
 
-fn decode_said<'a>(event: &mut Event<'a>, field: RawField<'a>) -> Result<(), Error> {
+fn decode_said<'a>(event: &mut Event<'a>, field: RawField<'a>, kept: Kept) -> Result<(), Error> {
     match field.number {
-        15 => event.model = Cow::Borrowed(field.text("model")?),
-        16 => event.judge_model = Cow::Borrowed(field.text("judge_model")?),
+        15 => text(&mut event.model, field, kept, "model")?,
+        16 => text(&mut event.judge_model, field, kept, "judge_model")?,
         17 => event.judge_score = Some(field.double("judge_score")?),
-        18 => event.judge_verdict = Cow::Borrowed(field.text("judge_verdict")?),
-        19 => event.policy_violated = Cow::Borrowed(field.text("policy_violated")?),
-        20 => event.guardrail_result = Cow::Borrowed(field.text("guardrail_result")?),
+        18 => text(&mut event.judge_verdict, field, kept, "judge_verdict")?,
+        19 => text(&mut event.policy_violated, field, kept, "policy_violated")?,
+        20 => text(&mut event.guardrail_result, field, kept, "guardrail_result")?,
         21 => event.tokens_in = Some(field.uint64("tokens_in")?),
         22 => event.tokens_out = Some(field.uint64("tokens_out")?),
-        23 => event.endpoint = Cow::Borrowed(field.text("endpoint")?),
+        23 => text(&mut event.endpoint, field, kept, "endpoint")?,
         24 => event.risk_tier = Some(field.uint32("risk_tier")?),
-        25 => event.tool = Cow::Borrowed(field.text("tool")?),
+        25 => text(&mut event.tool, field, kept, "tool")?,
         26 => event.tool_allowed = Some(field.flag("tool_allowed")?),
-        27 => event.attack_type = Cow::Borrowed(field.text("attack_type")?),
-        28 => event.reason = Cow::Borrowed(field.text("reason")?),
-        29 => event.src_ip = Cow::Borrowed(field.text("src_ip")?),
+        27 => text(&mut event.attack_type, field, kept, "attack_type")?,
+        28 => text(&mut event.reason, field, kept, "reason")?,
+        29 => text(&mut event.src_ip, field, kept, "src_ip")?,
         _ => {}
     }
     Ok(())
 }
 
-fn decode_rest<'a>(event: &mut Event<'a>, field: RawField<'a>) -> Result<(), Error> {
+fn decode_rest<'a>(event: &mut Event<'a>, field: RawField<'a>, kept: Kept) -> Result<(), Error> {
     match field.number {
         30 => event.labels.push(part::label(field.bytes("labels")?)?),
-        31 => {
+        Kept::EXTENSIONS => {
             let extension = part::extension(field.bytes("extensions")?)?;
-            event.extensions.push(extension);
+            if kept.has(Kept::EXTENSIONS) {
+                event.extensions.push(extension);
+            }
         }
         32 => event.evidence = Some(part::evidence(field.bytes("evidence")?)?),
         33 => event.join = Some(part::join(field.bytes("join")?)?),

@@ -19,6 +19,7 @@ pub mod event_codec;
 mod generated;
 pub mod hint_codec;
 mod part_codec;
+mod quick;
 pub mod record;
 
 pub use batch::{BatchView, BatchWriter, Header, RawRecord, event_record_len};

@@ -3,9 +3,10 @@
 use crate::arbitrary;
 use std::borrow::Cow;
 
-use balefire_event::{Event, Timestamp, Timing};
+use balefire_event::{Event, Field, Timestamp, Timing};
+use balefire_wire::Error;
 use balefire_wire::event::v1;
-use balefire_wire::{Error, event_codec};
+use balefire_wire::event_codec::{self, Kept};
 use proptest::prelude::*;
 use prost::Message;
 
@@ -70,6 +71,88 @@ proptest! {
         prop_assert_ne!(event_codec::decode(short).ok(), Some(event));
     }
 }
+
+proptest! {
+    #[test]
+    fn what_is_not_kept_comes_out_unsaid_and_the_rest_as_it_is(event in arbitrary::event()) {
+        let bytes = encoded(&event);
+        prop_assert_eq!(&event_codec::decode_kept(&bytes, Kept::ALL).unwrap(), &event);
+        let nothing = event_codec::decode_kept(&bytes, Kept::of(|_| false, false)).unwrap();
+        let unsaid = Event {
+            source: "".into(),
+            actors: Vec::new(),
+            keys: Vec::new(),
+            model: "".into(),
+            judge_model: "".into(),
+            judge_verdict: "".into(),
+            policy_violated: "".into(),
+            guardrail_result: "".into(),
+            endpoint: "".into(),
+            tool: "".into(),
+            attack_type: "".into(),
+            reason: "".into(),
+            src_ip: "".into(),
+            extensions: Vec::new(),
+            ..event
+        };
+        prop_assert_eq!(nothing, unsaid);
+    }
+
+    #[test]
+    fn each_field_that_is_looked_at_is_kept(event in arbitrary::event(), name in 0..NAMES.len()) {
+        let field = Field::parse(NAMES[name]);
+        let bytes = encoded(&event);
+        let kept = event_codec::decode_kept(&bytes, Kept::of(|one| *one == field, false)).unwrap();
+        prop_assert_eq!(kept.get(&field), event.get(&field));
+        prop_assert_eq!(kept.key_part(&field), event.key_part(&field));
+        let extensions = event_codec::decode_kept(&bytes, Kept::of(|_| false, true)).unwrap();
+        prop_assert_eq!(extensions.extensions, event.extensions);
+    }
+
+    #[test]
+    fn bytes_are_no_event_whatever_is_kept_of_it(
+        event in arbitrary::event(),
+        place in any::<prop::sample::Index>(),
+        bits in 1..=255u8,
+    ) {
+        let mut bytes = encoded(&event);
+        let place = place.index(bytes.len());
+        bytes[place] ^= bits;
+        let nothing = event_codec::decode_kept(&bytes, Kept::of(|_| false, false));
+        prop_assert_eq!(event_codec::decode(&bytes).err(), nothing.err());
+    }
+}
+
+/// Every field that has a name of its own.
+const NAMES: [&str; 27] = [
+    "category",
+    "severity",
+    "timing",
+    "event_id",
+    "source",
+    "user_id",
+    "agent_id",
+    "service_principal",
+    "api_key_id",
+    "session_id",
+    "request_id",
+    "trace_id",
+    "model",
+    "judge_model",
+    "judge_score",
+    "judge_verdict",
+    "policy_violated",
+    "guardrail_result",
+    "tokens_in",
+    "tokens_out",
+    "endpoint",
+    "risk_tier",
+    "tool",
+    "tool_allowed",
+    "attack_type",
+    "reason",
+    "src_ip",
+];
 
 #[test]
 fn texts_are_borrowed_from_the_bytes() {
