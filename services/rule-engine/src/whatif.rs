@@ -1,6 +1,8 @@
 //! WhatIfService: a candidate set of rules against the recorded log.
 
 mod summary;
+mod work;
+mod workers;
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -9,14 +11,13 @@ use std::time::Duration;
 
 use balefire_event::{EscalationId, Lane, RuleId, Timestamp, stamp};
 use balefire_kit::clock;
-use balefire_kit::violation::{full, invalid};
+use balefire_kit::violation::invalid;
 use balefire_kit::{Caller, Scope as Right};
 use balefire_rule::{Rule, RuleKind, RuleSet};
-use balefire_rule_engine_core::{Engine, EngineConfig, Findings, Outcome, Scope, TooMuch, WhatIf};
-use balefire_wire::record::kind;
+use balefire_rule_engine_core::{Engine, EngineConfig, Part, Scope, Share, WhatIf};
 use balefire_wire::whatif::v1 as wire;
 use balefire_wire::whatif::v1::what_if_service_server::WhatIfService;
-use balefire_wire::{BatchView, RecordView, event_codec};
+use futures::future::try_join_all;
 use futures::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -26,14 +27,14 @@ use tonic::{Request, Response, Status};
 use crate::grpc::{Services, out_of_reach};
 use crate::stretch::Stretch;
 
+use work::{Work, tell};
+
 /// Files of a candidate.
 pub const FILES_MAX: usize = 1000;
 /// Their names and texts together, bytes.
 pub const FILES_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Answers that wait for a slow caller.
 const ANSWERS_MAX: usize = 256;
-/// How often progress is told.
-const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 /// What would be added by the newest events is waited for so long: the live path is as quick.
 const SETTLE_MAX: Duration = Duration::from_secs(2);
 
@@ -42,15 +43,11 @@ type Answers = Pin<Box<dyn Stream<Item = Answer> + Send>>;
 
 /// What is evaluated.
 struct Candidate {
-    set: RuleSet,
-    rules: Option<BTreeSet<RuleId>>,
+    set: Arc<RuleSet>,
+    rules: Option<Arc<BTreeSet<RuleId>>>,
     tenant: Arc<str>,
     since: Timestamp,
     unchanged: bool,
-}
-
-fn too_much(error: TooMuch) -> Status {
-    full(&error.to_string())
 }
 
 /// Rules of a set whose ids stand in a text.
@@ -114,8 +111,8 @@ impl Services {
         });
         let rules = self.decided_at_once(&set, rules);
         Ok(Candidate {
-            set,
-            rules,
+            set: Arc::new(set),
+            rules: rules.map(Arc::new),
             tenant,
             since: Timestamp(request.since_ns),
             unchanged: request.unchanged,
@@ -160,62 +157,24 @@ impl Services {
         answers: &mpsc::Sender<Answer>,
     ) -> Result<(), Status> {
         let (started, at) = (Instant::now(), clock::now());
-        let reach = |error: balefire_bus::Error| out_of_reach(&error);
-        let skew = stamp::SKEW + stamp::AHEAD;
-        // First where ESCALATIONS ends, then where EVENTS ends: so every escalation that is
-        // compared rests on events that are read.
-        let mut stretches = Vec::new();
-        for partition in 0..self.topology.partitions {
-            let stream = self.topology.escalations_stream(partition);
-            let from = candidate.since.minus(skew);
-            stretches.push(
-                Stretch::since(&self.bus, stream, from)
-                    .await
-                    .map_err(reach)?,
-            );
-        }
-        let before = stretches.len();
-        let from = candidate
-            .since
-            .minus(longest_window(&candidate.set))
-            .minus(skew)
-            .minus(stamp::UNTRUSTED_MEMORY);
-        for partition in 0..self.topology.partitions {
-            for lane in Lane::ALL.iter().copied() {
-                let stream = self.topology.events_stream(lane, partition);
-                stretches.push(
-                    Stretch::since(&self.bus, stream, from)
-                        .await
-                        .map_err(reach)?,
-                );
-            }
-        }
-        let sets = [(0, Arc::new(candidate.set))];
-        let engine = Engine::new(0, &sets, EngineConfig::new(1))
-            .map_err(|e| invalid("files", &balefire_kit::process::chain(&e)))?;
+        let parts = self.parts(&candidate).await?;
         let scope = Scope {
             since: candidate.since,
             settled: at.minus(stamp::SKEW),
-            rules: candidate.rules,
+            rules: candidate.rules.clone(),
         };
+        let stretches = parts.iter().flat_map(|part| &part.stretches);
+        let engine = candidate.engine(Part::Rekeyed { sources: 0 })?;
         let mut work = Work {
+            total: stretches.map(Stretch::len).sum(),
             what_if: WhatIf::new(engine, scope),
             tenant: candidate.tenant,
             answers,
-            total: stretches.iter().map(Stretch::len).sum(),
             messages: 0,
+            open: parts.len(),
             told_at: started,
         };
-        for stretch in stretches
-            .iter()
-            .skip(before)
-            .chain(stretches.iter().take(before))
-        {
-            let mut reading = stretch.read(&self.bus).await.map_err(reach)?;
-            while let Some(message) = reading.next().await.map_err(reach)? {
-                work.message(&message.payload).await?;
-            }
-        }
+        self.evaluate_parts(parts, &mut work).await?;
         work.progress().await;
         self.settle(&mut work.what_if).await?;
         let (messages, events) = (work.messages, work.what_if.events());
@@ -228,6 +187,85 @@ impl Services {
             ..summary::summary(&findings)
         };
         tell(findings, summary, answers).await;
+        Ok(())
+    }
+
+    /// Every EVENTS partition with what is read for it.
+    async fn parts(&self, candidate: &Candidate) -> Result<Vec<workers::Part>, Status> {
+        let since = async |stream, from| {
+            let stretch = Stretch::since(&self.bus, stream, from).await;
+            stretch.map_err(|error| out_of_reach(&error))
+        };
+        let skew = stamp::SKEW + stamp::AHEAD;
+        // First where ESCALATIONS ends, then where EVENTS ends: so every escalation that is
+        // compared rests on events that are read.
+        let mut escalations = Vec::new();
+        for partition in 0..self.topology.partitions {
+            let stream = self.topology.escalations_stream(partition);
+            escalations.push(since(stream, candidate.since.minus(skew)).await?);
+        }
+        let from = candidate
+            .since
+            .minus(longest_window(&candidate.set))
+            .minus(skew)
+            .minus(stamp::UNTRUSTED_MEMORY);
+        let mut parts = Vec::new();
+        for (partition, escalations) in (0..).zip(escalations) {
+            let mut stretches = Vec::new();
+            for lane in Lane::ALL.iter().copied() {
+                stretches.push(since(self.topology.events_stream(lane, partition), from).await?);
+            }
+            stretches.push(escalations);
+            let engine = candidate.engine(Part::Events)?;
+            parts.push(workers::Part {
+                partition,
+                share: Share::new(engine, candidate.rules.clone()),
+                stretches,
+            });
+        }
+        Ok(parts)
+    }
+
+    /// Evaluates every partition, on as many threads as there is room for.
+    async fn evaluate_parts(
+        &self,
+        parts: Vec<workers::Part>,
+        work: &mut Work<'_>,
+    ) -> Result<(), Status> {
+        let threads = workers::count(parts.len());
+        let mut of_thread: Vec<Vec<workers::Part>> = Vec::new();
+        of_thread.resize_with(threads, Vec::new);
+        for (number, part) in parts.into_iter().enumerate() {
+            if let Some(own) = of_thread.get_mut(number % threads) {
+                own.push(part);
+            }
+        }
+        let (reports, mut taken) = mpsc::channel(workers::REPORTS_MAX);
+        let mut feeding = Vec::new();
+        for (number, parts) in of_thread.into_iter().enumerate() {
+            let feed = workers::start(number, Arc::clone(&work.tenant), reports.clone());
+            let feed = feed.map_err(|error| {
+                tracing::error!(%error, "no thread for a what-if");
+                Status::resource_exhausted("no thread for it; ask again later")
+            })?;
+            feeding.push(feed.feed(&self.bus, parts));
+        }
+        drop(reports);
+        let feeding = async {
+            let fed = try_join_all(feeding).await;
+            fed.map(|_| ()).map_err(|error| out_of_reach(&error))
+        };
+        let taking = async {
+            while let Some(report) = taken.recv().await {
+                work.report(report).await?;
+            }
+            if work.open > 0 {
+                tracing::error!(partitions = work.open, "a thread of a what-if ended early");
+                return Err(Status::internal("a thread ended early; its log says why"));
+            }
+            Ok(())
+        };
+        tokio::try_join!(feeding, taking)?;
         Ok(())
     }
 
@@ -254,6 +292,15 @@ impl Services {
     }
 }
 
+impl Candidate {
+    fn engine(&self, part: Part) -> Result<Engine, Status> {
+        let sets = [(0, Arc::clone(&self.set))];
+        let engine = Engine::new(0, &sets, EngineConfig::new(1));
+        let engine = engine.map_err(|e| invalid("files", &balefire_kit::process::chain(&e)))?;
+        Ok(engine.of_part(part))
+    }
+}
+
 /// Longest W of a set.
 fn longest_window(set: &RuleSet) -> i64 {
     let windows = set.rules().iter().map(|rule| match &rule.kind {
@@ -262,101 +309,6 @@ fn longest_window(set: &RuleSet) -> i64 {
         RuleKind::AtClose(close) => close.window,
     });
     windows.max().unwrap_or(0)
-}
-
-/// A comparison under way.
-struct Work<'a> {
-    what_if: WhatIf,
-    tenant: Arc<str>,
-    answers: &'a mpsc::Sender<Answer>,
-    total: u64,
-    messages: u64,
-    told_at: Instant,
-}
-
-impl Work<'_> {
-    async fn message(&mut self, payload: &[u8]) -> Result<(), Status> {
-        self.take(payload).map_err(too_much)?;
-        self.messages += 1;
-        if self.told_at.elapsed() >= PROGRESS_EVERY {
-            self.told_at = Instant::now();
-            self.progress().await;
-        }
-        // The live path comes first on this thread.
-        tokio::task::yield_now().await;
-        Ok(())
-    }
-
-    /// What cannot be read is a dead letter of the live path, and counts on neither side.
-    fn take(&mut self, payload: &[u8]) -> Result<(), TooMuch> {
-        let Ok(batch) = BatchView::parse(payload) else {
-            return Ok(());
-        };
-        let own = batch.header.tenant == *self.tenant;
-        for raw in batch.raw_records() {
-            let Ok(raw) = raw else { continue };
-            if raw.kind == kind::EVENT {
-                let category = event_codec::category(raw.message);
-                if !own || category.is_some_and(|category| !self.what_if.heeds(category)) {
-                    if own {
-                        self.what_if.passed();
-                    }
-                    continue;
-                }
-            }
-            match raw.view() {
-                Ok(RecordView::Event(event)) => {
-                    self.what_if.event(&self.tenant, &event)?;
-                }
-                Ok(RecordView::Escalation(escalation)) if escalation.tenant == *self.tenant => {
-                    self.what_if.escalated(*escalation)?;
-                }
-                Ok(_) | Err(_) => {}
-            }
-        }
-        Ok(())
-    }
-
-    async fn progress(&self) {
-        let progress = wire::Progress {
-            messages: self.messages,
-            messages_total: self.total,
-            events: self.what_if.events(),
-        };
-        send(
-            wire::evaluate_response::Answer::Progress(progress),
-            self.answers,
-        )
-        .await;
-    }
-}
-
-async fn send(answer: wire::evaluate_response::Answer, answers: &mpsc::Sender<Answer>) {
-    let answer = wire::EvaluateResponse {
-        answer: Some(answer),
-    };
-    // The caller left: whoever sends next notices.
-    let _left = answers.send(Ok(answer)).await;
-}
-
-async fn tell(findings: Findings, summary: wire::Summary, answers: &mpsc::Sender<Answer>) {
-    for (outcome, escalation) in findings.differences {
-        let outcome = match outcome {
-            Outcome::Added => wire::Outcome::Added,
-            Outcome::Removed => wire::Outcome::Removed,
-            Outcome::Unchanged => wire::Outcome::Unchanged,
-        };
-        let difference = wire::Difference {
-            outcome: outcome.into(),
-            escalation: Some((&*escalation).into()),
-        };
-        send(
-            wire::evaluate_response::Answer::Difference(difference),
-            answers,
-        )
-        .await;
-    }
-    send(wire::evaluate_response::Answer::Summary(summary), answers).await;
 }
 
 #[tonic::async_trait]

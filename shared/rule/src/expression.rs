@@ -160,6 +160,17 @@ impl Expression {
         }
     }
 
+    /// Whether it looks into fields that Balefire has no name for.
+    pub(crate) fn reads_extensions(&self) -> bool {
+        match self {
+            Self::Test(test) => test.reads_extensions(),
+            Self::All(parts) | Self::Any(parts) | Self::AtLeast(_, parts) => {
+                parts.iter().any(Self::reads_extensions)
+            }
+            Self::Not(part) => part.reads_extensions(),
+        }
+    }
+
     /// Names of fields that a join may fill and that stand under a negation: once filled, a match
     /// would be taken back.
     pub(crate) fn retractable(&self) -> Vec<String> {

@@ -85,6 +85,16 @@ impl Rule {
             || self.expression.reads(field)
     }
 
+    /// Whether the rule looks into fields that Balefire has no name for: any of [`Field::Extension`].
+    #[must_use]
+    pub fn reads_extensions(&self) -> bool {
+        let extension = |own: &Field| matches!(own, Field::Extension(_));
+        self.group_by().iter().any(extension)
+            || self.measured_field().is_some_and(extension)
+            || self.expression.reads_extensions()
+            || self.steps.iter().any(Expression::reads_extensions)
+    }
+
     /// The field whose values are counted, added up, averaged or ranked.
     #[must_use]
     pub const fn measured_field(&self) -> Option<&Field> {

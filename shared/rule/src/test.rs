@@ -227,6 +227,15 @@ impl Test {
         }
     }
 
+    /// Whether it looks into fields that Balefire has no name for.
+    pub(crate) const fn reads_extensions(&self) -> bool {
+        match self {
+            Self::Category(_) | Self::Severity(_) | Self::Timing(_) => false,
+            Self::Present(field) | Self::Field(field, _) => matches!(field, Field::Extension(_)),
+            Self::Keyword(_) => true,
+        }
+    }
+
     /// Whether a join may change what it answers.
     pub(crate) fn joinable(&self) -> Option<Cow<'static, str>> {
         match self {

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use balefire_event::{BarrierId, Category, Escalation, EscalationKind, Event, Lane, Timestamp};
+use balefire_event::{
+    BarrierId, Category, Escalation, EscalationKind, Event, Field, Lane, Timestamp,
+};
 use balefire_rule::RuleSet;
 use balefire_stream::barrier::BARRIERS_MAX;
 use balefire_stream::{Barriers, Lateness, Source, Watermark};
@@ -331,6 +333,20 @@ impl Engine {
     #[must_use]
     pub fn heeds(&self, category: Category) -> bool {
         !self.candidates(category).is_empty()
+    }
+
+    /// Whether a rule looks at the field, or an escalation shows it.
+    #[must_use]
+    pub fn looks_at(&self, field: &Field) -> bool {
+        let mut generations = self.generations.iter();
+        generations.any(|one| one.spec().looks_at(field))
+    }
+
+    /// The same of any field that Balefire has no name for.
+    #[must_use]
+    pub fn looks_at_extensions(&self) -> bool {
+        let mut generations = self.generations.iter();
+        generations.any(|one| one.spec().looks_at_extensions())
     }
 
     /// Counts since the state was built.

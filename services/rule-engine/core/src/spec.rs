@@ -22,6 +22,10 @@ pub trait Matcher: Send + Sync {
     fn asks(&self) -> Option<(Field, Vec<String>)> {
         None
     }
+    /// Whether it reads any field that Balefire has no name for.
+    fn reads_extensions(&self) -> bool {
+        true
+    }
     /// What a matching event adds to the window; by default that it was there.
     fn measured(&self, _event: &Event<'_>) -> Measured {
         Measured::Value(0)
@@ -37,6 +41,9 @@ impl Matcher for Rule {
     }
     fn asks(&self) -> Option<(Field, Vec<String>)> {
         Self::asks(self).map(|(field, texts)| (field.clone(), texts))
+    }
+    fn reads_extensions(&self) -> bool {
+        Self::reads_extensions(self)
     }
     fn measured(&self, event: &Event<'_>) -> Measured {
         Self::measured(self, event)
@@ -128,6 +135,22 @@ impl RuleSpec {
     pub(crate) fn measured(&self, event: &Event<'_>) -> Measured {
         let measured = AssertUnwindSafe(|| self.matcher.measured(event));
         catch_unwind(measured).unwrap_or(Measured::Nothing)
+    }
+
+    /// Whether it decides by the field, or an escalation shows it or says how far it can be trusted.
+    pub(crate) fn looks_at(&self, field: &Field) -> bool {
+        let targets = |kind| {
+            let mut targets = self.actions.iter().map(|action| &action.target);
+            targets.any(|target| target_kind(target) == Some(kind))
+        };
+        self.matcher.reads(field)
+            || self.key_fields.contains(field)
+            || matches!(field, Field::Identity(kind) if targets(*kind))
+    }
+
+    pub(crate) fn looks_at_extensions(&self) -> bool {
+        let extension = |field: &Field| matches!(field, Field::Extension(_));
+        self.matcher.reads_extensions() || self.key_fields.iter().any(extension)
     }
 
     /// The weakest assurance among the identities that the key or a recommended action names.

@@ -7,12 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use balefire_event::{
-    Category, Escalation, EscalationId, EscalationKind, Event, RuleId, Timestamp,
-};
+use balefire_event::{Escalation, EscalationId, Event, RuleId, Timestamp};
 
 use crate::engine::Engine;
-use crate::replay::Replay;
+use crate::share::{Found, Share};
 
 /// Differences kept in full; more are only counted.
 pub const DIFFERENCES_MAX: usize = 10_000;
@@ -20,8 +18,6 @@ pub const DIFFERENCES_MAX: usize = 10_000;
 pub const IDS_MAX: usize = 1_000_000;
 /// Entries kept in windows, all rules together.
 pub const ENTRIES_MAX: usize = 4_000_000;
-/// Entries are counted every so many events.
-const COUNT_EVERY: u64 = 262_144;
 
 /// What became of an escalation under the candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,18 +60,7 @@ pub struct Scope {
     /// Events that came after it may not have been decided on yet.
     pub settled: Timestamp,
     /// Only these rules; `None`: all.
-    pub rules: Option<BTreeSet<RuleId>>,
-}
-
-impl Scope {
-    fn takes(&self, escalation: &Escalation) -> bool {
-        let names_an_id = match escalation.kind {
-            EscalationKind::Raised | EscalationKind::Continued => true,
-            EscalationKind::Closed | EscalationKind::Amended => false,
-        };
-        let rules = self.rules.as_ref();
-        names_an_id && rules.is_none_or(|rules| rules.contains(&escalation.rule_id))
-    }
+    pub rules: Option<Arc<BTreeSet<RuleId>>>,
 }
 
 /// One escalation id of one side.
@@ -104,12 +89,15 @@ pub struct Findings {
     pub untold: u64,
 }
 
-/// A candidate set of rules over recorded events.
+/// A candidate set of rules over recorded events: where the findings of every share meet.
 #[derive(Debug)]
 pub struct WhatIf {
     scope: Scope,
-    replay: Replay,
+    /// Counts for all shares what they send on.
+    own: Share,
     events: u64,
+    /// Entries of the shares, where they were last counted.
+    entries: BTreeMap<u32, usize>,
     would: BTreeMap<EscalationId, Side>,
     was: BTreeMap<EscalationId, Side>,
     /// Raised while the events were looked at.
@@ -119,13 +107,15 @@ pub struct WhatIf {
 }
 
 impl WhatIf {
-    /// Over an engine of the candidate that has seen nothing.
+    /// Over an engine of the candidate that has seen nothing: the one that counts what shares send
+    /// on ([`crate::Part::Rekeyed`]), or the only one.
     #[must_use]
     pub fn new(engine: Engine, scope: Scope) -> Self {
         Self {
+            own: Share::new(engine, scope.rules.clone()),
             scope,
-            replay: Replay::new(engine),
             events: 0,
+            entries: BTreeMap::new(),
             would: BTreeMap::new(),
             was: BTreeMap::new(),
             meanwhile: BTreeSet::new(),
@@ -159,40 +149,14 @@ impl WhatIf {
         }
     }
 
-    /// Whether an event of the category can concern any rule of the candidate.
-    #[must_use]
-    pub fn heeds(&self, category: Category) -> bool {
-        self.replay.engine().heeds(category)
-    }
-
-    /// An event passed that no rule asks for.
-    pub const fn passed(&mut self) {
-        self.events += 1;
-    }
-
-    /// Takes an event of a tenant, in any order.
+    /// Takes an event of a tenant, in any order, where there are no shares.
     ///
     /// # Errors
     /// Where more would have to be kept than there may be.
     pub fn event(&mut self, tenant: &str, event: &Event<'_>) -> Result<(), TooMuch> {
-        self.events += 1;
-        for escalation in self.replay.push(tenant, event) {
-            if !self.scope.takes(&escalation) || self.would.contains_key(&escalation.escalation_id)
-            {
-                continue;
-            }
-            let id = escalation.escalation_id;
-            let side = self.side(0, escalation);
-            self.would.insert(id, side);
-        }
-        if self.would.len() > IDS_MAX {
-            return Err(TooMuch::Ids);
-        }
-        let count = self.events.is_multiple_of(COUNT_EVERY);
-        if count && self.replay.engine().entry_count() > ENTRIES_MAX {
-            return Err(TooMuch::Entries);
-        }
-        Ok(())
+        self.own.batch(tenant);
+        self.own.event(event);
+        self.take_own()
     }
 
     /// Takes an escalation that the log had before the first event was looked at: so all that it
@@ -201,14 +165,60 @@ impl WhatIf {
     /// # Errors
     /// Where more would have to be kept than there may be.
     pub fn escalated(&mut self, escalation: Escalation) -> Result<(), TooMuch> {
-        let id = escalation.escalation_id;
-        if !self.scope.takes(&escalation) || self.was.contains_key(&id) {
-            return Ok(());
+        self.own.escalated(escalation);
+        self.take_own()
+    }
+
+    /// Takes what a share found, in any order. What it had [`Share::escalated`] the log had before
+    /// the first event was looked at.
+    ///
+    /// # Errors
+    /// Where more would have to be kept than there may be.
+    pub fn found(&mut self, share: u32, tenant: &str, found: Found) -> Result<(), TooMuch> {
+        for sent in &found.matches {
+            self.own.matched(tenant, sent);
         }
-        let side = self.side(1, escalation);
-        self.was.insert(id, side);
-        if self.was.len() > IDS_MAX {
+        self.take(share, found)?;
+        self.take_own()
+    }
+
+    /// A share is done, and keeps nothing any more.
+    pub fn ended(&mut self, share: u32) {
+        self.entries.remove(&share);
+    }
+
+    fn take_own(&mut self) -> Result<(), TooMuch> {
+        match self.own.found() {
+            // Shares have numbers of partitions, of which there are fewer.
+            Some(found) => self.take(u32::MAX, found),
+            None => Ok(()),
+        }
+    }
+
+    fn take(&mut self, share: u32, found: Found) -> Result<(), TooMuch> {
+        self.events += found.events;
+        for escalation in found.raised {
+            let id = escalation.escalation_id;
+            if !self.would.contains_key(&id) {
+                let side = self.side(0, escalation);
+                self.would.insert(id, side);
+            }
+        }
+        for escalation in found.was {
+            let id = escalation.escalation_id;
+            if !self.was.contains_key(&id) {
+                let side = self.side(1, escalation);
+                self.was.insert(id, side);
+            }
+        }
+        if self.would.len().max(self.was.len()) > IDS_MAX {
             return Err(TooMuch::Ids);
+        }
+        if let Some(entries) = found.entries {
+            self.entries.insert(share, entries);
+            if self.entries.values().sum::<usize>() > ENTRIES_MAX {
+                return Err(TooMuch::Entries);
+            }
         }
         Ok(())
     }

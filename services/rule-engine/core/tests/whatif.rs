@@ -6,11 +6,13 @@
 mod world;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use balefire_event::time::{MINUTE, SECOND};
-use balefire_event::{DedupId, Escalation, EscalationId, Event, RuleId, Timestamp};
+use balefire_event::{DedupId, Escalation, EscalationId, Event, Field, RuleId, Timestamp};
+use balefire_rule::RuleKind;
 use balefire_rule_engine_core::{
-    Engine, EngineConfig, Findings, Outcome, Replay, RuleSpec, Scope, WhatIf,
+    Engine, EngineConfig, Findings, Outcome, Part, Replay, RuleSpec, Scope, Share, WhatIf,
 };
 use world::{Rng, TENANT, spec, user};
 
@@ -62,7 +64,7 @@ fn scope(since: i64, rules: Option<BTreeSet<RuleId>>) -> Scope {
     Scope {
         since: Timestamp(since),
         settled: Timestamp::MAX,
-        rules,
+        rules: rules.map(Arc::new),
     }
 }
 
@@ -131,4 +133,78 @@ fn only_the_rules_asked_for_are_compared_and_what_was_raised_meanwhile_is_no_add
             .iter()
             .all(|(_, e)| only.contains(&e.rule_id))
     );
+}
+
+/// More than three of the same model, whoever asked it.
+fn by_model() -> RuleSpec {
+    let mut rule = spec(3, 3, 5 * MINUTE, MINUTE);
+    let by = vec![Field::Model];
+    if let RuleKind::Threshold(threshold) = &mut rule.kind {
+        threshold.group_by = by.clone();
+    }
+    rule.key_fields = by;
+    rule
+}
+
+#[test]
+fn partitions_evaluated_apart_find_what_one_engine_over_everything_finds() {
+    for seed in 0..50 {
+        let mut events = log(seed);
+        for (n, event) in events.iter_mut().enumerate() {
+            event.model = ["opus", "haiku"][n % 2].into();
+        }
+        let engine = || {
+            let specs = vec![spec(1, 4, 5 * MINUTE, MINUTE), by_model()];
+            Engine::with_specs(0, &[(0, specs)], EngineConfig::new(1)).unwrap()
+        };
+        let mut whole = WhatIf::new(engine(), scope(T0, None));
+        for event in &events {
+            whole.event(TENANT, event).unwrap();
+        }
+        let rekeyed = engine().of_part(Part::Rekeyed { sources: 0 });
+        let mut apart = WhatIf::new(rekeyed, scope(T0, None));
+        let mut shares = ["ada", "bob"]
+            .map(|name| (user(name), Share::new(engine().of_part(Part::Events), None)));
+        // What is found comes together in any order, a few events at a time.
+        for events in events.chunks(7) {
+            for (number, (user, share)) in (0..).zip(&mut shares) {
+                share.batch(TENANT);
+                let own = |event: &&Event<'_>| event.user.as_ref() == Some(user);
+                events
+                    .iter()
+                    .filter(own)
+                    .for_each(|event| share.event(event));
+                if let Some(found) = share.found() {
+                    apart.found(number, TENANT, found).unwrap();
+                }
+            }
+        }
+        assert_eq!(apart.events(), 120, "seed {seed}");
+        let (whole, apart) = (whole.finish(false), apart.finish(false));
+        let rules: Vec<&str> = whole.rules.keys().map(|rule| &**rule).collect();
+        assert_eq!(rules, ["rule_1", "rule_3"], "seed {seed}");
+        assert_eq!(whole.rules, apart.rules, "seed {seed}");
+        let ids = |findings| told(findings, Outcome::Added);
+        assert_eq!(ids(&whole), ids(&apart), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_share_says_which_fields_it_looks_at() {
+    let specs = vec![spec(1, 4, 5 * MINUTE, MINUTE), by_model()];
+    let engine = Engine::with_specs(0, &[(0, specs)], EngineConfig::new(1)).unwrap();
+    let share = Share::new(engine, None);
+    for (name, looked_at) in [
+        ("category", true),
+        ("user_id", true),
+        ("model", true),
+        ("reason", false),
+        ("agent_id", false),
+    ] {
+        assert_eq!(share.looks_at(&Field::parse(name)), looked_at, "{name}");
+    }
+    assert!(share.looks_at_extensions(), "its matcher does not say");
+    let rules = balefire_rule::baseline().unwrap();
+    let engine = Engine::new(0, &[(0, Arc::new(rules))], EngineConfig::new(1)).unwrap();
+    assert!(!Share::new(engine, None).looks_at_extensions());
 }

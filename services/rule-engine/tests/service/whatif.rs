@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use balefire_event::{CorrelationKey, Event, Extension, KeyKind};
 use balefire_rule_engine::baseline_files;
 use balefire_wire::control::v1 as control;
 use balefire_wire::control::v1::control_service_client::ControlServiceClient;
-use balefire_wire::escalation::v1::ExplainEscalationRequest;
+use balefire_wire::escalation::v1::{Escalation, ExplainEscalationRequest};
 use balefire_wire::whatif::v1::evaluate_response::Answer;
 use balefire_wire::whatif::v1::what_if_service_client::WhatIfServiceClient;
 use balefire_wire::whatif::v1::{
@@ -140,6 +141,83 @@ async fn todays_rules_on_the_log_make_no_difference_and_others_make_theirs() {
     assert_eq!(later.counts(), (0, 0, 0));
     // Nothing of all that is in the log.
     assert_eq!(engine.list().await.len(), 2);
+    engine.stop().await;
+}
+
+/// A rule counted elsewhere than its events lie, and one of every field that is looked at seldom.
+const SELDOM: &str = "title: b
+id: 00000000-0000-4000-8000-0000000000b1
+name: b
+level: low
+logsource: {product: ai_security}
+detection: {selection: {category: guardrail_block}, condition: selection}
+---
+title: burst on a model
+id: 00000000-0000-4000-8000-0000000000b2
+name: model_burst
+level: high
+correlation: {type: event_count, rules: [b], group-by: [model], timespan: 5m, condition: {gt: 4}}
+---
+title: a team's own words
+id: 00000000-0000-4000-8000-0000000000b3
+name: own_words
+level: high
+logsource: {product: ai_security}
+detection:
+  team: {labels.team: red}
+  place: {place: attic}
+  said: {reason|contains: knock}
+  condition: team and place and said
+fields: [request_id, agent_id, model]
+";
+
+/// Ten blocks on one model, each of another user; every third is of the team and says so.
+fn of_many_users() -> Vec<Event<'static>> {
+    let event = |number: i64| {
+        let user = format!("user-{number}");
+        let mut event = Event {
+            model: "opus".into(),
+            reason: "a knöck, a knock".into(),
+            ..block(&format!("opus-{number}"), &user, number)
+        };
+        if number % 3 == 0 {
+            event.labels = vec![("team".into(), "red".into())];
+            event.extensions = vec![Extension {
+                name: "place".into(),
+                json: "\"attic\"".into(),
+            }];
+            event.keys = vec![CorrelationKey {
+                kind: KeyKind::Request,
+                value: format!("request-{number}").into(),
+            }];
+        }
+        event
+    };
+    (0..10).map(event).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_that_look_at_other_fields_and_other_keys_than_the_users_are_evaluated_the_same() {
+    let world = World::start().await;
+    let files = vec![("seldom.yml".to_owned(), SELDOM.to_owned())];
+    let engine = world.engine_under(files.clone(), false).await;
+    world.append(&of_many_users()).await;
+    let raised = engine.listed(5).await;
+    let mut rules: Vec<&str> = raised.iter().map(|e| e.rule_name.as_str()).collect();
+    rules.sort_unstable();
+    let words = [&["model_burst"][..], &["own_words"; 4]].concat();
+    assert_eq!(rules, words);
+    let same = try_out(&engine, request(files, false)).await.unwrap();
+    assert_eq!(same.counts(), (0, 0, 5), "{:?}", same.summary);
+    assert_eq!(same.summary.events, 10);
+    // What is shown of them is what was shown.
+    let shown = |e: &Escalation| (e.escalation_id.clone(), e.key.clone(), e.evidence.clone());
+    let would = same.differences.iter();
+    let would = would.filter_map(|one| one.escalation.as_ref());
+    let would: Vec<_> = would.map(shown).collect();
+    for escalation in &raised {
+        assert!(would.contains(&shown(escalation)), "{escalation:?}");
+    }
     engine.stop().await;
 }
 
