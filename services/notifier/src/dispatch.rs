@@ -1,6 +1,6 @@
 //! Delivers: takes what the queue gives, calls receivers, hands the answers to the partitions.
-//! A place with a receiver is held until the attempt lies in the log, so that a kill repeats at
-//! most what was in flight.
+//! A place with a receiver is free at its answer; the answer counts as not logged until the attempt
+//! lies in the log, and there is a bound to those: a kill repeats them and what was in flight.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::reply::Reply;
 /// Longest sleep of the dispatcher: a clock that was set is noticed.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 
-/// An answer and the place it still holds.
+/// An answer that does not lie in the log yet.
 #[derive(Debug)]
 pub struct Answered {
     /// What the receiver said.
@@ -32,7 +32,8 @@ pub struct Answered {
     pub slot: Slot,
 }
 
-/// A place with a receiver; dropping it frees the place.
+/// What a delivery holds: a place with a receiver, then room among what is not logged. Dropping it
+/// frees either.
 #[derive(Debug)]
 pub struct Slot {
     board: Arc<Board>,
@@ -42,10 +43,13 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Whether the receiver answered.
+    /// The call ended, and whether the receiver answered: its place is free.
     fn report(&self, answered: bool) {
         let mut queue = self.board.queue();
         queue.report(&self.receiver, answered, clock::now());
+        queue.answered(self.partition, self.escalation_id, &self.receiver);
+        drop(queue);
+        self.board.wake.notify_one();
     }
 }
 

@@ -42,6 +42,10 @@ impl Item {
         }
     }
 
+    const fn is_attempt(&self) -> bool {
+        matches!(self, Self::Attempt(..))
+    }
+
     /// Its records.
     fn len(&self) -> usize {
         match self {
@@ -69,6 +73,8 @@ pub struct Journal {
     fence: Option<Fence>,
     publishing: Option<JoinHandle<Published>>,
     waiting: VecDeque<Item>,
+    /// How many of them are no attempts: those go as soon as the log is free.
+    decided: usize,
     /// The newest of each feed.
     positions: BTreeMap<(Arc<str>, Lane), FeedPosition>,
     /// Positions are written though nothing else is.
@@ -89,6 +95,7 @@ impl Journal {
             fence: Some(fence),
             publishing: None,
             waiting: VecDeque::new(),
+            decided: 0,
             positions: BTreeMap::new(),
             flushing: false,
             acknowledged: None,
@@ -144,17 +151,21 @@ impl Journal {
     /// Intents of one message of ESCALATIONS.
     pub fn intents(&mut self, tenant: &Arc<str>, sequence: u64, intents: &[Intent]) {
         for group in intents.chunk_by(|a, b| a.escalation_id == b.escalation_id) {
-            let item = Item::Intents(Arc::clone(tenant), group.to_vec());
-            self.waiting.push_back(item);
+            self.push(Item::Intents(Arc::clone(tenant), group.to_vec()));
         }
-        self.waiting.push_back(Item::Covered(sequence));
+        self.push(Item::Covered(sequence));
         self.go_on();
     }
 
     /// One attempt.
     pub fn attempt(&mut self, tenant: Arc<str>, attempt: Attempt) {
-        self.waiting.push_back(Item::Attempt(tenant, attempt));
+        self.push(Item::Attempt(tenant, attempt));
         self.go_on();
+    }
+
+    fn push(&mut self, item: Item) {
+        self.decided += usize::from(!item.is_attempt());
+        self.waiting.push_back(item);
     }
 
     /// How far a feed receiver is: goes along with what is written next, or with
@@ -199,12 +210,8 @@ impl Journal {
     }
 
     fn go_on(&mut self) {
-        let decided = |item: &Item| !matches!(item, Item::Attempt(..));
         let rested = |until: Instant| until <= Instant::now();
-        if self.flushing
-            || self.waiting.iter().any(decided)
-            || self.rests_until().is_some_and(rested)
-        {
+        if self.flushing || self.decided > 0 || self.rests_until().is_some_and(rested) {
             self.start();
         }
     }
@@ -255,8 +262,12 @@ impl Journal {
             match item {
                 // Covered is what all before it lies in the log with.
                 Item::Covered(_) if !left.is_empty() => left.push_back(item),
-                Item::Covered(sequence) => covered = covered.max(sequence),
+                Item::Covered(sequence) => {
+                    self.decided = self.decided.saturating_sub(1);
+                    covered = covered.max(sequence);
+                }
                 Item::Intents(_, intents) => {
+                    self.decided = self.decided.saturating_sub(1);
                     for one in &intents {
                         batch.push(RecordRef::Intent(&codec::intent(one)));
                     }
@@ -348,6 +359,7 @@ mod tests {
             fence: None,
             publishing: None,
             waiting: VecDeque::new(),
+            decided: 0,
             positions: BTreeMap::new(),
             flushing: false,
             acknowledged: None,

@@ -71,9 +71,14 @@ impl StatusSource for NotifierStatus {
         if reason.is_empty() && !self.letters.is_ready() {
             reason = "reading dead letters".into();
         }
-        let (busy, parked) = {
+        let (busy, unlogged, parked) = {
             let queue = self.board.queue();
-            (whole(queue.busy_len()), whole(queue.parked_len()))
+            let unlogged = queue.lines().map(|(_, line)| line.unlogged).sum();
+            (
+                whole(queue.busy_len()),
+                whole(unlogged),
+                whole(queue.parked_len()),
+            )
         };
         let (open, forgotten) = {
             let folded = self.letters.folded();
@@ -86,6 +91,7 @@ impl StatusSource for NotifierStatus {
             counter("control_revision", plan.revision),
             counter("deliveries_pending", pending),
             counter("deliveries_under_way", busy),
+            counter("deliveries_unlogged", unlogged),
             counter("deliveries_dead_lettered", dead),
             counter("deliveries_parked", parked),
             counter("dead_letters_open", open + forgotten),

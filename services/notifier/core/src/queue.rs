@@ -1,7 +1,8 @@
 //! The order in which one process delivers: for each receiver the more severe first, then the
 //! older; every 16th pick takes the least severe, so that it comes too. What is less than high takes
 //! three of four places at most, so that what is urgent finds one free. One that waits for its time
-//! occupies no place, and no receiver waits for another.
+//! occupies no place, and no receiver waits for another. A place is free at the receiver's answer;
+//! what is answered and does not lie in the log yet is bounded apart, for a crash repeats it.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,9 @@ use crate::route::Receiver;
 pub const LOWEST_EVERY: u64 = 16;
 /// One of so many places is kept for what is urgent.
 pub const KEPT_OF: usize = 4;
+/// For each place of a receiver so many calls may be under way or answered and not in the log yet:
+/// as many as a crash can repeat.
+pub const UNLOGGED_PER_PLACE: usize = 8;
 /// From this severity on a delivery is urgent.
 pub const URGENT_MIN: Severity = Severity::High;
 
@@ -47,10 +51,43 @@ pub struct LineState {
     pub waiting: usize,
     /// Deliveries under way.
     pub under_way: usize,
+    /// Deliveries that were answered and do not lie in the log yet.
+    pub unlogged: usize,
 }
 
 type JobId = (u32, EscalationId);
 type Rank = (Reverse<Severity>, Timestamp, JobId);
+
+/// Deliveries that hold something, and whether each is urgent.
+#[derive(Debug, Default)]
+struct Held {
+    jobs: BTreeMap<JobId, bool>,
+    /// How many of them are not urgent.
+    lesser: usize,
+}
+
+impl Held {
+    fn insert(&mut self, id: JobId, urgent: bool) {
+        if self.jobs.insert(id, urgent).is_none() {
+            self.lesser += usize::from(!urgent);
+        }
+    }
+
+    fn remove(&mut self, id: &JobId) -> Option<bool> {
+        let urgent = self.jobs.remove(id)?;
+        self.lesser = self.lesser.saturating_sub(usize::from(!urgent));
+        Some(urgent)
+    }
+
+    fn len(&self) -> usize {
+        self.jobs.len()
+    }
+}
+
+/// Of so much room what is not urgent may take.
+const fn for_lesser(room: usize) -> usize {
+    room - room / KEPT_OF
+}
 
 #[derive(Debug, Default)]
 struct Line {
@@ -58,10 +95,10 @@ struct Line {
     breaker: Breaker,
     rate: Option<Rate>,
     picks: u64,
-    /// What is under way, and whether it is urgent.
-    busy: BTreeMap<JobId, bool>,
-    /// How many of them are not.
-    lesser: usize,
+    /// What is under way: each has a place.
+    busy: Held,
+    /// What was answered and does not lie in the log yet.
+    unlogged: Held,
     jobs: BTreeMap<JobId, Ticket>,
     waiting: BTreeSet<(Timestamp, JobId)>,
     ready: BTreeSet<Rank>,
@@ -123,17 +160,19 @@ impl Queue {
                 breaker: line.breaker.mood(),
                 waiting: line.jobs.len(),
                 under_way: line.busy.len(),
+                unlogged: line.unlogged.len(),
             };
             (name, state)
         })
     }
 
-    /// Adds a delivery; one that is in the queue or under way is left as it is. One for a receiver
-    /// that is no longer configured is parked: it comes back when the receiver does.
+    /// Adds a delivery; one that is in the queue, under way or not in the log yet is left as it is.
+    /// One for a receiver that is no longer configured is parked: it comes back when the receiver
+    /// does.
     pub fn push(&mut self, partition: u32, ticket: Ticket) {
         let id = (partition, ticket.escalation_id);
         let line = self.lines.entry(Arc::clone(&ticket.receiver)).or_default();
-        if line.busy.contains_key(&id) || line.jobs.contains_key(&id) {
+        if line.is_held(&id) || line.jobs.contains_key(&id) {
             return;
         }
         line.waiting.insert((ticket.due, id));
@@ -141,7 +180,7 @@ impl Queue {
     }
 
     /// Takes everything that may start now. Each holds a place with its receiver until
-    /// [`Queue::release`].
+    /// [`Queue::answered`], and counts as not logged until [`Queue::release`].
     pub fn take(&mut self, now: Timestamp) -> Vec<Job> {
         let mut jobs = Vec::new();
         let back = match self.now {
@@ -162,17 +201,25 @@ impl Queue {
         jobs
     }
 
-    /// Frees the place that a delivery held.
+    /// A receiver answered: the place is free. That the answer does not lie in the log yet is
+    /// remembered until [`Queue::release`].
+    pub fn answered(&mut self, partition: u32, escalation_id: EscalationId, receiver: &str) {
+        if let Some(line) = self.lines.get_mut(receiver) {
+            let id = (partition, escalation_id);
+            if let Some(urgent) = line.busy.remove(&id) {
+                line.unlogged.insert(id, urgent);
+            }
+            line.rest();
+        }
+    }
+
+    /// A delivery holds nothing any more: its attempt lies in the log, or came to nothing.
     pub fn release(&mut self, partition: u32, escalation_id: EscalationId, receiver: &str) {
         if let Some(line) = self.lines.get_mut(receiver) {
-            let held = line.busy.remove(&(partition, escalation_id));
-            if held == Some(false) {
-                line.lesser = line.lesser.saturating_sub(1);
-            }
-            if line.busy.is_empty() {
-                // Of a try that came to nothing: the next one sees.
-                line.breaker.given_back(Timestamp::MIN);
-            }
+            let id = (partition, escalation_id);
+            line.busy.remove(&id);
+            line.unlogged.remove(&id);
+            line.rest();
         }
     }
 
@@ -190,7 +237,7 @@ impl Queue {
     pub fn next_due(&self) -> Option<Timestamp> {
         self.lines
             .values()
-            .filter(|line| line.busy.len() < line.concurrency)
+            .filter(|line| line.has_room())
             .filter_map(|line| {
                 let due = match line.next().is_none() {
                     true => line.waiting.first().map(|(due, _)| *due),
@@ -207,11 +254,14 @@ impl Queue {
         self.lines.values().map(|line| line.busy.len()).sum()
     }
 
-    /// Whether deliveries of a partition are under way.
+    /// Whether deliveries of a partition are under way or answered and not in the log yet.
     #[must_use]
     pub fn is_busy(&self, partition: u32) -> bool {
-        let mut busy = self.lines.values().flat_map(|line| line.busy.keys());
-        busy.any(|id| id.0 == partition)
+        let held = |line: &Line| {
+            let mut ids = line.busy.jobs.keys().chain(line.unlogged.jobs.keys());
+            ids.any(|id| id.0 == partition)
+        };
+        self.lines.values().any(held)
     }
 
     /// Deliveries for receivers that are not configured.
@@ -266,9 +316,32 @@ impl Line {
         Some(self.breaker.opens_at()?.max(free_at))
     }
 
-    /// Whether there is a place for what is not urgent.
+    fn is_held(&self, id: &JobId) -> bool {
+        self.busy.jobs.contains_key(id) || self.unlogged.jobs.contains_key(id)
+    }
+
+    /// Most that may be under way or answered and not in the log.
+    const fn unlogged_max(&self) -> usize {
+        self.concurrency.saturating_mul(UNLOGGED_PER_PLACE)
+    }
+
+    /// Whether one more may start.
+    fn has_room(&self) -> bool {
+        self.busy.len() < self.concurrency
+            && self.busy.len() + self.unlogged.len() < self.unlogged_max()
+    }
+
+    /// Whether there is room for what is not urgent.
     fn takes_lesser(&self) -> bool {
-        self.lesser < self.concurrency - self.concurrency / KEPT_OF
+        self.busy.lesser < for_lesser(self.concurrency)
+            && self.busy.lesser + self.unlogged.lesser < for_lesser(self.unlogged_max())
+    }
+
+    /// Of a try that came to nothing: the next one sees.
+    fn rest(&mut self) {
+        if self.busy.len() == 0 {
+            self.breaker.given_back(Timestamp::MIN);
+        }
     }
 
     /// The most severe that finds a place, or would if one of any kind were free.
@@ -278,7 +351,7 @@ impl Line {
     }
 
     fn pick(&mut self, now: Timestamp) -> Option<Job> {
-        if self.busy.len() >= self.concurrency || self.opens_at()? > now {
+        if !self.has_room() || self.opens_at()? > now {
             return None;
         }
         let highest = self.next()?;
@@ -293,7 +366,6 @@ impl Line {
         let ticket = self.jobs.remove(&id)?;
         let urgent = ticket.severity >= URGENT_MIN;
         self.busy.insert(id, urgent);
-        self.lesser += usize::from(!urgent);
         self.breaker.taken();
         if let Some(rate) = &mut self.rate {
             rate.taken(now);
@@ -421,6 +493,50 @@ mod tests {
         queue.push(0, ticket(1, "soc", Severity::Low, 1, 0));
         queue.release(0, EscalationId([1; 16]), "soc");
         assert_eq!(ids(&queue.take(Timestamp(0))), [2]);
+    }
+
+    #[test]
+    fn a_place_is_free_at_the_answer_and_what_is_not_logged_is_bounded() {
+        let mut queue = queue(&[("soc", 4)]);
+        for id in 0..100 {
+            queue.push(0, ticket(id, "soc", Severity::Low, id.into(), 0));
+        }
+        let most = 4 * UNLOGGED_PER_PLACE;
+        let mut told = Vec::new();
+        loop {
+            let jobs = queue.take(Timestamp(0));
+            let Some(Job { ticket, .. }) = jobs.last() else {
+                break;
+            };
+            assert!(jobs.len() <= 3, "one place is kept for what is urgent");
+            queue.answered(0, ticket.escalation_id, "soc");
+            told.extend(ids(&jobs));
+            let open = queue.lines().next().unwrap().1;
+            assert!(open.under_way + open.unlogged <= for_lesser(most));
+        }
+        assert_eq!(told, (0..24).collect::<Vec<_>>(), "nothing was logged");
+        assert_eq!(queue.next_due(), None);
+        assert!(queue.is_busy(0) && !queue.is_busy(1));
+        // What is urgent finds room; its place and that room are two things.
+        for id in 200..220 {
+            queue.push(0, ticket(id, "soc", Severity::Critical, 0, 0));
+        }
+        let mut urgent = 0;
+        while let Some(job) = queue.take(Timestamp(1)).pop() {
+            queue.answered(0, job.ticket.escalation_id, "soc");
+            urgent += 1;
+        }
+        let open = queue.lines().next().unwrap().1;
+        assert_eq!(open.under_way + open.unlogged, most);
+        assert!((1..=most - 24).contains(&urgent), "{urgent}");
+        // One that is answered is not told again before the log has it.
+        queue.push(0, ticket(2, "soc", Severity::Critical, 0, 0));
+        queue.release(0, EscalationId([200; 16]), "soc");
+        assert_eq!(queue.take(Timestamp(2)).len(), 1);
+        let all = (0..=255).map(|id| EscalationId([id; 16]));
+        all.for_each(|id| queue.release(0, id, "soc"));
+        assert!(!queue.is_busy(0));
+        assert!(!ids(&queue.take(Timestamp(3))).contains(&2));
     }
 
     #[test]

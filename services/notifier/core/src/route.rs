@@ -64,7 +64,8 @@ pub struct ReceiverEntry {
     /// Only escalations for one of these. Empty: any.
     #[serde(default)]
     pub audiences: Vec<String>,
-    /// Deliveries at a time, default 1. More give up "at most one repeated by a kill".
+    /// Deliveries at a time, default 1. A kill repeats at most [`crate::queue::UNLOGGED_PER_PLACE`]
+    /// for each.
     #[serde(default)]
     pub concurrency: Option<usize>,
     /// Whether it is told what becomes of an escalation. Default: where the target keeps one open

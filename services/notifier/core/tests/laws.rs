@@ -1,7 +1,7 @@
 //! What must hold whatever the order, the answers and the crashes: the fold of the log is the live
 //! state, duplicates are nothing, and every intent ends delivered or dead-lettered.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use balefire_event::time::SECOND;
@@ -12,7 +12,7 @@ use balefire_notifier_core::Standing;
 use balefire_notifier_core::backoff::Backoff;
 use balefire_notifier_core::classify::Verdict;
 use balefire_notifier_core::plan::Plan;
-use balefire_notifier_core::queue::{Job, Queue};
+use balefire_notifier_core::queue::{Job, Queue, UNLOGGED_PER_PLACE};
 use balefire_notifier_core::receiver::Target;
 use balefire_notifier_core::route::{ReceiverEntry, Routes};
 use balefire_notifier_core::storm::Storms;
@@ -108,6 +108,8 @@ enum Fault {
     IntentsNotLogged,
     /// A delivery that was taken is not written down.
     DeliveredNotLogged,
+    /// What was answered counts as logged at once.
+    AnsweredAsLogged,
 }
 
 /// One process on the shared logs.
@@ -122,6 +124,12 @@ struct Process<'a> {
     taken: Vec<Told>,
     /// Records that may still be written before the process dies.
     writes_left: usize,
+    /// Answers that do not lie in the log yet, and how many of them wait while anything else is
+    /// to be done.
+    answers: VecDeque<Answer>,
+    lag: usize,
+    /// Most answers of one receiver that did not lie in the log.
+    most_unlogged: usize,
     now: Timestamp,
 }
 
@@ -147,6 +155,9 @@ impl<'a> Process<'a> {
             log,
             taken: Vec::new(),
             writes_left,
+            answers: VecDeque::new(),
+            lag: 0,
+            most_unlogged: 0,
             now,
         }
     }
@@ -227,16 +238,22 @@ impl<'a> Process<'a> {
         effects.into_iter().all(|effect| self.act(effect))
     }
 
-    fn deliver(&mut self, job: Job, verdict: Verdict) -> bool {
+    fn deliver(&mut self, job: Job, verdict: Verdict) {
         if verdict == Verdict::Delivered {
             let receiver = Arc::clone(&job.ticket.receiver);
             let ticket = &job.ticket;
             self.taken
                 .push((ticket.escalation_id, receiver, ticket.notice));
         }
-        let effects = self.state.apply(Input::Answered(Answer {
-            escalation_id: job.ticket.escalation_id,
-            receiver: job.ticket.receiver,
+        let id = job.ticket.escalation_id;
+        let receiver = Arc::clone(&job.ticket.receiver);
+        match self.fault {
+            Some(Fault::AnsweredAsLogged) => self.queue.release(0, id, &receiver),
+            _ => self.queue.answered(0, id, &receiver),
+        }
+        self.answers.push_back(Answer {
+            escalation_id: id,
+            receiver: Arc::clone(&receiver),
             number: job.ticket.number,
             at: self.now,
             took: 1,
@@ -246,7 +263,17 @@ impl<'a> Process<'a> {
             roll: 7,
             notice: job.ticket.notice,
             handle: "".into(),
-        }));
+        });
+        let own = self.answers.iter().filter(|one| one.receiver == receiver);
+        self.most_unlogged = self.most_unlogged.max(own.count());
+    }
+
+    /// False: the process died.
+    fn answered(&mut self) -> bool {
+        let Some(answer) = self.answers.pop_front() else {
+            return true;
+        };
+        let effects = self.state.apply(Input::Answered(answer));
         effects.into_iter().all(|effect| self.act(effect))
     }
 
@@ -259,14 +286,21 @@ impl<'a> Process<'a> {
             }
             let jobs = self.queue.take(self.now);
             let all_read = self.read == self.escalations.len() as u64;
-            if jobs.is_empty() && all_read && self.queue.next_due().is_none() {
+            let (idle, due) = (jobs.is_empty(), self.queue.next_due());
+            if idle && all_read && due.is_none() && self.answers.is_empty() {
                 return true;
             }
             for job in jobs {
                 let verdict = verdicts.next().unwrap_or(Verdict::Delivered);
-                if !self.deliver(job, verdict) {
+                self.deliver(job, verdict);
+            }
+            while self.answers.len() > self.lag {
+                if !self.answered() {
                     return false;
                 }
+            }
+            if idle && !self.answered() {
+                return false;
             }
         }
     }
@@ -410,21 +444,25 @@ fn whatever_crashes(
     escalations: &[Vec<Escalation>],
     verdicts: Vec<Verdict>,
     crashes: Vec<usize>,
+    lag: usize,
     fault: Option<Fault>,
 ) -> Result<(), TestCaseError> {
     let mut verdicts = verdicts.into_iter();
     let (mut log, mut now, mut taken) = (Vec::new(), Timestamp(0), Vec::new());
     for writes in crashes {
         let mut process = Process::start(escalations, log, now, writes);
-        process.fault = fault;
+        (process.fault, process.lag) = (fault, lag);
         process.run(&mut verdicts);
+        // So many a crash repeats of each receiver, which has one place.
+        prop_assert!(process.most_unlogged <= UNLOGGED_PER_PLACE);
         taken.extend(process.taken);
         (log, now) = (process.log, process.now);
     }
     let crashed = taken.len();
     let mut last = Process::start(escalations, log, now, usize::MAX);
-    last.fault = fault;
+    (last.fault, last.lag) = (fault, lag);
     prop_assert!(last.run(&mut verdicts));
+    prop_assert!(last.most_unlogged <= UNLOGGED_PER_PLACE);
     let told: BTreeMap<Told, Standing> = deliveries(&last.state).collect();
     let wanted = expected(escalations);
     prop_assert_eq!(&told.keys().cloned().collect::<BTreeSet<_>>(), &wanted);
@@ -461,8 +499,9 @@ proptest! {
         escalations in batches(),
         verdicts in prop::collection::vec(verdict(), 0..200),
         crashes in prop::collection::vec(0..12_usize, 0..8),
+        lag in 0..30_usize,
     ) {
-        whatever_crashes(&escalations, verdicts, crashes, None)?;
+        whatever_crashes(&escalations, verdicts, crashes, lag, None)?;
     }
 
     #[test]
@@ -541,11 +580,13 @@ fn no_deliberate_fault_survives() {
         Fault::CoveredFirst,
         Fault::IntentsNotLogged,
         Fault::DeliveredNotLogged,
+        Fault::AnsweredAsLogged,
     ] {
         let world = (
             batches(),
             prop::collection::vec(verdict(), 0..200),
             prop::collection::vec(0..12_usize, 0..8),
+            0..30_usize,
         );
         let config = ProptestConfig {
             failure_persistence: None,
@@ -554,8 +595,8 @@ fn no_deliberate_fault_survives() {
         };
         let mut runner =
             TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
-        let law = |(escalations, verdicts, crashes): (Vec<Vec<Escalation>>, _, _)| {
-            whatever_crashes(&escalations, verdicts, crashes, Some(fault))
+        let law = |(escalations, verdicts, crashes, lag): (Vec<Vec<Escalation>>, _, _, _)| {
+            whatever_crashes(&escalations, verdicts, crashes, lag, Some(fault))
         };
         assert!(runner.run(&world, law).is_err(), "{fault:?}");
     }

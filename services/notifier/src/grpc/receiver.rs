@@ -39,6 +39,7 @@ impl Receivers {
             breaker: Mood::Closed,
             waiting: 0,
             under_way: 0,
+            unlogged: 0,
         });
         wire::ReceiverState {
             name: receiver.name.to_string(),

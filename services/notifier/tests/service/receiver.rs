@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// What the receiver does with a request.
@@ -21,6 +22,8 @@ pub enum Act {
     Slow(Duration),
     /// Closes the connection without an answer.
     Reset,
+    /// Answers 200 when it shall do otherwise.
+    Held,
 }
 
 /// One request as it came.
@@ -46,7 +49,7 @@ impl Request {
 #[derive(Debug)]
 struct Shared {
     script: Mutex<VecDeque<Act>>,
-    otherwise: Mutex<Act>,
+    otherwise: watch::Sender<Act>,
     requests: Mutex<Vec<Request>>,
     taken: Mutex<Vec<String>>,
 }
@@ -70,7 +73,7 @@ impl Receiver {
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
         let shared = Arc::new(Shared {
             script: Mutex::new(script.iter().copied().collect()),
-            otherwise: Mutex::new(otherwise),
+            otherwise: watch::Sender::new(otherwise),
             requests: Mutex::default(),
             taken: Mutex::default(),
         });
@@ -88,7 +91,7 @@ impl Receiver {
     }
 
     pub fn otherwise(&self, act: Act) {
-        *self.shared.otherwise.lock().unwrap() = act;
+        self.shared.otherwise.send_replace(act);
     }
 
     /// From now on does this first.
@@ -113,7 +116,7 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
     let id = request.id().to_owned();
     shared.requests.lock().unwrap().push(request);
     let next = shared.script.lock().unwrap().pop_front();
-    let act = next.unwrap_or(*shared.otherwise.lock().unwrap());
+    let act = next.unwrap_or(*shared.otherwise.borrow());
     let mut body = "scripted\n";
     let (status, more) = match act {
         Act::Status(status) => (status, String::new()),
@@ -127,6 +130,12 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
             (200, String::new())
         }
         Act::Reset => return,
+        Act::Held => {
+            let mut told = shared.otherwise.subscribe();
+            let other = |act: &Act| !matches!(act, Act::Held);
+            told.wait_for(other).await.unwrap();
+            (200, String::new())
+        }
     };
     if (200..300).contains(&status) {
         shared.taken.lock().unwrap().push(id);

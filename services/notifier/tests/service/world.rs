@@ -167,15 +167,15 @@ impl World {
         Notifier::start(self, config, InstanceId([2; 16])).await
     }
 
-    /// Kills the nats-server as `kill -9` does.
-    pub async fn kill_server(&self) {
+    /// Sends the nats-server a signal: `-9` kills it, `-STOP` lets it stand, `-CONT` go on.
+    pub fn signal_server(&self, signal: &str) {
         let ServerState::Ready { pid } = self.server.state().borrow().clone() else {
             panic!("the server is not up");
         };
-        let killed = std::process::Command::new("kill")
-            .args(["-9", &pid.to_string()])
+        let sent = std::process::Command::new("kill")
+            .args([signal, &pid.to_string()])
             .status();
-        assert!(killed.unwrap().success());
+        assert!(sent.unwrap().success());
     }
 }
 

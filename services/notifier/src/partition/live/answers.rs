@@ -11,8 +11,8 @@ use super::{Live, Parts};
 use crate::bodies::whole;
 use crate::dispatch::Answered;
 
-/// Attempts whose dead letters are being written: each holds its place with its receiver, so there
-/// are no more than places.
+/// Attempts whose dead letters are being written: each counts as not logged, so the queue's bound
+/// on those is theirs, too.
 #[derive(Default)]
 pub(super) struct Burials {
     tasks: JoinSet<(Arc<str>, Attempt)>,
