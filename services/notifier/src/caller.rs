@@ -203,11 +203,10 @@ impl Caller {
         }
     }
 
-    /// What a feed receiver gets of an event.
-    #[must_use]
-    pub fn feed_item(&self, event: Event<'_>, tenant: &str) -> Vec<u8> {
+    /// Writes what a feed receiver gets of an event behind what `out` holds.
+    pub fn feed_item(&self, out: &mut Vec<u8>, event: Event<'_>, tenant: &str) {
         self.target
-            .feed_item(event, tenant, self.max_classification)
+            .feed_item(out, event, tenant, self.max_classification);
     }
 
     /// What fits into one batch of the feed.
@@ -216,12 +215,13 @@ impl Caller {
         self.target.feed_limits()
     }
 
-    /// Gives a batch of the feed to the receiver once; `id` is the batch's own.
-    pub async fn feed(&self, id: &str, items: &[Item]) -> Reply {
+    /// Gives a batch of the feed, whose items stand in `buffer`, to the receiver once; `id` is the
+    /// batch's own.
+    pub async fn feed(&self, id: &str, buffer: &[u8], items: &[Item]) -> Reply {
         if let Some(refusal) = self.literal.and_then(|ip| self.guard.check(ip).err()) {
             return refused(&refusal);
         }
-        let call = self.target.feed_call(items);
+        let call = self.target.feed_call(buffer, items);
         if matches!(self.target, Target::Syslog(_)) {
             return self.line(&call.body).await;
         }

@@ -1,12 +1,14 @@
 //! The event feed: reads EVENTS of a partition for each feed receiver, lane by lane, and gives it
-//! what it does not have. How far it is lies in DELIVERIES, written along with whatever else is, or
-//! once a second; after a kill what was not recorded yet goes again. A receiver that is down holds up nobody but itself, and loses nothing.
+//! what it does not have. Several batches are under way at once, and how far it is is what lies
+//! before the first that is not done: that stands in DELIVERIES, written along with whatever else
+//! is, or once a second; after a kill what was not recorded yet goes again. A receiver that is down
+//! holds up nobody but itself, and loses nothing.
 
 mod gather;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +20,8 @@ use balefire_notifier_core::backoff::Backoff;
 use balefire_notifier_core::breaker::Rate;
 use balefire_notifier_core::feed::{self, Item};
 use balefire_notifier_core::route::Receiver;
+use futures::StreamExt as _;
+use futures::stream::FuturesOrdered;
 use tokio::sync::mpsc;
 
 use self::gather::{Batch, Gatherer};
@@ -100,9 +104,10 @@ impl Feeder {
             feeds: Arc::clone(&self.feeds),
             place: place.clone(),
         };
-        let mut line = Line {
+        let line = Line {
             stream: self.topology.events_stream(lane, self.partition),
-            rate: receiver.rate_per_minute.map(Rate::of),
+            rate: receiver.rate_per_minute.map(Rate::of).map(Mutex::new),
+            failing: AtomicUsize::new(0),
             receiver,
             lane,
             place,
@@ -141,7 +146,9 @@ struct Line {
     lane: Lane,
     stream: String,
     place: Place,
-    rate: Option<Rate>,
+    rate: Option<Mutex<Rate>>,
+    /// Batches whose last call failed: where there are any, no other is begun.
+    failing: AtomicUsize,
 }
 
 impl Line {
@@ -162,7 +169,7 @@ impl Line {
     }
 
     /// Gives what comes until the log does not read on; how far it came.
-    async fn follow(&mut self, had: u64) -> (u64, balefire_bus::Error) {
+    async fn follow(&self, had: u64) -> (u64, balefire_bus::Error) {
         let gatherer = Gatherer {
             bus: self.feeder.bus.clone(),
             desk: Arc::clone(&self.feeder.desk),
@@ -193,19 +200,35 @@ impl Line {
         (first.map_or(reached, |first| first - 1), error)
     }
 
-    /// Gives each batch, one after the other, until there are no more.
-    async fn give_all(&mut self, mut batches: mpsc::Receiver<Batch>, reached: &AtomicU64) {
-        while let Some(batch) = batches.recv().await {
-            if !batch.items.is_empty() {
-                self.give(batch.items).await;
+    /// Gives each batch, several at once, until there are no more. What is done is recorded in
+    /// order.
+    async fn give_all(&self, mut batches: mpsc::Receiver<Batch>, reached: &AtomicU64) {
+        let most = self.caller().await.feed_limits().batches_max;
+        let (mut given, mut open) = (FuturesOrdered::new(), true);
+        while open || !given.is_empty() {
+            let calm = given.is_empty() || self.failing.load(Ordering::Relaxed) == 0;
+            tokio::select! {
+                biased;
+                Some(sequence) = given.next() => {
+                    self.record(sequence).await;
+                    reached.store(sequence, Ordering::Relaxed);
+                }
+                batch = batches.recv(), if open && calm && given.len() < most => match batch {
+                    Some(batch) => given.push_back(self.give(batch)),
+                    None => open = false,
+                },
             }
-            self.record(batch.sequence).await;
-            reached.store(batch.sequence, Ordering::Relaxed);
         }
     }
 
-    /// Gives a batch until the receiver has each item or refused it for good.
-    async fn give(&mut self, items: Vec<Item>) {
+    /// Gives a batch until the receiver has each item or refused it for good; the last message that
+    /// it holds all of.
+    async fn give(&self, batch: Batch) -> u64 {
+        let Batch {
+            buffer,
+            items,
+            sequence,
+        } = batch;
         let limits = self.caller().await.feed_limits();
         let mut open: Vec<Vec<Item>> = feed::cut(items, limits);
         open.reverse();
@@ -214,19 +237,27 @@ impl Line {
             self.wait_for_rate().await;
             // Looked up each time: a receiver may be mended while it fails.
             let caller = self.caller().await;
-            let reply = caller.feed(&batch_id(&self.stream, &items), &items).await;
+            let id = batch_id(&self.stream, &items);
+            let reply = caller.feed(&id, &buffer, &items).await;
             let left = feed::sort(&reply.verdict, reply.status, items);
             self.told(&reply, left.delivered, left.refused.len());
             for item in &left.refused {
+                let what = (item, item.bytes(&buffer));
                 let letterbox = &self.feeder.letterbox;
                 letterbox
-                    .refused(&self.stream, &self.receiver.name, item, &reply.error)
+                    .refused(&self.stream, &self.receiver.name, what, &reply.error)
                     .await;
             }
             open.extend(left.again.into_iter().rev());
             match left.wait {
-                None => failures = 0,
+                None => {
+                    self.recovered(failures);
+                    failures = 0;
+                }
                 Some(asked) => {
+                    if failures == 0 {
+                        self.failing.fetch_add(1, Ordering::Relaxed);
+                    }
                     failures += 1;
                     let asked = Some(asked).filter(|asked| *asked > 0);
                     let wait = self.feeder.backoff.wait(failures, rand::random(), asked);
@@ -234,16 +265,28 @@ impl Line {
                 }
             }
         }
+        sequence
     }
 
-    async fn wait_for_rate(&mut self) {
-        let Some(rate) = &mut self.rate else {
+    /// A batch that failed so many times goes on.
+    fn recovered(&self, failures: u32) {
+        if failures > 0 {
+            self.failing.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    async fn wait_for_rate(&self) {
+        let Some(rate) = &self.rate else {
             return;
         };
         let now = clock::now();
-        let free_at = rate.free_at().max(now);
+        let free_at = {
+            let mut rate = rate.lock().unwrap_or_else(PoisonError::into_inner);
+            let free_at = rate.free_at().max(now);
+            rate.taken(free_at);
+            free_at
+        };
         tokio::time::sleep(nanos(free_at.since(now))).await;
-        rate.taken(free_at);
     }
 
     fn told(&self, reply: &Reply, delivered: usize, refused: usize) {

@@ -125,7 +125,13 @@ impl Letterbox {
     }
 
     /// An event that a feed receiver refused for good, with what it was sent.
-    pub async fn refused(&self, stream: &str, receiver: &str, item: &Item, error: &str) {
+    pub async fn refused(
+        &self,
+        stream: &str,
+        receiver: &str,
+        (item, bytes): (&Item, &[u8]),
+        error: &str,
+    ) {
         let id = format!(
             "{FEED_PREFIX}{receiver}:{stream}:{}:{}",
             item.sequence, item.index
@@ -143,13 +149,13 @@ impl Letterbox {
                 "feed receiver {receiver} refused event {}: {error}",
                 item.id
             ),
-            payload: item.bytes.clone().into(),
+            payload: Bytes::copy_from_slice(bytes),
             attempts: 1,
             first_failed_at_ns: now,
             last_failed_at_ns: now,
             first_error: error.into(),
             last_error: error.into(),
-            tenant: item.tenant.clone(),
+            tenant: item.tenant.to_string(),
             receiver: receiver.into(),
             ..DeadLetter::default()
         };

@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 
 use balefire_event::time::{HOUR, MINUTE, SECOND};
-use balefire_event::{Escalation, EscalationKind, Event, IdentityKind, KeyKind, Timestamp};
+use balefire_event::{Escalation, EscalationKind, Event, IdentityKind, KeyKind};
 use serde::Serialize;
 
 use crate::advice::advice_on;
+use crate::json;
 use crate::summary;
 use crate::view::View;
 
@@ -271,6 +272,44 @@ pub(crate) fn record<'a>(event: &'a Event<'_>) -> Record<'a> {
     }
 }
 
+/// The fields of [`record`], straight into an object.
+pub(crate) fn write_record(object: &mut json::Object<'_>, event: &Event<'_>) {
+    object.text("event_type", "ai_security");
+    write_time(object, event);
+    object.text("severity", event.severity.as_str());
+    object.text("category", event.category.as_str());
+    object.said("request_id", event.key(KeyKind::Request));
+    object.said("user_id", named(event, IdentityKind::User));
+    object.said("model", said(&event.model));
+    object.said("judge_model", said(&event.judge_model));
+    object.plain("judge_score", &event.judge_score);
+    object.said("judge_verdict", said(&event.judge_verdict));
+    object.said("policy_violated", said(&event.policy_violated));
+    object.said("guardrail_result", said(&event.guardrail_result));
+    object.plain("tokens_in", &event.tokens_in);
+    object.plain("tokens_out", &event.tokens_out);
+    object.said("endpoint", said(&event.endpoint));
+    object.plain("risk_tier", &event.risk_tier);
+    let session = named(event, IdentityKind::Session).or_else(|| event.key(KeyKind::Session));
+    object.only("event_id", said(&event.event_id));
+    object.only("trace_id", event.key(KeyKind::Trace));
+    object.only("session_id", session);
+    object.only("src_ip", said(&event.src_ip));
+    object.only("api_key_id", named(event, IdentityKind::ApiKey));
+    let principal = named(event, IdentityKind::ServicePrincipal);
+    object.only("service_principal", principal);
+    object.only("agent_id", named(event, IdentityKind::Agent));
+    object.only("tool", said(&event.tool));
+    if event.tool_allowed.is_some() {
+        object.plain("tool_allowed", &event.tool_allowed);
+    }
+    object.only("attack_type", said(&event.attack_type));
+    object.only("reason", said(&event.reason));
+    if !event.labels.is_empty() {
+        object.plain("labels", &optional(event).labels);
+    }
+}
+
 fn optional<'a>(event: &'a Event<'_>) -> Optional<'a> {
     Optional {
         event_id: said(&event.event_id),
@@ -300,12 +339,23 @@ fn named<'a>(event: &'a Event<'_>, kind: IdentityKind) -> Option<&'a str> {
 
 /// As short as it can be written, like the document's own "2026-02-11T14:30:00Z".
 fn time(event: &Event<'_>) -> String {
-    let Timestamp(nanos) = event.occurred_at;
     let text = event.occurred_at.to_string();
-    if nanos % SECOND == 0 {
-        text.replace(".000000000Z", "Z")
-    } else {
-        text
+    match is_whole(event) {
+        true => text.replace(".000000000Z", "Z"),
+        false => text,
+    }
+}
+
+/// Whether an event's time has no decimals.
+const fn is_whole(event: &Event<'_>) -> bool {
+    event.occurred_at.0 % SECOND == 0
+}
+
+fn write_time(object: &mut json::Object<'_>, event: &Event<'_>) {
+    let text = event.occurred_at.text();
+    match text.split_first_chunk::<19>() {
+        Some((seconds, _)) if is_whole(event) => object.quoted("timestamp", &[seconds, b"Z"]),
+        _ => object.quoted("timestamp", &[&text]),
     }
 }
 

@@ -2,7 +2,7 @@ use super::*;
 use crate::samples::view;
 use balefire_event::{
     Approval, Assurance, Category, CorrelationKey, EscalationId, EvidenceItem, Identity, KeyPart,
-    RecommendedAction, RuleId, Sealed, Severity, SubjectRef, Timing,
+    RecommendedAction, RuleId, Sealed, Severity, SubjectRef, Timestamp, Timing,
 };
 
 /// The example record of the source document.

@@ -2,36 +2,87 @@
 //! has the event's own id, by which a target or a search drops what comes twice. Pure: bytes of
 //! items and batches, and what an answer leaves to be done.
 
-use balefire_event::Event;
+use std::ops::Range;
+use std::sync::Arc;
+
+use balefire_event::{DedupId, Event};
 use serde::Serialize;
 
 use crate::body;
 use crate::classify::{Item as Fate, Response, Verdict};
+use crate::json;
 use crate::receiver::{Call, Method, Target, elastic, sentinel, splunk, syslog};
 use crate::view::{Classification, filter};
 
-/// Most of one batch.
+/// Batches of one lane of a partition under way at once to what does not keep an order.
+pub const BATCHES_MAX: usize = 3;
+
+/// Most of one batch, and of batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Events.
     pub items_max: usize,
     /// Bytes of their items; one that is larger goes alone.
     pub bytes_max: usize,
+    /// Batches of one lane of a partition that are under way at once. 1: what is given stays in its
+    /// order.
+    pub batches_max: usize,
 }
 
-/// One event on its way.
+/// The id of an event, as its target gets it: an amendment has one of its own, so that a target
+/// that keeps the first keeps both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ItemId {
+    dedup_id: DedupId,
+    amendment: bool,
+}
+
+impl ItemId {
+    /// That of an event.
+    #[must_use]
+    pub fn of(event: &Event<'_>) -> Self {
+        let amendment = event.join.as_ref().is_some_and(|join| join.amendment);
+        Self {
+            dedup_id: event.dedup_id,
+            amendment,
+        }
+    }
+
+    const fn suffix(self) -> &'static str {
+        match self.amendment {
+            true => "-amended",
+            false => "",
+        }
+    }
+}
+
+impl std::fmt::Display for ItemId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}{}", self.dedup_id, self.suffix())
+    }
+}
+
+/// One event on its way. What the target gets of it stands in a buffer that it shares with others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
-    /// The event's id, as its target gets it.
-    pub id: String,
+    /// The event's id.
+    pub id: ItemId,
     /// Whose it is.
-    pub tenant: String,
+    pub tenant: Arc<str>,
     /// Sequence of its message.
     pub sequence: u64,
     /// Its place in the message.
     pub index: u32,
-    /// What the target gets.
-    pub bytes: Vec<u8>,
+    /// Where in the buffer.
+    pub place: Range<usize>,
+}
+
+impl Item {
+    /// What the target gets of it.
+    #[must_use]
+    pub fn bytes<'a>(&self, buffer: &'a [u8]) -> &'a [u8] {
+        buffer.get(self.place.clone()).unwrap_or_default()
+    }
 }
 
 /// What an answer left of a batch.
@@ -47,19 +98,12 @@ pub struct Left {
     pub wait: Option<i64>,
 }
 
-/// The id of an event: an amendment has one of its own, so that a target that keeps the first
-/// keeps both.
-#[must_use]
-pub fn id(event: &Event<'_>) -> String {
-    let id = event.dedup_id;
-    match event.join.as_ref().is_some_and(|join| join.amendment) {
-        true => format!("{id}-amended"),
-        false => id.to_string(),
-    }
+/// [`ItemId`] as text.
+pub(crate) fn id(event: &Event<'_>) -> String {
+    ItemId::of(event).to_string()
 }
 
-/// The source document's record of an event, and what Balefire made of it. Written straight from
-/// the event: a feed writes every event there is.
+/// The source document's record of an event, and what Balefire made of it.
 #[derive(Serialize)]
 pub(crate) struct Document<'a> {
     #[serde(flatten)]
@@ -103,6 +147,32 @@ pub(crate) fn document<'a>(event: &'a Event<'_>, tenant: &'a str) -> Document<'a
         record: body::record(event),
         balefire: ours(event, tenant),
     }
+}
+
+/// The same, straight into a buffer.
+pub(crate) fn write_ours(out: &mut Vec<u8>, event: &Event<'_>, tenant: &str) {
+    let (join, id) = (event.join.as_ref(), ItemId::of(event));
+    let mut object = json::Object::open(out);
+    object.quoted("id", &[&id.dedup_id.hex(), id.suffix().as_bytes()]);
+    object.text("tenant", tenant);
+    object.text("source", &event.source);
+    object.quoted("received_at", &[&event.received_at.text()]);
+    object.text("timing", event.timing.as_str());
+    object.plain("severity_derived", &event.severity_derived);
+    object.plain("partial", &join.is_some_and(|join| join.partial));
+    object.plain("amendment", &id.amendment);
+    let filled = join.map(|join| join.filled.as_slice());
+    object.plain("filled", &filled.unwrap_or_default());
+    object.plain("history", &event.backfill);
+    object.close();
+}
+
+/// [`document`], straight into a buffer.
+pub(crate) fn write_document(out: &mut Vec<u8>, event: &Event<'_>, tenant: &str) {
+    let mut object = json::Object::open(out);
+    body::write_record(&mut object, event);
+    write_ours(object.field("balefire"), event, tenant);
+    object.close();
 }
 
 /// Its JSON. Plain values under text keys always have one.
@@ -152,38 +222,57 @@ impl Target {
     /// What fits into one batch.
     #[must_use]
     pub fn feed_limits(&self) -> Limits {
-        let (items_max, bytes_max) = match self.form() {
+        let (items_max, bytes_max, batches_max) = match self.form() {
             // The service's 1 MiB a call.
-            Some(Form::Rows(_)) => (500, 900 * 1024),
-            Some(Form::Bulk(_)) => (1000, 4 * 1024 * 1024),
-            Some(Form::Messages(_)) => (200, 512 * 1024),
-            Some(Form::Objects(_) | Form::Envelope) | None => (500, 800 * 1024),
+            Some(Form::Rows(_)) => (500, 900 * 1024, BATCHES_MAX),
+            Some(Form::Bulk(_)) => (1000, 4 * 1024 * 1024, BATCHES_MAX),
+            Some(Form::Messages(_)) => (200, 512 * 1024, 1),
+            Some(Form::Objects(_)) => (1000, 800 * 1024, BATCHES_MAX),
+            Some(Form::Envelope) | None => (500, 800 * 1024, BATCHES_MAX),
         };
         Limits {
             items_max,
             bytes_max,
+            batches_max,
         }
     }
 
-    /// One event in the target's form, with what is above `max` taken out.
-    #[must_use]
-    pub fn feed_item(&self, mut event: Event<'_>, tenant: &str, max: Classification) -> Vec<u8> {
+    /// Writes one event in the target's form behind what `out` holds, with what is above `max`
+    /// taken out.
+    pub fn feed_item(
+        &self,
+        out: &mut Vec<u8>,
+        mut event: Event<'_>,
+        tenant: &str,
+        max: Classification,
+    ) {
         filter(&mut event, max);
         match self.form() {
-            Some(Form::Objects(config)) => splunk::event(config, &event, tenant),
-            Some(Form::Rows(_)) => sentinel::event(&event, tenant),
-            Some(Form::Bulk(config)) => elastic::event(config, &event, tenant),
-            Some(Form::Messages(config)) => syslog::event(config, &event, tenant),
-            Some(Form::Envelope) | None => json(&document(&event, tenant)),
+            Some(Form::Objects(config)) => splunk::event(out, config, &event, tenant),
+            Some(Form::Rows(_)) => sentinel::event(out, &event, tenant),
+            Some(Form::Bulk(config)) => out.extend(elastic::event(config, &event, tenant)),
+            Some(Form::Messages(config)) => out.extend(syslog::event(config, &event, tenant)),
+            Some(Form::Envelope) | None => write_document(out, &event, tenant),
         }
     }
 
-    /// The call with a batch.
+    /// The call with a batch, whose items stand in `buffer`.
     #[must_use]
-    pub fn feed_call(&self, items: &[Item]) -> Call {
+    pub fn feed_call(&self, buffer: &[u8], items: &[Item]) -> Call {
         let joined = |before: &str, between: &[u8], after: &str| {
-            let each: Vec<&[u8]> = items.iter().map(|item| &*item.bytes).collect();
-            [before.as_bytes(), &each.join(between), after.as_bytes()].concat()
+            let each: Vec<&[u8]> = items.iter().map(|item| item.bytes(buffer)).collect();
+            let around = before.len() + after.len() + between.len() * each.len();
+            let length = each.iter().map(|item| item.len()).sum::<usize>();
+            let mut whole = Vec::with_capacity(length + around);
+            whole.extend_from_slice(before.as_bytes());
+            for (number, item) in each.into_iter().enumerate() {
+                if number > 0 {
+                    whole.extend_from_slice(between);
+                }
+                whole.extend_from_slice(item);
+            }
+            whole.extend_from_slice(after.as_bytes());
+            whole
         };
         let (path, content_type, body) = match self.form() {
             Some(Form::Objects(_)) => (
@@ -227,12 +316,12 @@ impl Target {
 pub fn cut(items: Vec<Item>, limits: Limits) -> Vec<Vec<Item>> {
     let (mut batches, mut batch, mut bytes) = (Vec::new(), Vec::new(), 0);
     for item in items {
-        let full = batch.len() >= limits.items_max || bytes + item.bytes.len() > limits.bytes_max;
+        let full = batch.len() >= limits.items_max || bytes + item.place.len() > limits.bytes_max;
         if full && !batch.is_empty() {
             batches.push(std::mem::take(&mut batch));
             bytes = 0;
         }
-        bytes += item.bytes.len();
+        bytes += item.place.len();
         batch.push(item);
     }
     if !batch.is_empty() {

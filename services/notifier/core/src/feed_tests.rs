@@ -5,7 +5,11 @@
 
 use super::*;
 use crate::samples::{hostile, nasty};
-use balefire_event::{DedupId, Join};
+use balefire_event::time::SECOND;
+use balefire_event::{
+    Assurance, CorrelationKey, DedupId, Identity, IdentityKind, Join, KeyKind, Sealed, SubjectRef,
+    Timestamp,
+};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -32,18 +36,21 @@ fn targets() -> Vec<Target> {
     ]
 }
 
-fn item(target: &Target, event: Event<'static>, index: u32) -> Item {
+/// An item at the end of a buffer.
+fn item(target: &Target, out: &mut Vec<u8>, event: Event<'static>, index: u32) -> Item {
+    let (id, start) = (ItemId::of(&event), out.len());
+    target.feed_item(out, event, "default", Classification::Restricted);
     Item {
-        id: id(&event),
+        id,
         tenant: "default".into(),
         sequence: 1,
         index,
-        bytes: target.feed_item(event, "default", Classification::Restricted),
+        place: start..out.len(),
     }
 }
 
-fn body(target: &Target, items: &[Item]) -> String {
-    String::from_utf8(target.feed_call(items).body).unwrap()
+fn body(target: &Target, buffer: &[u8], items: &[Item]) -> String {
+    String::from_utf8(target.feed_call(buffer, items).body).unwrap()
 }
 
 /// The JSON values of a batch, one an event.
@@ -71,12 +78,13 @@ proptest! {
     #[test]
     fn of_every_event_in_a_batch_comes_back_what_was_said(users in prop::collection::vec(nasty(), 1..5)) {
         for target in targets() {
+            let mut buffer = Vec::new();
             let items: Vec<_> = users
                 .iter()
                 .zip(0..)
-                .map(|(user, index)| item(&target, event(&format!("u{user}"), "w"), index))
+                .map(|(user, index)| item(&target, &mut buffer, event(&format!("u{user}"), "w"), index))
                 .collect();
-            let text = body(&target, &items);
+            let text = body(&target, &buffer, &items);
             if matches!(target, Target::Syslog(_)) {
                 let (mut rest, mut count) = (text.as_str(), 0);
                 while let Some((length, behind)) = rest.split_once(' ') {
@@ -96,6 +104,98 @@ proptest! {
     }
 }
 
+/// What an event may hold, in every field that is written.
+fn any_event() -> impl Strategy<Value = Event<'static>> {
+    let texts = prop::collection::vec(nasty(), 16);
+    let labels = prop::collection::vec((nasty(), nasty()), 0..4);
+    let numbers = (
+        any::<i64>(),
+        any::<i64>(),
+        any::<Option<u64>>(),
+        any::<Option<u32>>(),
+    );
+    let other = (
+        any::<Option<f64>>(),
+        any::<Option<bool>>(),
+        any::<[bool; 5]>(),
+    );
+    (texts, labels, numbers, other).prop_map(|(texts, labels, numbers, other)| {
+        let mut texts = texts.into_iter();
+        let mut text = || texts.next().unwrap();
+        let (occurred_at, received_at, tokens, risk_tier) = numbers;
+        let (judge_score, tool_allowed, [derived, partial, amendment, history, joined]) = other;
+        let actor = |kind, label: String| Identity {
+            subject_ref: SubjectRef([1; 16]),
+            kind,
+            assurance: Assurance::Claimed,
+            via: "".into(),
+            label: Some(Sealed::plain(label.into())),
+        };
+        let key = |kind, value: String| CorrelationKey {
+            kind,
+            value: value.into(),
+        };
+        Event {
+            dedup_id: DedupId([0xf7; 16]),
+            occurred_at: Timestamp(if derived {
+                occurred_at
+            } else {
+                occurred_at / SECOND * SECOND
+            }),
+            received_at: Timestamp(received_at),
+            severity_derived: derived,
+            backfill: history,
+            judge_score,
+            tool_allowed,
+            tokens_in: tokens,
+            tokens_out: tokens,
+            risk_tier,
+            event_id: text().into(),
+            source: text().into(),
+            model: text().into(),
+            judge_model: text().into(),
+            judge_verdict: text().into(),
+            policy_violated: text().into(),
+            guardrail_result: text().into(),
+            endpoint: text().into(),
+            tool: text().into(),
+            attack_type: text().into(),
+            reason: text().into(),
+            src_ip: text().into(),
+            user: partial.then(|| actor(IdentityKind::User, text())),
+            actors: vec![
+                actor(IdentityKind::Agent, text()),
+                actor(IdentityKind::ServicePrincipal, text()),
+            ],
+            keys: vec![
+                key(KeyKind::Session, text()),
+                key(KeyKind::Trace, "t".into()),
+            ],
+            labels: labels
+                .into_iter()
+                .map(|(a, b)| (a.into(), b.into()))
+                .collect(),
+            join: joined.then(|| Join {
+                partial,
+                amendment,
+                filled: vec!["user_id".into(), "a\"b".into()],
+                ..Join::default()
+            }),
+            ..Event::default()
+        }
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_straight_is_what_serde_writes(event in any_event(), tenant in nasty()) {
+        let mut out = b"what stood before".to_vec();
+        write_document(&mut out, &event, &tenant);
+        let want = [b"what stood before".as_slice(), &json(&document(&event, &tenant))].concat();
+        prop_assert_eq!(String::from_utf8(out).unwrap(), String::from_utf8(want).unwrap());
+    }
+}
+
 #[test]
 fn an_item_holds_the_events_id_and_an_amendment_has_its_own() {
     let amended = Event {
@@ -109,19 +209,19 @@ fn an_item_holds_the_events_id_and_an_amendment_has_its_own() {
     assert_eq!(id(&event("ann", "w")), first);
     assert_eq!(id(&amended), format!("{first}-amended"));
     for target in targets() {
-        let one = item(&target, amended.clone(), 0);
-        assert!(String::from_utf8(one.bytes).unwrap().contains(&one.id));
+        let mut buffer = Vec::new();
+        let one = item(&target, &mut buffer, amended.clone(), 0);
+        let text = String::from_utf8(one.bytes(&buffer).to_vec()).unwrap();
+        assert!(text.contains(&one.id.to_string()));
     }
 }
 
 #[test]
 fn what_a_feed_may_not_see_is_in_no_item() {
     for target in targets() {
-        let bytes = target.feed_item(
-            event("ann@x.example", "words"),
-            "default",
-            Classification::Public,
-        );
+        let mut bytes = Vec::new();
+        let told = event("ann@x.example", "words");
+        target.feed_item(&mut bytes, told, "default", Classification::Public);
         let text = String::from_utf8(bytes).unwrap();
         for hidden in ["ann@x", "words", "192.0.2.10", "claude"] {
             assert!(!text.contains(hidden), "{}: {hidden}", target.name());
@@ -133,11 +233,11 @@ fn what_a_feed_may_not_see_is_in_no_item() {
 fn items(count: u32) -> Vec<Item> {
     let each = 0..count;
     each.map(|index| Item {
-        id: index.to_string(),
-        tenant: String::new(),
+        id: ItemId::of(&Event::default()),
+        tenant: "".into(),
         sequence: 1,
         index,
-        bytes: vec![b'x'; 10],
+        place: 0..10,
     })
     .collect()
 }
@@ -151,13 +251,14 @@ fn a_batch_stays_within_its_limits() {
     let limits = Limits {
         items_max: 4,
         bytes_max: 25,
+        batches_max: 1,
     };
     let cut = cut(items(5), limits);
     let sizes: Vec<_> = cut.iter().map(Vec::len).collect();
     assert_eq!(sizes, [2, 2, 1]);
     let tiny = Limits {
-        items_max: 4,
         bytes_max: 1,
+        ..limits
     };
     assert_eq!(super::cut(items(2), tiny).len(), 2);
     assert!(super::cut(Vec::new(), limits).is_empty());

@@ -20,6 +20,7 @@ pub mod feed;
 pub mod group;
 pub mod inhibit;
 pub mod input;
+mod json;
 pub mod letters;
 pub mod matcher;
 pub mod objects;

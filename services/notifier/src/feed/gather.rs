@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use balefire_bus::{Bus, Error as BusError, Log, Message, Tail};
-use balefire_notifier_core::feed::{self, Item};
+use balefire_notifier_core::feed::{Item, ItemId};
 use balefire_notifier_core::route::Receiver;
 use balefire_wire::{BatchView, RecordView};
 use tokio::sync::mpsc;
@@ -21,8 +21,9 @@ const ABSENT: Duration = Duration::from_secs(1);
 /// What was read and not given yet.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
+    /// What the receiver gets of each.
+    pub(super) buffer: Vec<u8>,
     pub(super) items: Vec<Item>,
-    bytes: usize,
     /// Last message that it holds all of.
     pub(super) sequence: u64,
 }
@@ -47,9 +48,11 @@ pub(super) async fn caller(desk: &Desk, receiver: &str) -> Caller {
 
 impl Gatherer {
     /// Gives batches of what lies behind `had`, until the log does not read on. One batch is made
-    /// while another is given: no more is held.
+    /// while others are given: no more is held.
     pub(super) async fn run(self, had: u64, batches: mpsc::Sender<Batch>) -> BusError {
         let mut tail = Log::new(&self.bus).tail(&self.stream, had + 1);
+        // What the last batch took: a buffer that grows is copied.
+        let mut usual = 0;
         loop {
             let Ok(room) = batches.reserve().await else {
                 return BusError::Ended {
@@ -62,9 +65,13 @@ impl Gatherer {
                 Err(error) => return error,
             };
             let caller = caller(&self.desk, &self.receiver.name).await;
-            let mut batch = Batch::default();
+            let mut batch = Batch {
+                buffer: Vec::with_capacity(usual),
+                ..Batch::default()
+            };
             self.add(&caller, &message, &mut batch);
             let ended = self.gather(&caller, &mut tail, &mut batch).await;
+            usual = batch.buffer.len();
             room.send(batch);
             if let Err(error) = ended {
                 return error;
@@ -81,7 +88,7 @@ impl Gatherer {
     ) -> Result<(), BusError> {
         let limits = caller.feed_limits();
         let until = tokio::time::Instant::now() + LINGER;
-        while batch.items.len() < limits.items_max && batch.bytes < limits.bytes_max {
+        while batch.items.len() < limits.items_max && batch.buffer.len() < limits.bytes_max {
             match tokio::time::timeout_at(until, tail.next()).await {
                 Ok(Ok(Some(message))) => self.add(caller, &message, batch),
                 Ok(Ok(None)) | Err(_) => return Ok(()),
@@ -97,8 +104,8 @@ impl Gatherer {
         let Ok(view) = BatchView::parse(&message.payload) else {
             return;
         };
-        let tenant = &view.header.tenant;
-        if !self.receiver.is_of(tenant) {
+        let tenant: Arc<str> = view.header.tenant.as_str().into();
+        if !self.receiver.is_of(&tenant) {
             return;
         }
         for (index, record) in (0_u32..).zip(view.records()) {
@@ -108,15 +115,14 @@ impl Gatherer {
             if event.severity < self.receiver.severity_min {
                 continue;
             }
-            let id = feed::id(&event);
-            let bytes = caller.feed_item(event, tenant);
-            batch.bytes += bytes.len();
+            let (id, start) = (ItemId::of(&event), batch.buffer.len());
+            caller.feed_item(&mut batch.buffer, event, &tenant);
             batch.items.push(Item {
                 id,
-                tenant: tenant.clone(),
+                tenant: Arc::clone(&tenant),
                 sequence: message.sequence,
                 index,
-                bytes,
+                place: start..batch.buffer.len(),
             });
         }
     }

@@ -2,11 +2,12 @@
 //! column. Resolve: none; rows are appended. Azure drops columns that the table lacks.
 
 use balefire_event::Event;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
 
 use super::{Auth, Call};
 use crate::classify::{Response, Verdict};
+use crate::json::Object;
 use crate::story::{Story, clip};
 use crate::view::View;
 use crate::{body, feed};
@@ -75,25 +76,14 @@ pub fn encode(config: &Config, view: &View) -> Call {
     Call::post(config.path(), &body)
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Row<'a> {
-    time_generated: String,
-    event_id: String,
-    balefire: feed::Ours<'a>,
-    #[serde(flatten)]
-    record: body::Record<'a>,
-}
-
 /// One row of the feed: the source document's fields as columns, and `Balefire` (dynamic).
-#[must_use]
-pub fn event(event: &Event<'_>, tenant: &str) -> Vec<u8> {
-    feed::json(&Row {
-        time_generated: event.occurred_at.to_string(),
-        event_id: feed::id(event),
-        balefire: feed::ours(event, tenant),
-        record: body::record(event),
-    })
+pub fn event(out: &mut Vec<u8>, event: &Event<'_>, tenant: &str) {
+    let mut row = Object::open(out);
+    row.quoted("TimeGenerated", &[&event.occurred_at.text()]);
+    row.text("EventId", &feed::id(event));
+    feed::write_ours(row.field("Balefire"), event, tenant);
+    body::write_record(&mut row, event);
+    row.close();
 }
 
 /// 204 is success; 401 is a token that ran out.

@@ -1,14 +1,15 @@
 //! Splunk HTTP Event Collector, event endpoint. Dedup: none by Splunk; `escalation_id` is in every
 //! event for `| dedup escalation_id`. Resolve: none; Splunk appends.
 
-use balefire_event::Event;
-use serde::{Deserialize, Serialize};
+use balefire_event::{Event, Timestamp};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Call;
 use crate::body::data;
 use crate::classify::{Item, Response, Verdict};
 use crate::feed;
+use crate::json::Object;
 use crate::view::View;
 
 /// Where events go.
@@ -53,10 +54,8 @@ pub fn is_indexed(response: &Response<'_>, ack_id: u64) -> Option<bool> {
 #[must_use]
 pub fn encode(config: &Config, view: &View) -> Call {
     let record = view.record();
-    let millis = record.breach_at.0.div_euclid(1_000_000);
-    let time = format!("{}.{:03}", millis.div_euclid(1000), millis.rem_euclid(1000));
     let mut event = json!({
-        "time": time.parse::<f64>().unwrap_or_default(),
+        "time": seconds(record.breach_at),
         "host": "balefire",
         "source": "balefire",
         "sourcetype": config.sourcetype.as_deref().unwrap_or("balefire:escalation"),
@@ -69,37 +68,29 @@ pub fn encode(config: &Config, view: &View) -> Call {
     Call::post(PATH, &event)
 }
 
-#[derive(Serialize)]
-struct Object<'a> {
-    time: f64,
-    host: &'static str,
-    source: &'static str,
-    sourcetype: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    index: Option<&'a str>,
-    event: feed::Document<'a>,
-    fields: Fields<'a>,
-}
-
-#[derive(Serialize)]
-struct Fields<'a> {
-    tenant: &'a str,
-}
-
 /// One event of the feed. Objects stand one behind the other.
-#[must_use]
-pub fn event(config: &Config, event: &Event<'_>, tenant: &str) -> Vec<u8> {
-    let millis = event.occurred_at.0.div_euclid(1_000_000);
-    let time = format!("{}.{:03}", millis.div_euclid(1000), millis.rem_euclid(1000));
-    feed::json(&Object {
-        time: time.parse().unwrap_or_default(),
-        host: "balefire",
-        source: "balefire",
-        sourcetype: config.sourcetype.as_deref().unwrap_or("balefire:event"),
-        index: config.index.as_deref(),
-        event: feed::document(event, tenant),
-        fields: Fields { tenant },
-    })
+pub fn event(out: &mut Vec<u8>, config: &Config, event: &Event<'_>, tenant: &str) {
+    let mut object = Object::open(out);
+    object.plain("time", &seconds(event.occurred_at));
+    object.text("host", "balefire");
+    object.text("source", "balefire");
+    let sourcetype = config.sourcetype.as_deref();
+    object.text("sourcetype", sourcetype.unwrap_or("balefire:event"));
+    object.only("index", config.index.as_deref());
+    feed::write_document(object.field("event"), event, tenant);
+    let mut fields = Object::open(object.field("fields"));
+    fields.text("tenant", tenant);
+    fields.close();
+    object.close();
+}
+
+/// Seconds since 1970 with three decimals.
+fn seconds(at: Timestamp) -> f64 {
+    let millis = at.0.div_euclid(1_000_000);
+    // Whole below 2^53, so that the quotient is the float next to the decimal.
+    #[expect(clippy::cast_precision_loss, reason = "13 digits")]
+    let seconds = millis as f64 / 1000.0;
+    seconds
 }
 
 /// By HEC's own code where there is one.
