@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use balefire_event::{Escalation, EscalationId, EscalationKind, Lane, Severity, Timestamp};
+use balefire_notifier_core::digest::{Digest, Named};
 use balefire_notifier_core::summary::{Held, Summary};
 use balefire_notifier_core::{
     Acknowledgement, Attempt, FeedPosition, Intent, Notice, Outcome, Progress, Requeue, Said,
@@ -64,6 +65,7 @@ pub fn intent(intent: &Intent) -> wire::Intent {
         group: intent.group,
         control_revision: intent.control_revision,
         summary: intent.summary.as_deref().map(summary),
+        digest: intent.digest.as_deref().map(digest),
     }
 }
 
@@ -99,6 +101,43 @@ fn read_summary(summary: &wire::StormSummary) -> Result<Summary, String> {
         listed: summary.listed.iter().map(held).collect::<Result<_, _>>()?,
         goes_on: summary.goes_on,
     })
+}
+
+fn digest(digest: &Digest) -> wire::WeeklyDigest {
+    let counts = |named: &[Named]| {
+        let each = named.iter().map(|(name, events)| wire::NamedCount {
+            name: name.clone(),
+            events: *events,
+        });
+        each.collect()
+    };
+    wire::WeeklyDigest {
+        from_ns: digest.from.0,
+        until_ns: digest.until.0,
+        events: digest.events,
+        categories: counts(&digest.categories),
+        applications: counts(&digest.applications),
+        more_applications: digest.more_applications,
+        users: counts(&digest.users),
+        more_users: digest.more_users,
+    }
+}
+
+fn read_digest(digest: &wire::WeeklyDigest) -> Digest {
+    let counts = |counts: &[wire::NamedCount]| {
+        let each = counts.iter().map(|one| (one.name.clone(), one.events));
+        each.collect()
+    };
+    Digest {
+        from: Timestamp(digest.from_ns),
+        until: Timestamp(digest.until_ns),
+        events: digest.events,
+        categories: counts(&digest.categories),
+        applications: counts(&digest.applications),
+        more_applications: digest.more_applications,
+        users: counts(&digest.users),
+        more_users: digest.more_users,
+    }
 }
 
 /// As the log has it.
@@ -312,6 +351,7 @@ fn read_intent(intent: &wire::Intent) -> Result<Intent, String> {
             Some(summary) => Some(Arc::new(read_summary(summary)?)),
             None => None,
         },
+        digest: intent.digest.as_ref().map(|one| Arc::new(read_digest(one))),
     })
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use balefire_kit::dead_man::DeadMan;
 use balefire_notifier_core::backoff::Backoff;
+use balefire_notifier_core::digest::Calendar;
 use balefire_notifier_core::objects::PLATFORM;
 use balefire_notifier_core::route::{Receiver, ReceiverEntry, ReceiverFile, Routes};
 
@@ -89,6 +90,8 @@ pub struct Config {
     pub secrets: Secrets,
     /// What is awaited of the pipeline, and who hears of it.
     pub pulse: Settings,
+    /// How time is cut for digests: weeks, but for tests.
+    pub calendar: Calendar,
 }
 
 /// Where the secrets of receiver objects are. An object is written by whoever may operate its
@@ -196,6 +199,7 @@ impl Config {
             deadline,
             secrets: Secrets::default(),
             pulse: Settings::default(),
+            calendar: Calendar::default(),
         })
     }
 }

@@ -385,6 +385,7 @@ mod tests {
             group: 0,
             control_revision: 0,
             summary: None,
+            digest: None,
         }
     }
 

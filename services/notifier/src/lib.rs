@@ -9,6 +9,7 @@ pub mod caller;
 pub mod codec;
 pub mod config;
 pub mod desk;
+mod digest;
 pub mod dispatch;
 pub mod error;
 pub mod feed;
@@ -35,6 +36,7 @@ use balefire_bus::{Bus, InstanceId, Leases, Log, Topology};
 use balefire_kit::Service;
 use balefire_kit::server::TaskError;
 use balefire_notifier_core::State;
+use balefire_notifier_core::digest::Calendar;
 use balefire_notifier_core::queue::Queue;
 use balefire_wire::deadletter::v1::dead_letter_service_server::DeadLetterServiceServer;
 use balefire_wire::delivery::v1::delivery_service_server::DeliveryServiceServer;
@@ -94,6 +96,7 @@ pub fn start(config: &Config, deps: Deps) -> Service {
         writer_id,
         log: &log,
         empty: State::new(config.backoff),
+        calendar: config.calendar,
         desk: &desk,
         board: &board,
         feeds: &feeds,
@@ -162,6 +165,7 @@ struct Whole<'a> {
     log: &'a Log,
     /// The state before the first record.
     empty: State,
+    calendar: Calendar,
     desk: &'a Arc<Desk>,
     board: &'a Arc<Board>,
     feeds: &'a Arc<Feeds>,
@@ -182,6 +186,7 @@ impl Whole<'_> {
                 answers,
             });
             parts.push(Parts {
+                calendar: self.calendar,
                 bus: self.deps.bus.clone(),
                 topology: self.deps.topology,
                 writer: Writer {

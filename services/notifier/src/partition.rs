@@ -11,6 +11,7 @@ use balefire_bus::{Bus, Error as BusError, Leases, Tenure, Topology};
 use balefire_event::Severity;
 use balefire_kit::self_alert::{self, Notice};
 use balefire_notifier_core::State;
+use balefire_notifier_core::digest::Calendar;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -53,6 +54,8 @@ pub struct Parts {
     pub answers: mpsc::Receiver<Answered>,
     /// Where dead letters go.
     pub letterbox: Letterbox,
+    /// How time is cut for digests.
+    pub calendar: Calendar,
     /// How the feeds are, for others to read.
     pub feeds: Arc<Feeds>,
 }

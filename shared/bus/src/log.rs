@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 use async_nats::header::{NATS_EXPECTED_LAST_SEQUENCE, NATS_MESSAGE_ID};
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
+use balefire_event::Timestamp;
 use bytes::Bytes;
 use tokio::time::Instant;
 
@@ -118,6 +119,21 @@ impl Log {
             next: first,
             pump: (first <= info.last_sequence)
                 .then(|| pump::spawn(&self.bus, stream, Start::Sequence(first), TAIL_QUEUE_MAX)),
+        })
+    }
+
+    /// The records of `stream` that were stored at `since` or later, to the last one there is now.
+    ///
+    /// # Errors
+    /// [`Error::StreamMissing`], [`Error::Unavailable`].
+    pub async fn read_since(&self, stream: &str, since: Timestamp) -> Result<Tail, Error> {
+        let info = self.bus.stream_info(stream).await?;
+        let any = info.first_sequence <= info.last_sequence && info.last_at >= since;
+        Ok(Tail {
+            stream: stream.to_owned(),
+            until: Some(if any { info.last_sequence } else { 0 }),
+            next: 1,
+            pump: any.then(|| pump::spawn(&self.bus, stream, Start::Time(since), TAIL_QUEUE_MAX)),
         })
     }
 

@@ -39,6 +39,8 @@ pub struct StreamInfo {
     pub first_at: Timestamp,
     /// The highest sequence ever given; 0 before the first.
     pub last_sequence: u64,
+    /// When the server stored that; before the first long ago.
+    pub last_at: Timestamp,
     /// When the stream was created: tells a stream from its successor of the same name.
     pub created: Timestamp,
     /// Stored bytes.
@@ -52,6 +54,7 @@ impl StreamInfo {
             first_sequence: info.state.first_sequence,
             first_at: timestamp(info.state.first_timestamp.unix_timestamp_nanos()),
             last_sequence: info.state.last_sequence,
+            last_at: timestamp(info.state.last_timestamp.unix_timestamp_nanos()),
             created: timestamp(info.created.unix_timestamp_nanos()),
             bytes: info.state.bytes,
         }

@@ -237,6 +237,13 @@ pub(crate) const RECEIVER: &[Field] = &[
         "Pages in ten minutes beyond which they are held and summed up. Absent: 30 for what people \
          are woken by (pagerduty, slack, email), no limit for the others.",
     ),
+    field(
+        "weekly_digest",
+        Form::Flag,
+        Check::Any,
+        "It is told once a week, tenant by tenant, what was of low severity: counts by category, \
+         application and user.",
+    ),
 ];
 pub(crate) const SILENCE: &[Field] = &[
     RULES,

@@ -3,7 +3,7 @@
 
 use balefire_event::{Category, Escalation};
 
-use crate::summary;
+use crate::{digest, summary};
 
 /// Plain words about a category.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,11 +71,21 @@ pub const STORM: Advice = Advice {
     first: "Look at the list, most severe first, with the command that is named there. Find what they have in common: a rule, a user, an application. Silence or group that, then work through the rest.",
 };
 
+/// The words for a weekly digest.
+pub const DIGEST: Advice = Advice {
+    what: "what was of low severity in a week, counted",
+    why: "None of it is told by itself. Together it shows what grows, and where a rule or a guardrail is too wide or too narrow.",
+    first: "Compare it with the week before. Look at the user and the application with most events; where they are right, write a rule, else tune the guardrail that sees them.",
+};
+
 /// The words for an escalation.
 #[must_use]
 pub fn advice_on(escalation: &Escalation) -> Advice {
     if summary::is_summary(escalation) {
         return STORM;
+    }
+    if digest::is_digest(escalation) {
+        return DIGEST;
     }
     advice(escalation.trigger.as_ref().map(|event| event.category))
 }

@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use crate::advice::advice_on;
 use crate::json;
-use crate::summary;
 use crate::view::View;
+use crate::{digest, summary};
 
 /// Said in every body: nothing here carries an action out.
 pub const ENFORCEMENT: &str = "recommended, not enforced";
@@ -206,7 +206,7 @@ fn action(action: &balefire_event::RecommendedAction) -> Action<'_> {
 
 /// "12 events (more than 10 in 5 minutes) for user_id jgill@example.com: a guardrail stopped …"
 pub(crate) fn seen(escalation: &Escalation, what: &str) -> String {
-    if summary::is_summary(escalation) {
+    if summary::is_summary(escalation) || digest::is_digest(escalation) {
         return escalation.condition.clone();
     }
     let mut text = match (escalation.window, escalation.event_count) {

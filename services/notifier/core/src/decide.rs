@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use balefire_event::{Escalation, EscalationId, EscalationKind, Timestamp};
+use balefire_event::{Escalation, EscalationId, EscalationKind, Severity, Timestamp};
 
 use crate::ack::is_repeat;
 use crate::delivery::Standing;
+use crate::digest::{DIGEST_RULE, Digest, digest_id};
 use crate::effect::Effect;
 use crate::plan::{Choice, Plan};
 use crate::record::{Intent, Notice, Withheld};
@@ -40,6 +41,29 @@ impl Desk<'_> {
             group: 0,
             control_revision: self.plan.revision,
             summary: None,
+            digest: None,
+        }
+    }
+
+    /// The weekly digest of a tenant.
+    fn digest(&self, receiver: &Arc<str>, tenant: &str, digest: Digest) -> Intent {
+        let id = digest_id(tenant, receiver, digest.from);
+        Intent {
+            escalation_id: id,
+            receiver: Arc::clone(receiver),
+            escalation_sequence: self.sequence,
+            severity: Severity::Low,
+            decided_at: self.now,
+            route: DIGEST_RULE.into(),
+            notice: Notice::First,
+            episode_id: id,
+            withheld: None,
+            withheld_by: "".into(),
+            tier: self.plan.tier(tenant, Severity::Low),
+            group: 0,
+            control_revision: self.plan.revision,
+            summary: None,
+            digest: Some(Arc::new(digest)),
         }
     }
 
@@ -63,6 +87,7 @@ impl Desk<'_> {
             group: 0,
             control_revision: self.plan.revision,
             summary: Some(Arc::new(passed.summary)),
+            digest: None,
         }
     }
 }
@@ -191,6 +216,49 @@ impl State {
             });
         }
         effects
+    }
+
+    /// A receiver's digests of a week that was read: what is to be written, and the ids of all of
+    /// them. One that is known is not decided again.
+    pub fn digested(
+        &mut self,
+        now: Timestamp,
+        plan: &Plan,
+        receiver: &Arc<str>,
+        digests: Vec<(Arc<str>, Digest)>,
+    ) -> (Vec<Effect>, Vec<EscalationId>) {
+        let desk = Desk {
+            plan,
+            partition: 0,
+            sequence: self.position,
+            now,
+        };
+        let (mut effects, mut ids) = (Vec::new(), Vec::new());
+        for (tenant, digest) in digests {
+            let intent = desk.digest(receiver, &tenant, digest);
+            ids.push(intent.escalation_id);
+            if self.knows(&intent.escalation_id) {
+                continue;
+            }
+            self.deciding(&tenant, &intent);
+            effects.push(Effect::RecordIntents {
+                sequence: desk.sequence,
+                tenant,
+                intents: vec![intent],
+            });
+        }
+        (effects, ids)
+    }
+
+    /// Whether what was decided about all of these lies in the log.
+    #[must_use]
+    pub fn are_logged(&self, ids: &[EscalationId]) -> bool {
+        let deciding = |id: &EscalationId| {
+            let entry = self.entries.get(id);
+            let mut all = entry.into_iter().flat_map(|entry| &entry.deliveries);
+            all.any(|one| one.standing == Standing::Deciding)
+        };
+        ids.iter().all(|id| self.knows(id) && !deciding(id))
     }
 
     fn choose(&self, desk: Desk<'_>, record: &Escalation, choice: &Choice) -> Intent {

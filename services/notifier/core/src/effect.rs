@@ -5,7 +5,7 @@ use std::sync::Arc;
 use balefire_event::{Escalation, EscalationId, Severity, Timestamp};
 
 use crate::record::{Attempt, Intent, Notice};
-use crate::summary;
+use crate::{digest, summary};
 
 /// Reason of a dead letter: a receiver refused for good.
 pub const REFUSED: &str = "delivery_refused";
@@ -39,19 +39,21 @@ pub struct Ticket {
     pub page: Option<Arc<SummaryPage>>,
 }
 
-/// What a summary page is made of.
+/// What a summary page or a digest is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SummaryPage {
     /// Its tenant.
     pub tenant: Arc<str>,
-    /// Its intent, which has a summary.
+    /// Its intent, which has a summary or a digest.
     pub intent: Intent,
 }
 
 impl SummaryPage {
     /// That of an intent; `None`: it is about a record of ESCALATIONS.
     pub(crate) fn of(tenant: &Arc<str>, intent: &Intent) -> Option<Arc<Self>> {
-        intent.summary.as_ref()?;
+        if intent.summary.is_none() && intent.digest.is_none() {
+            return None;
+        }
         Some(Arc::new(Self {
             tenant: Arc::clone(tenant),
             intent: intent.clone(),
@@ -61,6 +63,9 @@ impl SummaryPage {
     /// The record that encoders take, the same for every attempt.
     #[must_use]
     pub fn record(&self) -> Option<Escalation> {
+        if let Some(told) = self.intent.digest.as_deref() {
+            return Some(digest::record(&self.tenant, &self.intent, told));
+        }
         let told = self.intent.summary.as_deref()?;
         Some(summary::record(&self.tenant, &self.intent, told))
     }

@@ -15,6 +15,7 @@ pub mod breaker;
 pub mod classify;
 mod decide;
 pub mod delivery;
+pub mod digest;
 pub mod effect;
 pub mod feed;
 pub mod group;

@@ -272,6 +272,7 @@ fn entry(object: &Object) -> Result<ReceiverEntry, String> {
             .ok()
             .filter(|pages| *pages > 0),
         feed: flag(object, "feed"),
+        weekly_digest: flag(object, "weekly_digest"),
     };
     if !platform && (entry.allow_loopback || !entry.allow_networks.is_empty()) {
         let tenant = PLATFORM;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use balefire_event::{Escalation, EscalationId, EscalationKind, Lane, Severity, Timestamp};
 
+use crate::digest::Digest;
 use crate::summary::Summary;
 
 /// How an attempt ended.
@@ -131,6 +132,8 @@ pub struct Intent {
     pub control_revision: u64,
     /// What a summary page tells of, which is no escalation of the log. `None`: it is about one.
     pub summary: Option<Arc<Summary>>,
+    /// What a weekly digest tells, which is no escalation of the log either. `None`: it is none.
+    pub digest: Option<Arc<Digest>>,
 }
 
 /// One attempt to deliver.

@@ -82,6 +82,9 @@ pub struct ReceiverEntry {
     /// It gets every event, in batches, instead of escalations.
     #[serde(default)]
     pub feed: bool,
+    /// It is told once a week, tenant by tenant, what was of low severity.
+    #[serde(default)]
+    pub weekly_digest: bool,
 }
 
 /// What is wrong with a table.
@@ -108,6 +111,8 @@ pub enum Fault {
     TwoSecrets(String),
     /// The feed to a target that keeps no events.
     Feed(String),
+    /// A digest to what gets the feed: that has the events themselves.
+    Digest(String),
     /// A rate of 0.
     Zero(String),
     /// A storm limit of 0 or beyond the largest.
@@ -144,6 +149,10 @@ impl std::fmt::Display for Fault {
             Self::Feed(name) => write!(
                 f,
                 "receiver {name:?}: only webhook, splunk, sentinel, elastic and syslog take the feed"
+            ),
+            Self::Digest(name) => write!(
+                f,
+                "receiver {name:?}: one with feed = true has every event; give weekly_digest to another"
             ),
             Self::Zero(name) => write!(
                 f,
@@ -192,6 +201,8 @@ pub struct Receiver {
     pub storm_pages: Option<u32>,
     /// It gets every event instead of escalations.
     pub feed: bool,
+    /// It is told once a week what was of low severity.
+    pub weekly_digest: bool,
 }
 
 impl Receiver {
@@ -221,6 +232,9 @@ impl Receiver {
         }
         if entry.feed && !entry.target.feeds() {
             return Err(Fault::Feed(entry.name.clone()));
+        }
+        if entry.feed && entry.weekly_digest {
+            return Err(Fault::Digest(entry.name.clone()));
         }
         if entry.rate_per_minute == Some(0) {
             return Err(Fault::Zero(entry.name.clone()));
@@ -267,6 +281,7 @@ impl Receiver {
                 .storm_pages
                 .or_else(|| entry.target.pages().then_some(PAGES_DEFAULT)),
             feed: entry.feed,
+            weekly_digest: entry.weekly_digest,
         })
     }
 

@@ -149,7 +149,7 @@ impl Storms {
             line.told_of(partition, tenant, intent, summary);
             return;
         }
-        let (Some(_), Notice::First) = (pages_max, intent.notice) else {
+        let (Some(_), Notice::First, None) = (pages_max, intent.notice, &intent.digest) else {
             return;
         };
         let line = self.lines.entry(Arc::clone(&intent.receiver)).or_default();

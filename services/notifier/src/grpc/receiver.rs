@@ -206,5 +206,6 @@ fn would_be(plan: &Plan, escalation: &Escalation, choice: &Choice) -> Intent {
         group: choice.group.map_or(0, |(group, _)| group),
         control_revision: plan.revision,
         summary: None,
+        digest: None,
     }
 }

@@ -1,6 +1,7 @@
 //! Reads ESCALATIONS and DELIVERIES, folds them, writes what the fold decides.
 
 mod answers;
+mod digests;
 mod telling;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use crate::dispatch::{Answered, Slot};
 use crate::journal::Journal;
 use crate::letter::Malformed;
 use answers::{Burials, count};
+use digests::Digests;
 
 /// Deliveries pending in a partition before it stops reading ESCALATIONS for a while.
 pub const PENDING_MAX: usize = 200_000;
@@ -46,6 +48,8 @@ struct Live<'a> {
     burials: Burials,
     /// What goes on beside it.
     feeding: Feeding,
+    /// The weekly digests.
+    digests: Digests,
     /// False while the state is being rebuilt: nothing is sent.
     sending: bool,
 }
@@ -80,6 +84,7 @@ pub(crate) async fn live(
         claimed,
         burials: Burials::default(),
         feeding: Feeding::new(),
+        digests: Digests::default(),
         sending: false,
         parts,
     };
@@ -181,6 +186,7 @@ impl Live<'_> {
                 Came::Tick => {
                     self.journal.flush();
                     self.ticked();
+                    self.digest().await;
                 }
             }
         }

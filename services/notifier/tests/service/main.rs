@@ -6,6 +6,8 @@ mod deadletters;
 #[cfg(test)]
 mod delivery;
 #[cfg(test)]
+mod digest;
+#[cfg(test)]
 mod feed;
 #[cfg(test)]
 mod receiver;

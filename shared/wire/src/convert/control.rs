@@ -112,7 +112,7 @@ macro_rules! specs {
 specs! {
     Rule RuleSpec { yaml, disabled_until, disabled_reason }
     Route RouteSpec { receivers, severity_min, audiences, rules, priority, matchers, continues, group_by, group_for, times, inhibited_by, inhibit_equal }
-    Receiver ReceiverSpec { url, secret_env, secret_file, allow_loopback, allow_networks, severity_min, audiences, concurrency, target, settings, max_classification, updates, rate_per_minute, feed, storm_pages }
+    Receiver ReceiverSpec { url, secret_env, secret_file, allow_loopback, allow_networks, severity_min, audiences, concurrency, target, settings, max_classification, updates, rate_per_minute, feed, storm_pages, weekly_digest }
     Silence SilenceSpec { rules, severity_max, starts_at, ends_at, reason, matchers, receivers, times }
     Source SourceSpec { lateness, clock_untrusted, authority, join_horizon, hold, users_verified, fields, matches, defaults, words, owners }
     SeverityMap SeverityMapSpec { source, words, tiers }

@@ -122,6 +122,10 @@ pub struct ReceiverSpec {
     /// by (pagerduty, slack, email), no limit for the others.
     #[prost(int64, tag = "15")]
     pub storm_pages: i64,
+    /// It is told once a week, tenant by tenant, what was of low severity: counts by category,
+    /// application and user.
+    #[prost(bool, tag = "16")]
+    pub weekly_digest: bool,
 }
 /// Nobody is told for a while. Who was not told is a record, with the silence's name.
 #[derive(Clone, PartialEq, ::prost::Message)]

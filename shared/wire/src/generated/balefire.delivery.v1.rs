@@ -50,6 +50,50 @@ pub struct Intent {
     /// intent is about an escalation.
     #[prost(message, optional, tag = "15")]
     pub summary: ::core::option::Option<StormSummary>,
+    /// What a weekly digest tells; its escalation_id is of no record of ESCALATIONS. Absence: the
+    /// intent is of no digest.
+    #[prost(message, optional, tag = "16")]
+    pub digest: ::core::option::Option<WeeklyDigest>,
+}
+/// What was of low severity in a week, of one tenant.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WeeklyDigest {
+    /// Beginning of the week, nanoseconds UTC: a Monday, 00:00.
+    #[prost(sfixed64, tag = "1")]
+    pub from_ns: i64,
+    /// Its end, which is not in it, nanoseconds UTC.
+    #[prost(sfixed64, tag = "2")]
+    pub until_ns: i64,
+    /// Events of low severity, each once.
+    #[prost(uint64, tag = "3")]
+    pub events: u64,
+    /// By category, all of them; most events first.
+    #[prost(message, repeated, tag = "4")]
+    pub categories: ::prost::alloc::vec::Vec<NamedCount>,
+    /// The applications with most events, at most 10. Empty: the receiver may not see them, or nothing
+    /// names one.
+    #[prost(message, repeated, tag = "5")]
+    pub applications: ::prost::alloc::vec::Vec<NamedCount>,
+    /// Other applications.
+    #[prost(uint64, tag = "6")]
+    pub more_applications: u64,
+    /// The users with most events, at most 10. Empty: the receiver may not see them, or nothing names
+    /// one.
+    #[prost(message, repeated, tag = "7")]
+    pub users: ::prost::alloc::vec::Vec<NamedCount>,
+    /// Other users.
+    #[prost(uint64, tag = "8")]
+    pub more_users: u64,
+}
+/// A name, and how many events it has.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NamedCount {
+    /// The name.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Its events.
+    #[prost(uint64, tag = "2")]
+    pub events: u64,
 }
 /// What a receiver is told in place of many pages.
 #[derive(Clone, PartialEq, ::prost::Message)]
