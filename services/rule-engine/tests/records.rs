@@ -1,6 +1,10 @@
 //! The engine's state as records in a real store: base and changes make exactly the state that the
 //! live engine has, whatever happens in between.
-#![expect(clippy::unwrap_used, reason = "a test ends where it is wrong")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test ends where it is wrong"
+)]
 
 #[path = "../core/tests/support/world.rs"]
 mod world;
@@ -334,6 +338,24 @@ fn next(owner: &mut Owner<'_>) {
     owner.consume(lane);
 }
 
+/// A tape as the store takes it.
+fn changes_of(tape: &Tape, whole: bool) -> Changes {
+    let mut changes = if whole {
+        Changes::whole()
+    } else {
+        Changes::since()
+    };
+    for (key, said) in &tape.0 {
+        match said {
+            Said::Put(value) => changes.put_encoded(key, value).unwrap(),
+            Said::Append(value) => changes.append_encoded(key, value).unwrap(),
+            Said::Gone => changes.gone(key).unwrap(),
+            Said::Dropped => changes.dropped(key).unwrap(),
+        }
+    }
+    changes
+}
+
 #[tokio::test]
 async fn windows_told_in_short_are_those_of_the_live_engine() {
     let folder = tempfile::tempdir().unwrap();
@@ -373,19 +395,8 @@ async fn windows_told_in_short_are_those_of_the_live_engine() {
             if whole {
                 plain.clear();
             }
-            let mut changes = if whole {
-                Changes::whole()
-            } else {
-                Changes::since()
-            };
-            for (key, said) in &tape.0 {
-                // As it was encoded: a value of bytes that are written one behind the other.
-                match said {
-                    Said::Put(value) => changes.put_encoded(key, value).unwrap(),
-                    Said::Append(value) => changes.append_encoded(key, value).unwrap(),
-                    Said::Gone => changes.gone(key).unwrap(),
-                    Said::Dropped => changes.dropped(key).unwrap(),
-                }
+            let changes = changes_of(&tape, whole);
+            for (_, said) in &tape.0 {
                 appended += usize::from(matches!(said, Said::Append(_)));
                 put += usize::from(matches!(said, Said::Put(_)));
             }
