@@ -142,19 +142,13 @@ pub fn start(config: &Config, deps: Deps) -> Service {
         board,
         desk: Arc::clone(&desk),
     };
+    let loops = (dispatcher, watcher);
     Service {
         name: NAME,
         grpc: Box::new(move |routes| add(routes, deliveries, dead_letters, receivers)),
         http: acks.routes(),
         status: Arc::new(status),
-        task: tokio::spawn(run(
-            deps,
-            views,
-            letters,
-            desk,
-            (dispatcher, watcher),
-            parts,
-        )),
+        task: tokio::spawn(run(deps, views, letters, desk, loops, parts)),
     }
 }
 

@@ -205,6 +205,17 @@ pub struct Receiver {
     pub weekly_digest: bool,
 }
 
+/// Networks that it may call though they are not public.
+fn networks_of(entry: &ReceiverEntry) -> Result<Vec<Network>, Fault> {
+    let network = |text: &String| {
+        Network::parse(text).ok_or_else(|| Fault::Network {
+            receiver: entry.name.clone(),
+            network: text.clone(),
+        })
+    };
+    entry.allow_networks.iter().map(network).collect()
+}
+
 impl Receiver {
     /// Checks an entry by itself.
     ///
@@ -252,16 +263,7 @@ impl Receiver {
                 word.parse()
                     .map_err(|_| Fault::Severity(entry.name.clone()))
             })?;
-        let networks = entry
-            .allow_networks
-            .iter()
-            .map(|text| {
-                Network::parse(text).ok_or_else(|| Fault::Network {
-                    receiver: entry.name.clone(),
-                    network: text.clone(),
-                })
-            })
-            .collect::<Result<_, _>>()?;
+        let networks = networks_of(entry)?;
         Ok(Self {
             name: entry.name.as_str().into(),
             severity_min,
