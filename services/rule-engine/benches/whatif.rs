@@ -218,6 +218,33 @@ async fn fill(door: &Log, topology: Topology, events: usize, messages: usize) {
     filling.buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
 }
 
+/// Each by turns, and their medians.
+async fn compare(reader: &Bus, topology: Topology, channel: &Channel, events: usize) {
+    let mut rates = [const { Vec::new() }; 3];
+    for _ in 0..ROUNDS {
+        let round = [
+            bare(reader, topology, false).await,
+            bare(reader, topology, true).await,
+            what_if(channel).await,
+        ];
+        rates
+            .iter_mut()
+            .zip(round)
+            .for_each(|(rates, rate)| rates.push(rate));
+    }
+    let [alone, decoding, tried] = rates.map(median);
+    let events = events as f64;
+    println!("{events} event(s) a message, messages/s (events/s):");
+    for (name, rate) in [("bare", alone), ("decoding", decoding), ("what-if", tried)] {
+        println!("  {name:<9} {rate:>9.0} ({:>10.0})", rate * events);
+    }
+    println!(
+        "  what-if is {:.2} of bare, {:.2} of decoding",
+        tried / alone,
+        tried / decoding
+    );
+}
+
 async fn shape(events: usize, messages: usize) {
     let dir = tempfile::tempdir().expect("a folder");
     let server = Server::start(ServerOptions::new(dir.path().join("nats")));
@@ -268,29 +295,7 @@ async fn shape(events: usize, messages: usize) {
     fill(&door, topology, events, messages).await;
     caught_up(&channel).await;
     let reader = connect(Role::Operator).await;
-    let mut rates = [const { Vec::new() }; 3];
-    for _ in 0..ROUNDS {
-        let round = [
-            bare(&reader, topology, false).await,
-            bare(&reader, topology, true).await,
-            what_if(&channel).await,
-        ];
-        rates
-            .iter_mut()
-            .zip(round)
-            .for_each(|(rates, rate)| rates.push(rate));
-    }
-    let [alone, decoding, tried] = rates.map(median);
-    let events = events as f64;
-    println!("{events} event(s) a message, messages/s (events/s):");
-    for (name, rate) in [("bare", alone), ("decoding", decoding), ("what-if", tried)] {
-        println!("  {name:<9} {rate:>9.0} ({:>10.0})", rate * events);
-    }
-    println!(
-        "  what-if is {:.2} of bare, {:.2} of decoding",
-        tried / alone,
-        tried / decoding
-    );
+    compare(&reader, topology, &channel, events).await;
     shutdown.cancel();
     serving.await.expect("serving").expect("serving");
 }

@@ -184,7 +184,7 @@ impl Kept {
 
     #[inline(always)]
     pub(crate) const fn has(self, number: u32) -> bool {
-        self.0 >> number & 1 != 0
+        (self.0 >> number) & 1 != 0
     }
 }
 

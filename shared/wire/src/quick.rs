@@ -21,7 +21,7 @@ const BYTES: u32 = 2;
 
 /// Number and wire type of a field, as they are written.
 const fn key(number: u32, wire_type: u32) -> u32 {
-    number << 3 | wire_type
+    (number << 3) | wire_type
 }
 
 // Of an event.
@@ -90,7 +90,7 @@ impl<'a> Rest<'a> {
             }
             [low, high, ref rest @ ..] if high < 0x80 => {
                 self.0 = rest;
-                Some(u32::from(low & 0x7f) | u32::from(high) << 7)
+                Some(u32::from(low & 0x7f) | (u32::from(high) << 7))
             }
             _ => None,
         }
