@@ -104,6 +104,23 @@ proptest! {
     }
 }
 
+fn actor(kind: IdentityKind, label: String) -> Identity<'static> {
+    Identity {
+        subject_ref: SubjectRef([1; 16]),
+        kind,
+        assurance: Assurance::Claimed,
+        via: "".into(),
+        label: Some(Sealed::plain(label.into())),
+    }
+}
+
+fn key(kind: KeyKind, value: String) -> CorrelationKey<'static> {
+    CorrelationKey {
+        kind,
+        value: value.into(),
+    }
+}
+
 /// What an event may hold, in every field that is written.
 fn any_event() -> impl Strategy<Value = Event<'static>> {
     let texts = prop::collection::vec(nasty(), 16);
@@ -124,17 +141,6 @@ fn any_event() -> impl Strategy<Value = Event<'static>> {
         let mut text = || texts.next().unwrap();
         let (occurred_at, received_at, tokens, risk_tier) = numbers;
         let (judge_score, tool_allowed, [derived, partial, amendment, history, joined]) = other;
-        let actor = |kind, label: String| Identity {
-            subject_ref: SubjectRef([1; 16]),
-            kind,
-            assurance: Assurance::Claimed,
-            via: "".into(),
-            label: Some(Sealed::plain(label.into())),
-        };
-        let key = |kind, value: String| CorrelationKey {
-            kind,
-            value: value.into(),
-        };
         Event {
             dedup_id: DedupId([0xf7; 16]),
             occurred_at: Timestamp(if derived {
@@ -179,7 +185,6 @@ fn any_event() -> impl Strategy<Value = Event<'static>> {
                 partial,
                 amendment,
                 filled: vec!["user_id".into(), "a\"b".into()],
-                ..Join::default()
             }),
             ..Event::default()
         }
