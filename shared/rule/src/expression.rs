@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn what_every_match_says_is_asked_for() {
         let is = |field: Field, text: &str| {
-            let text = rsigma_parser::SigmaString::from_raw(text);
+            let text = rsigma_parser::SigmaString::new(text);
             let pattern = Pattern::new(&text, Anchor::Whole, false).unwrap();
             Expression::Test(Test::Field(field, Check::Text(pattern)))
         };

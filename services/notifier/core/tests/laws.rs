@@ -8,16 +8,11 @@ use balefire_event::time::SECOND;
 use balefire_event::{
     Escalation, EscalationId, EscalationKind, RuleId, Severity, Timestamp, Timing,
 };
-use balefire_notifier_core::Standing;
-use balefire_notifier_core::backoff::Backoff;
-use balefire_notifier_core::classify::Verdict;
-use balefire_notifier_core::plan::Plan;
 use balefire_notifier_core::queue::{Job, Queue, UNLOGGED_PER_PLACE};
-use balefire_notifier_core::receiver::Target;
 use balefire_notifier_core::route::{ReceiverEntry, Routes};
-use balefire_notifier_core::storm::Storms;
 use balefire_notifier_core::{
-    Answer, Attempt, Effect, Input, Intent, Notice, Outcome, Requeue, State,
+    Answer, Attempt, Effect, Input, Intent, Notice, Outcome, Requeue, Standing, State,
+    backoff::Backoff, classify::Verdict, plan::Plan, receiver::Target, storm::Storms,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};

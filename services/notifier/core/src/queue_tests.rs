@@ -1,0 +1,257 @@
+//! What of a queue goes when.
+
+use super::*;
+use crate::route::{ReceiverEntry, Routes};
+
+fn queue(concurrency: &[(&str, usize)]) -> Queue {
+    let entries: Vec<_> = concurrency
+        .iter()
+        .map(|(name, concurrency)| ReceiverEntry {
+            name: (*name).into(),
+            concurrency: Some(*concurrency),
+            ..ReceiverEntry::default()
+        })
+        .collect();
+    Queue::new(Routes::of(&entries).unwrap().receivers())
+}
+
+fn ticket(id: u8, receiver: &str, severity: Severity, age: i64, due: i64) -> Ticket {
+    Ticket {
+        escalation_id: EscalationId([id; 16]),
+        receiver: receiver.into(),
+        sequence: 1,
+        severity,
+        decided_at: Timestamp(age),
+        due: Timestamp(due),
+        number: 1,
+        notice: crate::Notice::First,
+        tier: "".into(),
+        handle: "".into(),
+        page: None,
+    }
+}
+
+fn ids(jobs: &[Job]) -> Vec<u8> {
+    jobs.iter().map(|j| j.ticket.escalation_id.0[0]).collect()
+}
+
+#[test]
+fn the_more_severe_goes_first_then_the_older() {
+    let mut queue = queue(&[("soc", 9)]);
+    queue.push(0, ticket(1, "soc", Severity::Low, 1, 0));
+    queue.push(1, ticket(2, "soc", Severity::Critical, 9, 0));
+    queue.push(0, ticket(3, "soc", Severity::Critical, 5, 0));
+    assert_eq!(ids(&queue.take(Timestamp(0))), [3, 2, 1]);
+}
+
+#[test]
+fn every_sixteenth_pick_takes_the_oldest_of_the_least_severe() {
+    let mut queue = queue(&[("soc", 1)]);
+    for id in 1..=40 {
+        queue.push(0, ticket(id, "soc", Severity::Critical, i64::from(id), 0));
+    }
+    queue.push(0, ticket(100, "soc", Severity::Low, 8, 0));
+    queue.push(0, ticket(101, "soc", Severity::Low, 7, 0));
+    let mut order = Vec::new();
+    while let Some(job) = queue.take(Timestamp(0)).pop() {
+        order.push(job.ticket.escalation_id.0[0]);
+        queue.release(0, job.ticket.escalation_id, "soc");
+    }
+    assert_eq!((order[15], order[31]), (101, 100));
+    assert_eq!(order.len(), 42);
+}
+
+#[test]
+fn one_of_four_places_is_kept_for_what_is_urgent() {
+    let mut queue = queue(&[("soc", 8)]);
+    for id in 0..40 {
+        queue.push(0, ticket(id, "soc", Severity::Low, id.into(), 0));
+    }
+    assert_eq!(ids(&queue.take(Timestamp(1))), [0, 1, 2, 3, 4, 5]);
+    let later = queue.next_due();
+    assert_eq!(later, None, "nothing may start before a place is free");
+    queue.push(0, ticket(90, "soc", Severity::Critical, 99, 5));
+    assert_eq!(queue.next_due(), Some(Timestamp(5)));
+    assert_eq!(ids(&queue.take(Timestamp(5))), [90]);
+    queue.release(0, EscalationId([90; 16]), "soc");
+    assert!(queue.take(Timestamp(6)).is_empty());
+    queue.release(0, EscalationId([3; 16]), "soc");
+    assert_eq!(ids(&queue.take(Timestamp(6))), [6]);
+    // What is urgent takes all places, and still leaves the least severe its share.
+    for id in 100..140 {
+        queue.push(0, ticket(id, "soc", Severity::High, id.into(), 0));
+    }
+    for id in [0, 1, 2, 4, 5, 6] {
+        queue.release(0, EscalationId([id; 16]), "soc");
+    }
+    let mut lesser = Vec::new();
+    for _ in 0..30 {
+        for job in queue.take(Timestamp(7)) {
+            let id = job.ticket.escalation_id;
+            lesser.extend((id.0[0] < 90).then_some(id.0[0]));
+            queue.release(0, id, "soc");
+        }
+    }
+    assert_eq!(lesser.first(), Some(&7));
+    assert_eq!(lesser.len(), 33, "all of them in the end");
+}
+
+#[test]
+fn a_place_is_held_until_it_is_released() {
+    let mut queue = queue(&[("soc", 1), ("down", 1)]);
+    queue.push(0, ticket(1, "soc", Severity::Low, 1, 0));
+    queue.push(0, ticket(2, "soc", Severity::Low, 2, 0));
+    queue.push(0, ticket(3, "down", Severity::Low, 2, 0));
+    assert_eq!(queue.take(Timestamp(0)).len(), 2);
+    assert_eq!(queue.take(Timestamp(0)), []);
+    assert_eq!(queue.next_due(), None);
+    queue.push(0, ticket(1, "soc", Severity::Low, 1, 0));
+    queue.release(0, EscalationId([1; 16]), "soc");
+    assert_eq!(ids(&queue.take(Timestamp(0))), [2]);
+}
+
+#[test]
+fn a_place_is_free_at_the_answer_and_what_is_not_logged_is_bounded() {
+    let mut queue = queue(&[("soc", 4)]);
+    for id in 0..100 {
+        queue.push(0, ticket(id, "soc", Severity::Low, id.into(), 0));
+    }
+    let most = 4 * UNLOGGED_PER_PLACE;
+    let mut told = Vec::new();
+    loop {
+        let jobs = queue.take(Timestamp(0));
+        let Some(Job { ticket, .. }) = jobs.last() else {
+            break;
+        };
+        assert!(jobs.len() <= 3, "one place is kept for what is urgent");
+        queue.answered(0, ticket.escalation_id, "soc");
+        told.extend(ids(&jobs));
+        let open = queue.lines().next().unwrap().1;
+        assert!(open.under_way + open.unlogged <= for_lesser(most));
+    }
+    assert_eq!(told, (0..24).collect::<Vec<_>>(), "nothing was logged");
+    assert_eq!(queue.next_due(), None);
+    assert!(queue.is_busy(0) && !queue.is_busy(1));
+    // What is urgent finds room; its place and that room are two things.
+    for id in 200..220 {
+        queue.push(0, ticket(id, "soc", Severity::Critical, 0, 0));
+    }
+    let mut urgent = 0;
+    while let Some(job) = queue.take(Timestamp(1)).pop() {
+        queue.answered(0, job.ticket.escalation_id, "soc");
+        urgent += 1;
+    }
+    let open = queue.lines().next().unwrap().1;
+    assert_eq!(open.under_way + open.unlogged, most);
+    assert!((1..=most - 24).contains(&urgent), "{urgent}");
+    // One that is answered is not told again before the log has it.
+    queue.push(0, ticket(2, "soc", Severity::Critical, 0, 0));
+    queue.release(0, EscalationId([200; 16]), "soc");
+    assert_eq!(queue.take(Timestamp(2)).len(), 1);
+    let all = (0..=255).map(|id| EscalationId([id; 16]));
+    all.for_each(|id| queue.release(0, id, "soc"));
+    assert!(!queue.is_busy(0));
+    assert!(!ids(&queue.take(Timestamp(3))).contains(&2));
+}
+
+#[test]
+fn one_that_waits_for_its_time_lets_others_by() {
+    let mut queue = queue(&[("soc", 1)]);
+    queue.push(0, ticket(1, "soc", Severity::Critical, 1, 50));
+    queue.push(0, ticket(2, "soc", Severity::Low, 2, 0));
+    assert_eq!(ids(&queue.take(Timestamp(10))), [2]);
+    queue.release(0, EscalationId([2; 16]), "soc");
+    assert_eq!(queue.next_due(), Some(Timestamp(50)));
+    assert_eq!(ids(&queue.take(Timestamp(50))), [1]);
+}
+
+#[test]
+fn a_clock_that_was_wrong_keeps_nothing_waiting() {
+    const HOUR: i64 = 60 * MINUTE;
+    let mut queue = queue(&[("soc", 9)]);
+    let now = |seconds: i64| Timestamp(1_000 * HOUR + seconds * SECOND);
+    // An hour ahead a delivery failed, and has thirty seconds to wait.
+    assert_eq!(queue.take(now(3600)), []);
+    queue.push(0, ticket(1, "soc", Severity::Low, 1, now(3630).0));
+    assert_eq!(queue.take(now(3601)), []);
+    assert_eq!(queue.take(now(2)), [], "the clock is right again");
+    assert_eq!(queue.next_due(), Some(now(31)));
+    assert_eq!(ids(&queue.take(now(31))), [1]);
+    // After a restart nothing but the log says when it is due.
+    queue.push(0, ticket(2, "soc", Severity::Low, 1, now(3630).0));
+    assert_eq!(queue.take(now(32)), []);
+    assert_eq!(ids(&queue.take(now(92))), [2]);
+    // What a receiver asked for is kept, and so is the order under a clock that trembles.
+    queue.push(0, ticket(3, "soc", Severity::Low, 1, now(92 + 600).0));
+    assert_eq!(queue.take(now(92)), []);
+    assert_eq!(queue.take(Timestamp(now(92).0 - SECOND / 2)), []);
+    assert_eq!(queue.next_due(), Some(now(692)));
+}
+
+#[test]
+fn a_receiver_that_does_not_answer_is_tried_now_and_then() {
+    let mut queue = queue(&[("down", 4), ("soc", 4)]);
+    for id in 0..20 {
+        queue.push(0, ticket(id, "down", Severity::High, 1, 0));
+    }
+    for _ in 0..crate::breaker::FAILURES_MAX {
+        let jobs = queue.take(Timestamp(0));
+        for job in jobs {
+            queue.report("down", false, Timestamp(0));
+            queue.release(0, job.ticket.escalation_id, "down");
+        }
+    }
+    assert_eq!(queue.take(Timestamp(5)), []);
+    let opens = crate::breaker::OPEN_FIRST;
+    assert_eq!(queue.next_due(), Some(Timestamp(opens)));
+    queue.push(0, ticket(99, "soc", Severity::Low, 1, 0));
+    assert_eq!(
+        ids(&queue.take(Timestamp(5))),
+        [99],
+        "others are not held up"
+    );
+    let tries = queue.take(Timestamp(opens));
+    assert_eq!(tries.len(), 1);
+    queue.report("down", true, Timestamp(opens));
+    queue.release(0, tries[0].ticket.escalation_id, "down");
+    assert_eq!(queue.take(Timestamp(opens)).len(), 4);
+}
+
+#[test]
+fn a_rate_lets_the_rest_wait() {
+    let entry = ReceiverEntry {
+        name: "soc".into(),
+        concurrency: Some(64),
+        rate_per_minute: Some(60),
+        ..ReceiverEntry::default()
+    };
+    let mut queue = Queue::new(Routes::of(&[entry]).unwrap().receivers());
+    for id in 0..30 {
+        queue.push(0, ticket(id, "soc", Severity::Low, 1, 0));
+    }
+    assert_eq!(queue.take(Timestamp(0)).len(), 10);
+    let second = balefire_event::time::SECOND;
+    assert_eq!(queue.next_due(), Some(Timestamp(second)));
+    assert_eq!(queue.take(Timestamp(second)).len(), 1);
+}
+
+#[test]
+fn a_receiver_that_is_gone_keeps_its_deliveries_and_stops_nobody() {
+    let mut queue = queue(&[("soc", 1)]);
+    queue.push(0, ticket(1, "gone", Severity::Critical, 1, 0));
+    assert_eq!(queue.take(Timestamp(9)), []);
+    assert_eq!((queue.parked_len(), queue.next_due()), (1, None));
+    let back = ReceiverEntry {
+        name: "gone".into(),
+        ..ReceiverEntry::default()
+    };
+    queue.set_receivers(Routes::of(&[back]).unwrap().receivers());
+    queue.push(0, ticket(2, "soc", Severity::Critical, 1, 0));
+    assert_eq!(
+        ids(&queue.take(Timestamp(9))),
+        [1],
+        "and then the other is gone"
+    );
+    queue.forget(0);
+    assert_eq!(queue.parked_len(), 0);
+}
