@@ -2,7 +2,8 @@
 //! older; every 16th pick takes the least severe, so that it comes too. What is less than high takes
 //! three of four places at most, so that what is urgent finds one free. One that waits for its time
 //! occupies no place, and no receiver waits for another. A place is free at the receiver's answer;
-//! what is answered and does not lie in the log yet is bounded apart, for a crash repeats it.
+//! what is answered and does not lie in the log yet is bounded apart, for a crash repeats it: by one
+//! where there is one place.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,9 +20,20 @@ use crate::route::Receiver;
 pub const LOWEST_EVERY: u64 = 16;
 /// One of so many places is kept for what is urgent.
 pub const KEPT_OF: usize = 4;
-/// For each place of a receiver so many calls may be under way or answered and not in the log yet:
-/// as many as a crash can repeat.
+/// For each place of a receiver that has several so many calls may be under way or answered and not in
+/// the log yet: as many as a crash can repeat.
 pub const UNLOGGED_PER_PLACE: usize = 8;
+
+/// Most deliveries to a receiver of so many places that a crash can repeat. Who has one place asked for
+/// one at a time: nothing is under way before the log has the answer to what was.
+#[must_use]
+pub const fn unlogged_max(concurrency: usize) -> usize {
+    match concurrency {
+        0 | 1 => 1,
+        _ => concurrency.saturating_mul(UNLOGGED_PER_PLACE),
+    }
+}
+
 /// From this severity on a delivery is urgent.
 pub const URGENT_MIN: Severity = Severity::High;
 
@@ -320,21 +332,16 @@ impl Line {
         self.busy.jobs.contains_key(id) || self.unlogged.jobs.contains_key(id)
     }
 
-    /// Most that may be under way or answered and not in the log.
-    const fn unlogged_max(&self) -> usize {
-        self.concurrency.saturating_mul(UNLOGGED_PER_PLACE)
-    }
-
     /// Whether one more may start.
     fn has_room(&self) -> bool {
         self.busy.len() < self.concurrency
-            && self.busy.len() + self.unlogged.len() < self.unlogged_max()
+            && self.busy.len() + self.unlogged.len() < unlogged_max(self.concurrency)
     }
 
     /// Whether there is room for what is not urgent.
     fn takes_lesser(&self) -> bool {
         self.busy.lesser < for_lesser(self.concurrency)
-            && self.busy.lesser + self.unlogged.lesser < for_lesser(self.unlogged_max())
+            && self.busy.lesser + self.unlogged.lesser < for_lesser(unlogged_max(self.concurrency))
     }
 
     /// Of a try that came to nothing: the next one sees.

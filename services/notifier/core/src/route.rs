@@ -64,8 +64,8 @@ pub struct ReceiverEntry {
     /// Only escalations for one of these. Empty: any.
     #[serde(default)]
     pub audiences: Vec<String>,
-    /// Deliveries at a time, default 1. A kill repeats at most [`crate::queue::UNLOGGED_PER_PLACE`]
-    /// for each.
+    /// Deliveries at a time, default 1: then a kill repeats one at most. Of more places
+    /// [`crate::queue::UNLOGGED_PER_PLACE`] for each.
     #[serde(default)]
     pub concurrency: Option<usize>,
     /// Whether it is told what becomes of an escalation. Default: where the target keeps one open
