@@ -253,8 +253,11 @@ fn run(
         if database.is_none() {
             database = begin_anew(&dir, options);
         }
+        // Who loads shall not wait until all is written anew; and before each is loaded nobody knows how
+        // much of it counts.
+        let saved = matches!(request, Request::Save(..));
         let sound = serve(&mut database, request);
-        if sound {
+        if sound && saved {
             shrink(&mut database, &dir, options);
         }
         if !sound || outgrown(database.as_ref(), options) {
