@@ -1,9 +1,9 @@
 //! The order in which one process delivers: for each receiver the more severe first, then the
 //! older; every 16th pick takes the least severe, so that it comes too. What is less than high takes
 //! three of four places at most, so that what is urgent finds one free. One that waits for its time
-//! occupies no place, and no receiver waits for another. A place is free at the receiver's answer;
-//! what is answered and does not lie in the log yet is bounded apart, for a crash repeats it: by one
-//! where there is one place.
+//! occupies no place, and no receiver waits for another. The place of what is urgent is free at the
+//! receiver's answer; what is answered and does not lie in the log yet is bounded apart, for a crash
+//! repeats it: by one where there is one place.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -338,10 +338,10 @@ impl Line {
             && self.busy.len() + self.unlogged.len() < unlogged_max(self.concurrency)
     }
 
-    /// Whether there is room for what is not urgent.
+    /// Whether there is room for what is not urgent. It holds its place until the log has it, so that
+    /// many of it leave the cores, the log and the receiver to what is urgent.
     fn takes_lesser(&self) -> bool {
-        self.busy.lesser < for_lesser(self.concurrency)
-            && self.busy.lesser + self.unlogged.lesser < for_lesser(unlogged_max(self.concurrency))
+        self.busy.lesser + self.unlogged.lesser < for_lesser(self.concurrency)
     }
 
     /// Of a try that came to nothing: the next one sees.

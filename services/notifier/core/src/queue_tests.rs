@@ -127,23 +127,29 @@ fn a_place_is_free_at_the_answer_and_what_is_not_logged_is_bounded() {
         queue.answered(0, ticket.escalation_id, "soc");
         told.extend(ids(&jobs));
         let open = queue.lines().next().unwrap().1;
-        assert!(open.under_way + open.unlogged <= for_lesser(most));
+        assert!(open.under_way + open.unlogged <= for_lesser(4));
     }
-    assert_eq!(told, (0..24).collect::<Vec<_>>(), "nothing was logged");
+    assert_eq!(told, [0, 1, 2], "nothing was logged");
     assert_eq!(queue.next_due(), None);
     assert!(queue.is_busy(0) && !queue.is_busy(1));
     // What is urgent finds room; its place and that room are two things.
-    for id in 200..220 {
+    for id in 200..240 {
         queue.push(0, ticket(id, "soc", Severity::Critical, 0, 0));
     }
     let mut urgent = 0;
-    while let Some(job) = queue.take(Timestamp(1)).pop() {
-        queue.answered(0, job.ticket.escalation_id, "soc");
-        urgent += 1;
+    loop {
+        let jobs = queue.take(Timestamp(1));
+        if jobs.is_empty() {
+            break;
+        }
+        for job in &jobs {
+            queue.answered(0, job.ticket.escalation_id, "soc");
+        }
+        urgent += jobs.len();
     }
     let open = queue.lines().next().unwrap().1;
     assert_eq!(open.under_way + open.unlogged, most);
-    assert!((1..=most - 24).contains(&urgent), "{urgent}");
+    assert_eq!(urgent, most - 3);
     // One that is answered is not told again before the log has it.
     queue.push(0, ticket(2, "soc", Severity::Critical, 0, 0));
     queue.release(0, EscalationId([200; 16]), "soc");
