@@ -1,6 +1,7 @@
 //! Delivers: takes what the queue gives, calls receivers, hands the answers to the partitions.
-//! A place with a receiver is free at its answer; the answer counts as not logged until the attempt
-//! lies in the log, and there is a bound to those: a kill repeats them and what was in flight.
+//! The place of what is urgent is free at its receiver's answer; the answer counts as not logged until
+//! the attempt lies in the log, and there is a bound to those: a kill repeats them and what was in
+//! flight. What is not urgent holds its place until the log has it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
