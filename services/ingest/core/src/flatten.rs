@@ -8,7 +8,7 @@ use balefire_event::Extension;
 use balefire_event::event::Text;
 use balefire_event::limits::{EVENT_BYTES_MAX, NAME_BYTES_MAX};
 
-use crate::json::{Member, holds_control, members, quoted, repeated, unquoted};
+use crate::json::{Member, Raw, holds_control, members, quoted, repeated, unquoted};
 use crate::violation::{Reason, Violation};
 
 /// Flattens members into extensions, sorted by name.
@@ -18,8 +18,8 @@ use crate::violation::{Reason, Violation};
 /// than an event may be.
 pub fn extensions<'a>(fields: Vec<Member<'a>>) -> Result<Vec<Extension<'a>>, Violation> {
     let mut flat = Flat::default();
-    for (name, json) in fields {
-        flat.add(name, json)?;
+    for Member { name, value } in fields {
+        flat.add(name, value)?;
     }
     let mut extensions = flat.extensions;
     extensions.sort_by(|one, other| one.name.cmp(&other.name));
@@ -44,7 +44,7 @@ struct Flat<'a> {
 
 impl<'a> Flat<'a> {
     /// Recurses at most as deep as a record may be nested.
-    fn add(&mut self, name: Text<'a>, json: &'a str) -> Result<(), Violation> {
+    fn add(&mut self, name: Text<'a>, value: Raw<'a>) -> Result<(), Violation> {
         if name.len() > NAME_BYTES_MAX {
             return Err(Violation::new(
                 "extensions",
@@ -59,14 +59,14 @@ impl<'a> Flat<'a> {
                 "a field name holds a control character",
             ));
         }
-        if json.starts_with('{') {
-            let inner = members(json)
+        if value.json.starts_with('{') {
+            let inner = members(value.json)
                 .map_err(|_| Violation::named(&name, Reason::Malformed, "not JSON"))?;
             if !inner.is_empty() {
                 return self.nested(&name, inner);
             }
         }
-        let json = compact(json)
+        let json = compact_value(value)
             .ok_or_else(|| Violation::named(&name, Reason::Malformed, "not Unicode text"))?;
         self.bytes += name.len() + json.len();
         if self.bytes > EVENT_BYTES_MAX {
@@ -90,7 +90,18 @@ impl<'a> Flat<'a> {
         }
         inner
             .into_iter()
-            .try_for_each(|(child, json)| self.add(Cow::Owned([name, &child].join(".")), json))
+            .try_for_each(|Member { name: child, value }| {
+                self.add(Cow::Owned([name, &child].join(".")), value)
+            })
+    }
+}
+
+/// The same as [`compact`], of a value that was read.
+fn compact_value(value: Raw<'_>) -> Option<Text<'_>> {
+    match value.json.as_bytes() {
+        [b'{' | b'[', ..] => compact(value.json),
+        _ if value.escaped => compact(value.json),
+        _ => Some(Cow::Borrowed(value.json)),
     }
 }
 

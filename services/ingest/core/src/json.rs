@@ -4,18 +4,26 @@
 //! the record, nesting deeper than [`NESTING_MAX`]. Numbers are never rounded on the way: what
 //! has no typed field is kept as the text it was.
 
+mod scan;
+
 use std::borrow::Cow;
-use std::fmt;
 
 use balefire_event::event::Text;
 use balefire_event::limits::{NESTING_MAX, REQUEST_BYTES_MAX};
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
+
+use scan::Scanner;
+pub use scan::{Fault, Raw};
 
 use crate::violation::{Reason, Violation};
 
-/// One member of an object: its name and the JSON text of its value.
-pub type Member<'a> = (Text<'a>, &'a str);
+/// One member of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member<'a> {
+    /// Its name, decoded.
+    pub name: Text<'a>,
+    /// Its value.
+    pub value: Raw<'a>,
+}
 
 /// The members of a record, in the record's order.
 ///
@@ -32,21 +40,7 @@ pub fn record(bytes: &[u8]) -> Result<Vec<Member<'_>>, Violation> {
     }
     let text = std::str::from_utf8(bytes)
         .map_err(|_| Violation::new("", Reason::Malformed, "not UTF-8"))?;
-    if text.trim().is_empty() {
-        return Err(Violation::new(
-            "",
-            Reason::Malformed,
-            "empty; send one JSON object",
-        ));
-    }
-    if too_deep(text) {
-        return Err(Violation::new(
-            "",
-            Reason::TooLarge,
-            "nested deeper than 64 levels; flatten it",
-        ));
-    }
-    let members = members(text).map_err(|error| refused(&error))?;
+    let members = members(text).map_err(|fault| refused(text, fault))?;
     match repeated(&members) {
         Some(name) => Err(Violation::named(
             name,
@@ -57,17 +51,36 @@ pub fn record(bytes: &[u8]) -> Result<Vec<Member<'_>>, Violation> {
     }
 }
 
-fn refused(error: &serde_json::Error) -> Violation {
-    let description = match error.classify() {
-        serde_json::error::Category::Data => Cow::Borrowed("not an object; send one JSON object"),
-        serde_json::error::Category::Eof => Cow::Borrowed("JSON ends too early"),
-        serde_json::error::Category::Syntax | serde_json::error::Category::Io => {
-            Cow::Owned(format!("not JSON at column {}", error.column()))
+fn refused(text: &str, fault: Fault) -> Violation {
+    let (reason, description) = match fault {
+        Fault::NotAnObject => (
+            Reason::Malformed,
+            Cow::Borrowed("not an object; send one JSON object"),
+        ),
+        Fault::EndsEarly if text.trim().is_empty() => (
+            Reason::Malformed,
+            Cow::Borrowed("empty; send one JSON object"),
+        ),
+        Fault::EndsEarly => (Reason::Malformed, Cow::Borrowed("JSON ends too early")),
+        Fault::TooDeep => (
+            Reason::TooLarge,
+            Cow::Borrowed("nested deeper than 64 levels; flatten it"),
+        ),
+        Fault::At(at) => {
+            let before = text.as_bytes().get(..at).unwrap_or_default();
+            let column = before
+                .iter()
+                .rev()
+                .take_while(|byte| **byte != b'\n')
+                .count()
+                + 1;
+            let description = Cow::Owned(format!("not JSON at column {column}"));
+            (Reason::Malformed, description)
         }
     };
     Violation {
         field: Cow::Borrowed(""),
-        reason: Reason::Malformed,
+        reason,
         description,
     }
 }
@@ -115,14 +128,25 @@ fn nesting(text: &str) -> usize {
     deepest
 }
 
-/// The members of a JSON object, in its order.
+/// The members of a JSON object, in its order. A value may hold half a surrogate pair, a name not.
 ///
 /// # Errors
-/// Where the text is no JSON object.
-pub fn members(text: &str) -> Result<Vec<Member<'_>>, serde_json::Error> {
-    let mut reader = serde_json::Deserializer::from_str(text);
-    let members = reader.deserialize_map(Members)?;
-    reader.end()?;
+/// Where the text is no JSON object, or nests too deep.
+pub fn members(text: &str) -> Result<Vec<Member<'_>>, Fault> {
+    let mut scanner = Scanner::new(text);
+    let mut members = Vec::with_capacity(24);
+    let mut more = scanner.enter()?;
+    while more {
+        let (name, escaped) = scanner.name()?;
+        let name = match escaped {
+            true => Cow::Owned(decoded(&format!("\"{name}\"")).ok_or(Fault::At(scanner.at()))?),
+            false => Cow::Borrowed(name),
+        };
+        let value = scanner.value()?;
+        members.push(Member { name, value });
+        more = scanner.more()?;
+    }
+    scanner.end()?;
     Ok(members)
 }
 
@@ -132,7 +156,7 @@ pub fn repeated<'m>(members: &'m [Member<'_>]) -> Option<&'m str> {
     if begin_differently(members) {
         return None;
     }
-    let mut names: Vec<&str> = members.iter().map(|(name, _)| name.as_ref()).collect();
+    let mut names: Vec<&str> = members.iter().map(|member| member.name.as_ref()).collect();
     names.sort_unstable();
     names
         .array_windows()
@@ -147,14 +171,19 @@ const GLANCE_LEN: usize = 32;
 /// then no two are the same.
 fn begin_differently(members: &[Member<'_>]) -> bool {
     let mut seen = [0; GLANCE_LEN];
-    for (place, (name, _)) in members.iter().enumerate() {
-        let beginning = beginning(name.as_bytes());
-        if seen
-            .get(..place)
-            .is_none_or(|before| before.contains(&beginning))
+    // A bit for each of 64 sorts of beginnings: what is the first of its sort is not looked for.
+    let mut sorts = 0_u64;
+    for (place, member) in members.iter().enumerate() {
+        let beginning = beginning(member.name.as_bytes());
+        let sort = 1 << (beginning.wrapping_mul(SPREAD) >> 58);
+        if sorts & sort != 0
+            && seen
+                .get(..place)
+                .is_none_or(|before| before.contains(&beginning))
         {
             return false;
         }
+        sorts |= sort;
         match seen.get_mut(place) {
             Some(own) => *own = beginning,
             None => return false,
@@ -162,6 +191,9 @@ fn begin_differently(members: &[Member<'_>]) -> bool {
     }
     true
 }
+
+/// Fibonacci hashing: 2^64 by the golden ratio.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The first eight bytes, as a number; those of a shorter name and zeros.
 fn beginning(name: &[u8]) -> u64 {
@@ -186,62 +218,36 @@ pub(crate) fn holds_control(text: &str) -> bool {
 /// Decodes a JSON string literal; `None` where the text is none, or holds half a surrogate pair.
 #[must_use]
 pub fn unquoted(json: &str) -> Option<Text<'_>> {
-    let inner = json.strip_prefix('"')?.strip_suffix('"')?;
+    let inner = within_quotes(json)?;
     if inner.contains('\\') {
-        return serde_json::from_str::<String>(json).ok().map(Cow::Owned);
+        return decoded(json).map(Cow::Owned);
     }
     Some(Cow::Borrowed(inner))
+}
+
+impl<'a> Raw<'a> {
+    /// Decodes a string; `None` where it is none, or holds half a surrogate pair.
+    #[must_use]
+    pub fn text(self) -> Option<Text<'a>> {
+        match self.escaped {
+            true => unquoted(self.json),
+            false => within_quotes(self.json).map(Cow::Borrowed),
+        }
+    }
+}
+
+fn within_quotes(json: &str) -> Option<&str> {
+    json.strip_prefix('"')?.strip_suffix('"')
+}
+
+fn decoded(json: &str) -> Option<String> {
+    serde_json::from_str(json).ok()
 }
 
 /// Encodes a JSON string literal.
 #[must_use]
 pub fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
-}
-
-struct Name<'a>(Text<'a>);
-
-impl<'de> Deserialize<'de> for Name<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(NameVisitor)
-    }
-}
-
-struct NameVisitor;
-
-impl<'de> Visitor<'de> for NameVisitor {
-    type Value = Name<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a field name")
-    }
-
-    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Name<'de>, E> {
-        Ok(Name(Cow::Borrowed(name)))
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<Name<'de>, E> {
-        Ok(Name(Cow::Owned(name.to_owned())))
-    }
-}
-
-struct Members;
-
-impl<'de> Visitor<'de> for Members {
-    type Value = Vec<Member<'de>>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Vec::with_capacity(24);
-        while let Some(Name(name)) = map.next_key()? {
-            let value: &'de RawValue = map.next_value()?;
-            members.push((name, value.get()));
-        }
-        Ok(members)
-    }
 }
 
 #[cfg(test)]
@@ -251,21 +257,34 @@ mod tests {
     #[test]
     fn names_and_values_are_borrowed() {
         let members = record(br#" {"a": 1.50 ,"\u0062":"x\"y", "c":[1, {"d":2}]} "#).unwrap();
-        assert_eq!(
-            members,
-            vec![
-                (Cow::Borrowed("a"), "1.50"),
-                (Cow::Borrowed("b"), r#""x\"y""#),
-                (Cow::Borrowed("c"), r#"[1, {"d":2}]"#),
-            ]
-        );
-        assert!(matches!(members[0].0, Cow::Borrowed(_)));
+        let expected = [
+            ("a", "1.50", false),
+            ("b", r#""x\"y""#, true),
+            ("c", r#"[1, {"d":2}]"#, false),
+        ]
+        .map(|(name, json, escaped)| Member {
+            name: name.into(),
+            value: Raw { json, escaped },
+        });
+        assert_eq!(members, expected);
+        assert!(matches!(members[0].name, Cow::Borrowed(_)));
+    }
+
+    fn member(name: &str) -> Member<'_> {
+        let value = Raw {
+            json: "1",
+            escaped: false,
+        };
+        Member {
+            name: name.into(),
+            value,
+        }
     }
 
     #[test]
     fn names_given_twice_are_found_however_they_begin() {
         let named = |names: &[String]| {
-            let members: Vec<Member<'_>> = names.iter().map(|n| (n.as_str().into(), "1")).collect();
+            let members: Vec<Member<'_>> = names.iter().map(|n| member(n)).collect();
             repeated(&members).map(str::to_owned)
         };
         let many: Vec<String> = (0..40).map(|n| format!("beginning{n}")).collect();

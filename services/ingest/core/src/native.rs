@@ -8,7 +8,7 @@ use balefire_event::{Category, Extension, Severity, Timestamp};
 
 use crate::evidence::Bodies;
 use crate::flatten;
-use crate::json::{self, Member};
+use crate::json::{self, Member, Raw};
 use crate::schema;
 use crate::violation::{Reason, Violation};
 
@@ -85,11 +85,11 @@ impl<'a> NativeInput<'a> {
     pub fn from_json(bytes: &'a [u8], tenant: &str) -> Result<Self, Violation> {
         let mut input = Self::default();
         let mut further = Vec::new();
-        for (name, json) in json::record(bytes)? {
-            if let Some((field, slot)) = input.text_slot(&name) {
-                *slot = text(field, json)?;
-            } else if !input.read(&name, json, tenant)? {
-                further.push((name, json));
+        for member in json::record(bytes)? {
+            if let Some((field, slot)) = input.text_slot(&member.name) {
+                *slot = text(field, member.value)?;
+            } else if !input.read(&member.name, member.value, tenant)? {
+                further.push(member);
             }
         }
         input.extensions = flatten::extensions(further)?;
@@ -109,7 +109,7 @@ impl<'a> NativeInput<'a> {
             ..violation
         })?;
         let mut known = Self::default();
-        for (name, _) in &further {
+        for Member { name, .. } in &further {
             if known.text_slot(name).is_some() || TYPED.contains(&name.as_ref()) {
                 return Err(Violation::named(
                     name,
@@ -147,14 +147,15 @@ impl<'a> NativeInput<'a> {
     }
 
     /// Reads a field that is not plain text; false where the name is none of these.
-    fn read(&mut self, name: &str, json: &'a str, tenant: &str) -> Result<bool, Violation> {
+    fn read(&mut self, name: &str, value: Raw<'a>, tenant: &str) -> Result<bool, Violation> {
+        let json = value.json;
         match name {
-            "event_type" => event_type(json)?,
-            "tenant" => same_tenant(json, tenant)?,
-            schema::VERSION_FIELD => version(json)?,
-            "timestamp" => self.occurred_at = timestamp(json)?,
-            "category" => self.category = word("category", json)?,
-            "severity" => self.severity = word("severity", json)?,
+            "event_type" => event_type(value)?,
+            "tenant" => same_tenant(value, tenant)?,
+            schema::VERSION_FIELD => version(value)?,
+            "timestamp" => self.occurred_at = timestamp(value)?,
+            "category" => self.category = word("category", value)?,
+            "severity" => self.severity = word("severity", value)?,
             "judge_score" => self.judge_score = number(json)?,
             "tokens_in" => self.tokens_in = whole("tokens_in", json)?,
             "tokens_out" => self.tokens_out = whole("tokens_out", json)?,
@@ -165,8 +166,8 @@ impl<'a> NativeInput<'a> {
             }
             "tool_allowed" => self.tool_allowed = flag("tool_allowed", json)?,
             "labels" => self.labels = labels(json)?,
-            "request" => self.bodies.request = self.body("request", json)?,
-            "response" => self.bodies.response = self.body("response", json)?,
+            "request" => self.bodies.request = self.body("request", value)?,
+            "response" => self.bodies.response = self.body("response", value)?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -176,8 +177,9 @@ impl<'a> NativeInput<'a> {
     fn body(
         &mut self,
         field: &'static str,
-        json: &'a str,
+        value: Raw<'a>,
     ) -> Result<Option<Cow<'a, [u8]>>, Violation> {
+        let json = value.json;
         if json == "null" {
             return Ok(None);
         }
@@ -185,7 +187,7 @@ impl<'a> NativeInput<'a> {
         if !json.starts_with('"') {
             return Ok(Some(Cow::Borrowed(json.as_bytes())));
         }
-        match json::unquoted(json) {
+        match value.text() {
             Some(Cow::Borrowed(text)) => Ok(Some(Cow::Borrowed(text.as_bytes()))),
             Some(Cow::Owned(text)) => Ok(Some(Cow::Owned(text.into_bytes()))),
             None => Err(Violation::new(field, Reason::Malformed, "not Unicode text")),
@@ -217,22 +219,24 @@ const TIER: Violation = Violation::new(
     "expected a whole number from 1 upward",
 );
 
-fn text<'a>(field: &'static str, json: &'a str) -> Result<Text<'a>, Violation> {
-    if json == "null" {
+fn text<'a>(field: &'static str, value: Raw<'a>) -> Result<Text<'a>, Violation> {
+    if value.json == "null" {
         return Ok(Cow::Borrowed(""));
     }
-    if !json.starts_with('"') {
+    if !value.json.starts_with('"') {
         return Err(Violation::new(
             field,
             Reason::Malformed,
             "expected a string",
         ));
     }
-    json::unquoted(json).ok_or(Violation::new(field, Reason::Malformed, "not Unicode text"))
+    value
+        .text()
+        .ok_or(Violation::new(field, Reason::Malformed, "not Unicode text"))
 }
 
-fn event_type(json: &str) -> Result<(), Violation> {
-    match &*text("event_type", json)? {
+fn event_type(value: Raw<'_>) -> Result<(), Violation> {
+    match &*text("event_type", value)? {
         "ai_security" | "" => Ok(()),
         _ => Err(Violation::new(
             "event_type",
@@ -243,11 +247,11 @@ fn event_type(json: &str) -> Result<(), Violation> {
 }
 
 /// A newer minor version has fields that are kept as extensions; another major one is not known.
-fn version(json: &str) -> Result<(), Violation> {
+fn version(value: Raw<'_>) -> Result<(), Violation> {
     // A number is text here: 1.0 is written so too.
-    let said = match json.as_bytes().first() {
-        Some(b'"' | b'n') => text(schema::VERSION_FIELD, json)?,
-        Some(_) | None => Cow::Borrowed(json),
+    let said = match value.json.as_bytes().first() {
+        Some(b'"' | b'n') => text(schema::VERSION_FIELD, value)?,
+        Some(_) | None => Cow::Borrowed(value.json),
     };
     let said = said.trim();
     if said.is_empty() || schema::reads(said) == Some(true) {
@@ -260,8 +264,8 @@ fn version(json: &str) -> Result<(), Violation> {
     ))
 }
 
-fn same_tenant(json: &str, tenant: &str) -> Result<(), Violation> {
-    let said = text("tenant", json)?;
+fn same_tenant(value: Raw<'_>, tenant: &str) -> Result<(), Violation> {
+    let said = text("tenant", value)?;
     if said.is_empty() || said == tenant {
         return Ok(());
     }
@@ -272,11 +276,11 @@ fn same_tenant(json: &str, tenant: &str) -> Result<(), Violation> {
     ))
 }
 
-fn timestamp(json: &str) -> Result<Option<Timestamp>, Violation> {
-    if json == "null" {
+fn timestamp(value: Raw<'_>) -> Result<Option<Timestamp>, Violation> {
+    if value.json == "null" {
         return Ok(None);
     }
-    let said = text("timestamp", json)?;
+    let said = text("timestamp", value)?;
     match Timestamp::parse(&said) {
         Ok(time) => Ok(Some(time)),
         Err(_) if beyond_nanoseconds(&said) => Err(crate::admit::TIME_RANGE),
@@ -298,11 +302,11 @@ fn beyond_nanoseconds(text: &str) -> bool {
             .is_ok_and(|year| !in_reach.contains(&year))
 }
 
-fn word<W>(field: &'static str, json: &str) -> Result<Option<W>, Violation>
+fn word<W>(field: &'static str, value: Raw<'_>) -> Result<Option<W>, Violation>
 where
     W: std::str::FromStr<Err = UnknownWord>,
 {
-    let said = text(field, json)?;
+    let said = text(field, value)?;
     if said.trim().is_empty() {
         return Ok(None);
     }
@@ -375,12 +379,12 @@ fn labels(json: &str) -> Result<Vec<(Text<'_>, Text<'_>)>, Violation> {
     }
     let members = json::members(json).map_err(|_| malformed())?;
     let mut labels = Vec::with_capacity(members.len());
-    for (name, value) in members {
-        let value = match value.as_bytes().first() {
-            Some(b'"') => json::unquoted(value).ok_or_else(malformed)?,
+    for Member { name, value } in members {
+        let value = match value.json.as_bytes().first() {
+            Some(b'"') => value.text().ok_or_else(malformed)?,
             Some(b'{' | b'[') | None => return Err(malformed()),
             Some(b'n') => continue,
-            Some(_) => Cow::Borrowed(value),
+            Some(_) => Cow::Borrowed(value.json),
         };
         labels.push((name, value));
     }
