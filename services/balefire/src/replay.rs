@@ -129,7 +129,7 @@ impl<'d> Fold<'d> {
             *count += 1;
             if provenance.occurrence > 0 {
                 let admitted = admit_json(self.door, record.bytes, provenance);
-                record.looked = admitted.map(|admitted| Looked::Wanted(Box::new(admitted)));
+                record.looked = admitted.map(Looked::Wanted);
             }
         }
         match &mut record.looked {

@@ -1,7 +1,7 @@
 //! Admits the records of a stretch on every core, and hands them on one by one in their order.
 
 use std::collections::BTreeSet;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, Scope};
 
 use balefire_event::Category;
@@ -50,28 +50,39 @@ impl<'s> Look<'s> {
     }
 }
 
+/// A thread that admits: what it did, in order, and the way back for blocks that were taken. It
+/// frees what it allocated, and fills them again.
+struct Admits<'s> {
+    done: Receiver<Block<'s>>,
+    used: SyncSender<Block<'s>>,
+}
+
+type Block<'s> = Vec<Record<'s>>;
+
 /// Starts a thread that admits each `threads`-th block, from a block on.
 fn start<'scope, 's: 'scope>(
     scope: &'scope Scope<'scope, '_>,
     look: Look<'s>,
     stretch: &'s Stretch,
     (first, threads): (usize, usize),
-) -> Receiver<Vec<Record<'s>>> {
-    let (to, blocks) = sync_channel(AHEAD_MAX);
+) -> Admits<'s> {
+    let (to, done) = sync_channel(AHEAD_MAX);
+    let (used, back) = sync_channel(AHEAD_MAX + 1);
     scope.spawn(move || {
         let starts = (0..stretch.len()).step_by(BLOCK_LEN);
         for start in starts.skip(first).step_by(threads) {
+            let mut block: Block<'s> = back.try_recv().unwrap_or_default();
+            block.clear();
             let places = start..stretch.len().min(start + BLOCK_LEN);
-            let block = places
-                .filter_map(|place| stretch.get(place))
-                .map(|(line, bytes)| look.at(line, bytes));
-            if to.send(block.collect()).is_err() {
+            let lines = places.filter_map(|place| stretch.get(place));
+            block.extend(lines.map(|(line, bytes)| look.at(line, bytes)));
+            if to.send(block).is_err() {
                 // Nobody reads any more.
                 return;
             }
         }
     });
-    blocks
+    Admits { done, used }
 }
 
 /// Hands on every record of a stretch, in order, until `take` says false. False: it did.
@@ -86,12 +97,15 @@ pub fn each<'s>(
             .map(|first| start(scope, look, stretch, (first, threads)))
             .collect();
         let blocks = stretch.len().div_ceil(BLOCK_LEN);
-        // A line that ends early ends with its thread's panic, which the scope hands on.
-        lines
-            .iter()
-            .cycle()
-            .take(blocks)
-            .flat_map(Receiver::recv)
-            .all(|mut block| block.iter_mut().all(&mut take))
+        lines.iter().cycle().take(blocks).all(|line| {
+            // A line that ends early ends with its thread's panic, which the scope hands on.
+            let Ok(mut block) = line.done.recv() else {
+                return true;
+            };
+            let all = block.iter_mut().all(&mut take);
+            // Without room, or nobody who wants it, it is freed here.
+            let _ = line.used.try_send(block);
+            all
+        })
     })
 }

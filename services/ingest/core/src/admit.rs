@@ -64,9 +64,13 @@ pub fn admit_json<'a>(
 
 /// A record, to whoever asks for some categories alone.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are wanted, and lie in buffers that are used again"
+)]
 pub enum Looked<'a> {
     /// Of a category that is asked for.
-    Wanted(Box<Admitted<'a>>),
+    Wanted(Admitted<'a>),
     /// A good record of another, of this time. It was neither named, masked nor sealed.
     Passed(Timestamp),
 }
@@ -88,7 +92,7 @@ pub fn admit_json_of<'a>(
         return Ok(Looked::Passed(event.occurred_at));
     }
     let admitted = admit_read(door, input, bytes, provenance)?;
-    Ok(Looked::Wanted(Box::new(admitted)))
+    Ok(Looked::Wanted(admitted))
 }
 
 /// No record up to this many bytes becomes too large by being masked: a placeholder is at most

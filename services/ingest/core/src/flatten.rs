@@ -163,10 +163,9 @@ fn literal_len(text: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::record;
 
     fn flat(json: &str) -> Result<Vec<(String, String)>, Violation> {
-        let list = extensions(record(json.as_bytes()).unwrap())?;
+        let list = extensions(members(json).unwrap())?;
         Ok(list
             .into_iter()
             .map(|e| (e.name.into_owned(), e.json.into_owned()))

@@ -25,12 +25,15 @@ pub struct Member<'a> {
     pub value: Raw<'a>,
 }
 
-/// The members of a record, in the record's order.
+/// Visits each member of a record, in the record's order.
 ///
 /// # Errors
 /// Where the bytes are no JSON object, or one that is too large or too deep, or says something
-/// twice.
-pub fn record(bytes: &[u8]) -> Result<Vec<Member<'_>>, Violation> {
+/// twice; else the first that `visit` says.
+pub fn each<'a>(
+    bytes: &'a [u8],
+    mut visit: impl FnMut(Member<'a>) -> Result<(), Violation>,
+) -> Result<(), Violation> {
     if bytes.len() > REQUEST_BYTES_MAX {
         return Err(Violation::new(
             "",
@@ -40,15 +43,27 @@ pub fn record(bytes: &[u8]) -> Result<Vec<Member<'_>>, Violation> {
     }
     let text = std::str::from_utf8(bytes)
         .map_err(|_| Violation::new("", Reason::Malformed, "not UTF-8"))?;
-    let members = members(text).map_err(|fault| refused(text, fault))?;
-    match repeated(&members) {
-        Some(name) => Err(Violation::named(
+    let (mut seen, mut told) = (Seen::default(), Ok(()));
+    let mut alike = false;
+    each_of(text, |member| {
+        alike = alike || !seen.begins_as_none(&member.name);
+        // What is no JSON is refused as that, whatever its fields say.
+        if told.is_ok() {
+            told = visit(member);
+        }
+    })
+    .map_err(|fault| refused(text, fault))?;
+    if alike
+        && let Ok(members) = members(text)
+        && let Some(name) = repeated(&members)
+    {
+        return Err(Violation::named(
             name,
             Reason::Conflict,
             "given twice; send each field once",
-        )),
-        None => Ok(members),
+        ));
     }
+    told
 }
 
 fn refused(text: &str, fault: Fault) -> Violation {
@@ -133,8 +148,13 @@ fn nesting(text: &str) -> usize {
 /// # Errors
 /// Where the text is no JSON object, or nests too deep.
 pub fn members(text: &str) -> Result<Vec<Member<'_>>, Fault> {
+    let mut members = Vec::new();
+    each_of(text, |member| members.push(member))?;
+    Ok(members)
+}
+
+fn each_of<'a>(text: &'a str, mut visit: impl FnMut(Member<'a>)) -> Result<(), Fault> {
     let mut scanner = Scanner::new(text);
-    let mut members = Vec::with_capacity(24);
     let mut more = scanner.enter()?;
     while more {
         let (name, escaped) = scanner.name()?;
@@ -143,17 +163,20 @@ pub fn members(text: &str) -> Result<Vec<Member<'_>>, Fault> {
             false => Cow::Borrowed(name),
         };
         let value = scanner.value()?;
-        members.push(Member { name, value });
+        visit(Member { name, value });
         more = scanner.more()?;
     }
-    scanner.end()?;
-    Ok(members)
+    scanner.end()
 }
 
 /// The first name that two members have.
 #[must_use]
 pub fn repeated<'m>(members: &'m [Member<'_>]) -> Option<&'m str> {
-    if begin_differently(members) {
+    let mut seen = Seen::default();
+    if members
+        .iter()
+        .all(|member| seen.begins_as_none(&member.name))
+    {
         return None;
     }
     let mut names: Vec<&str> = members.iter().map(|member| member.name.as_ref()).collect();
@@ -167,29 +190,33 @@ pub fn repeated<'m>(members: &'m [Member<'_>]) -> Option<&'m str> {
 /// Most names that are told apart by their beginnings.
 const GLANCE_LEN: usize = 32;
 
-/// Whether no two of a few names have the same first eight bytes: so it is with most records, and
-/// then no two are the same.
-fn begin_differently(members: &[Member<'_>]) -> bool {
-    let mut seen = [0; GLANCE_LEN];
-    // A bit for each of 64 sorts of beginnings: what is the first of its sort is not looked for.
-    let mut sorts = 0_u64;
-    for (place, member) in members.iter().enumerate() {
-        let beginning = beginning(member.name.as_bytes());
+/// The first eight bytes of a few names: in most records no two begin alike, and then no two are
+/// the same.
+#[derive(Default)]
+struct Seen {
+    beginnings: [u64; GLANCE_LEN],
+    length: usize,
+    /// A bit for each of 64 sorts of beginnings: what is the first of its sort is not looked for.
+    sorts: u64,
+}
+
+impl Seen {
+    /// Adds a name; false where one before begins alike, or there were too many.
+    fn begins_as_none(&mut self, name: &str) -> bool {
+        let beginning = beginning(name.as_bytes());
         let sort = 1 << (beginning.wrapping_mul(SPREAD) >> 58);
-        if sorts & sort != 0
-            && seen
-                .get(..place)
-                .is_none_or(|before| before.contains(&beginning))
-        {
+        let before = self.beginnings.get(..self.length).unwrap_or_default();
+        if self.sorts & sort != 0 && before.contains(&beginning) {
             return false;
         }
-        sorts |= sort;
-        match seen.get_mut(place) {
+        self.sorts |= sort;
+        match self.beginnings.get_mut(self.length) {
             Some(own) => *own = beginning,
             None => return false,
         }
+        self.length += 1;
+        true
     }
-    true
 }
 
 /// Fibonacci hashing: 2^64 by the golden ratio.
@@ -256,7 +283,7 @@ mod tests {
 
     #[test]
     fn names_and_values_are_borrowed() {
-        let members = record(br#" {"a": 1.50 ,"\u0062":"x\"y", "c":[1, {"d":2}]} "#).unwrap();
+        let members = members(r#" {"a": 1.50 ,"\u0062":"x\"y", "c":[1, {"d":2}]} "#).unwrap();
         let expected = [
             ("a", "1.50", false),
             ("b", r#""x\"y""#, true),

@@ -85,13 +85,14 @@ impl<'a> NativeInput<'a> {
     pub fn from_json(bytes: &'a [u8], tenant: &str) -> Result<Self, Violation> {
         let mut input = Self::default();
         let mut further = Vec::new();
-        for member in json::record(bytes)? {
+        json::each(bytes, |member| {
             if let Some((field, slot)) = input.text_slot(&member.name) {
                 *slot = text(field, member.value)?;
             } else if !input.read(&member.name, member.value, tenant)? {
                 further.push(member);
             }
-        }
+            Ok(())
+        })?;
         input.extensions = flatten::extensions(further)?;
         Ok(input)
     }
@@ -104,7 +105,12 @@ impl<'a> NativeInput<'a> {
         if json.is_empty() {
             return Ok(self);
         }
-        let further: Vec<Member<'a>> = json::record(json).map_err(|violation| Violation {
+        let mut further = Vec::new();
+        json::each(json, |member| {
+            further.push(member);
+            Ok(())
+        })
+        .map_err(|violation| Violation {
             field: Cow::Borrowed("extensions_json"),
             ..violation
         })?;

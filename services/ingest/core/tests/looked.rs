@@ -28,7 +28,7 @@ fn agree(record: &str) {
                 large || passed == Ok(Looked::Passed(whole.event.occurred_at)),
                 "{record}"
             );
-            assert_eq!(of(true), Ok(Looked::Wanted(Box::new(whole))));
+            assert_eq!(of(true), Ok(Looked::Wanted(whole)));
         }
         Err(violation) => {
             assert_eq!(of(false).as_ref().err(), Some(&violation), "{record}");
