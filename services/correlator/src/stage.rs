@@ -8,13 +8,17 @@ use balefire_driver::{
     Stage, StageStatus,
 };
 use balefire_event::{Event, Groups, Hint, Lane, Naming, Timestamp};
+use balefire_store::{Changes, Records};
 use balefire_wire::{RecordRef, RecordView, encode_record};
 
 use crate::board::{Board, Notice};
 use crate::target;
+use records::Taker;
+
+mod records;
 
 /// Version of state and behaviour. Another one starts from the log.
-const STATE_VERSION: u32 = 2;
+const STATE_VERSION: u32 = 3;
 
 /// One INTAKE partition.
 pub(crate) struct CorrelatorStage {
@@ -23,6 +27,8 @@ pub(crate) struct CorrelatorStage {
     board: Board,
     /// What the core wants done; empty between two calls.
     wanted: Vec<Effect>,
+    /// What was told ahead of the next checkpoint.
+    ahead: Option<Taker>,
 }
 
 impl CorrelatorStage {
@@ -32,6 +38,7 @@ impl CorrelatorStage {
             core: Correlator::new(config),
             board,
             wanted: Vec::new(),
+            ahead: None,
         }
     }
 
@@ -249,15 +256,35 @@ impl Stage for CorrelatorStage {
         balefire_store::encode(self.core.state()).unwrap_or_default()
     }
 
+    fn changes(&mut self) -> Changes {
+        self.take_changes()
+    }
+
+    fn changes_ahead(&mut self) -> bool {
+        self.take_ahead()
+    }
+
+    fn unsaved(&mut self) {
+        self.ahead = None;
+        self.core.untold();
+    }
+
     fn restore(&mut self, state: &[u8]) -> Result<(), BadState> {
         let bad = |reason: String| BadState { reason };
         let state: State = balefire_store::decode(state).map_err(|e| bad(e.to_string()))?;
-        self.wanted.clear();
-        self.core.restore(state).map_err(|e| bad(e.to_string()))
+        self.take_over(state)
+    }
+
+    fn restore_records(&mut self, state: &Records) -> Result<(), BadState> {
+        let state = records::state_of(state)?;
+        self.take_over(state)?;
+        self.core.told();
+        Ok(())
     }
 
     fn reset(&mut self) {
         self.wanted.clear();
+        self.ahead = None;
         self.core.reset();
     }
 
@@ -311,7 +338,7 @@ mod tests {
         }
     }
 
-    fn event(number: u8) -> Event<'static> {
+    pub(super) fn event(number: u8) -> Event<'static> {
         Event {
             dedup_id: DedupId([number; 16]),
             keys: vec![key(&number.to_string())],
@@ -321,7 +348,7 @@ mod tests {
         }
     }
 
-    fn hint(number: u8) -> Hint<'static> {
+    pub(super) fn hint(number: u8) -> Hint<'static> {
         Hint {
             keys: vec![key(&number.to_string())],
             identity: Identity {
@@ -340,7 +367,11 @@ mod tests {
         }
     }
 
-    fn feed(stage: &mut CorrelatorStage, lane: Lane, records: &[RecordRef<'_>]) -> Effects {
+    pub(super) fn feed(
+        stage: &mut CorrelatorStage,
+        lane: Lane,
+        records: &[RecordRef<'_>],
+    ) -> Effects {
         let mut writer = BatchWriter::default();
         for record in records {
             writer.push(*record);
@@ -364,7 +395,7 @@ mod tests {
         effects
     }
 
-    fn stage() -> CorrelatorStage {
+    pub(super) fn stage() -> CorrelatorStage {
         CorrelatorStage::new(Config::new(0, 2), Board::new(2))
     }
 

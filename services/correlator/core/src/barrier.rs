@@ -7,15 +7,30 @@ use balefire_event::{BarrierId, Lane, Timestamp};
 use crate::limits::{BARRIER_AGE_MAX, BARRIERS_MAX};
 
 #[derive(Debug, Clone, Copy, serde::Serialize, serde::Deserialize)]
-struct Open {
+pub(crate) struct Open {
     at: Timestamp,
     seen: [bool; 3],
 }
 
 /// A barrier comes out once every lane has shown it.
 #[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
+#[serde(from = "Vec<(BarrierId, Open)>", into = "Vec<(BarrierId, Open)>")]
 pub(crate) struct Barriers {
     open: BTreeMap<BarrierId, Open>,
+}
+
+impl From<Vec<(BarrierId, Open)>> for Barriers {
+    fn from(open: Vec<(BarrierId, Open)>) -> Self {
+        Self {
+            open: open.into_iter().collect(),
+        }
+    }
+}
+
+impl From<Barriers> for Vec<(BarrierId, Open)> {
+    fn from(barriers: Barriers) -> Self {
+        barriers.open.into_iter().collect()
+    }
 }
 
 impl Barriers {

@@ -4,162 +4,78 @@
 //! apart are one claim over a stretch of time: every moment between two such hints lies within
 //! J of one of them, so nothing is lost by it.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use balefire_event::digest::FieldHasher;
-use balefire_event::{Assurance, DedupId, Hint, Identity, Sealed, SubjectRef, Timestamp};
+use balefire_event::{DedupId, Hint, Timestamp};
+use smallvec::SmallVec;
 
+use crate::changed::Changed;
+use crate::expiry::Expiry;
+use crate::fact::{Fact, FactId, horizon_of};
 use crate::key::KeyHash;
 use crate::limits::{CLAIMS_MAX, CLAIMS_PER_KEY_MAX};
 use crate::stretch::{Range, Stretch};
 
-/// Fields a hint may fill, in the order of [`Fact::fills`].
-pub(crate) const FILLABLE: [&str; 3] = ["model", "endpoint", "src_ip"];
-/// Longest J taken from a hint, nanoseconds.
-const JOIN_HORIZON_MAX: i64 = 24 * balefire_event::time::HOUR;
-
-/// Digest of everything a fact says.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-)]
-pub(crate) struct FactId([u8; 16]);
-
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-struct Label {
-    scheme: u32,
-    key_epoch: u32,
-    data: Box<[u8]>,
-}
-
-/// What hints say of an identity.
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-pub(crate) struct Fact {
-    pub(crate) subject: SubjectRef,
-    assurance: Assurance,
-    via: Box<str>,
-    label: Option<Label>,
-    pub(crate) source: Box<str>,
-    /// J, nanoseconds.
-    pub(crate) horizon: i64,
-    pub(crate) authority: u32,
-    /// Values for [`FILLABLE`]; empty: says nothing.
-    pub(crate) fills: [Box<str>; 3],
-    claims: usize,
+/// A fact, and why it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Held {
+    pub(crate) fact: Fact,
+    /// Claims of it.
+    #[serde(skip)]
+    claims: u32,
     /// Kept events that it reached.
-    events: usize,
+    #[serde(skip)]
+    events: u32,
 }
 
-/// What a hint says of a field; empty: nothing.
-fn fill<'h>(hint: &'h Hint<'_>, name: &str) -> &'h str {
-    let said = hint.facts.iter().find(|(field, _)| field == name);
-    said.map_or("", |(_, value)| value.as_ref())
-}
-
-impl FactId {
-    pub(crate) fn of(hint: &Hint<'_>) -> Self {
-        let identity = &hint.identity;
-        let mut hasher = FieldHasher::new("balefire correlator fact v1");
-        hasher
-            .field(&identity.subject_ref.0)
-            .field(identity.assurance.as_str().as_bytes())
-            .field(identity.via.as_bytes())
-            .field(hint.source.as_bytes())
-            .number(Claims::horizon_of(hint))
-            .number(i64::from(hint.authority));
-        if let Some(label) = &identity.label {
-            hasher
-                .number(i64::from(label.scheme))
-                .number(i64::from(label.key_epoch))
-                .field(&label.data);
-        }
-        for name in FILLABLE {
-            hasher.field(fill(hint, name).as_bytes());
-        }
-        Self(hasher.id())
-    }
-}
-
-impl Fact {
-    fn of(hint: &Hint<'_>) -> Self {
+impl Held {
+    pub(crate) const fn of(fact: Fact) -> Self {
         Self {
-            subject: hint.identity.subject_ref,
-            assurance: hint.identity.assurance,
-            via: hint.identity.via.as_ref().into(),
-            label: hint.identity.label.as_ref().map(|label| Label {
-                scheme: label.scheme,
-                key_epoch: label.key_epoch,
-                data: label.data.as_ref().into(),
-            }),
-            source: hint.source.as_ref().into(),
-            horizon: Claims::horizon_of(hint),
-            authority: hint.authority,
-            fills: FILLABLE.map(|name| fill(hint, name).into()),
+            fact,
             claims: 0,
             events: 0,
         }
     }
-
-    /// The identity, as a record joined through it carries it.
-    pub(crate) fn identity(&self, assurance: Assurance, via: String) -> Identity<'static> {
-        Identity {
-            subject_ref: self.subject,
-            kind: balefire_event::IdentityKind::User,
-            assurance,
-            via: via.into(),
-            label: self.label.as_ref().map(|label| Sealed {
-                scheme: label.scheme,
-                key_epoch: label.key_epoch,
-                data: label.data.to_vec().into(),
-            }),
-        }
-    }
-
-    /// Verified where its source authenticated the user, else joined.
-    pub(crate) fn joined(&self) -> Assurance {
-        match self.assurance {
-            Assurance::Verified => Assurance::Verified,
-            Assurance::Claimed | Assurance::Joined | Assurance::Conflicting => Assurance::Joined,
-        }
-    }
-
-    /// A hint that says this, without keys.
-    fn hint(&self, received_at: Timestamp, join_horizon: i64, dedup_id: DedupId) -> Hint<'static> {
-        let facts = FILLABLE.iter().zip(&self.fills);
-        Hint {
-            keys: Vec::new(),
-            identity: self.identity(self.assurance, self.via.as_ref().to_owned()),
-            source: self.source.as_ref().to_owned().into(),
-            received_at,
-            join_horizon,
-            authority: self.authority,
-            facts: facts
-                .filter(|(_, value)| !value.is_empty())
-                .map(|(name, value)| (Cow::Borrowed(*name), value.as_ref().to_owned().into()))
-                .collect(),
-            dedup_id,
-        }
-    }
 }
 
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-struct Claim {
+/// That a fact holds for a key, over a stretch of time.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Claim {
     fact: FactId,
     stretch: Stretch,
+    /// J of the fact, nanoseconds.
+    horizon: i64,
     /// Record its first hint came from.
     dedup_id: DedupId,
-    /// Where it was forwarded for stubs: (INTAKE partition, moments it reaches there).
-    forwarded: Vec<(u32, Range)>,
+    /// Few are.
+    forwarded: Option<Box<Forwarded>>,
 }
 
+/// Where a claim was forwarded for stubs: (INTAKE partition, moments it reaches there).
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+struct Forwarded(Vec<(u32, Range)>);
+
 impl Claim {
+    /// When it reaches nothing more.
+    fn end(&self) -> Timestamp {
+        self.stretch.last.plus(self.horizon)
+    }
+
+    /// Whether it was forwarded to a partition for a moment.
+    fn is_told(&self, target: u32, at: Timestamp) -> bool {
+        let told = self.forwarded.iter().flat_map(|told| &told.0);
+        let mut there = told.filter(|(to, _)| *to == target);
+        there.any(|(_, (from, till))| (*from..=*till).contains(&at))
+    }
+
     /// Notes moments that were forwarded to a partition.
     fn tell(&mut self, target: u32, (from, till): Range) {
         let overlaps =
             |(to, range): &&mut (u32, Range)| *to == target && range.0 <= till && from <= range.1;
-        match self.forwarded.iter_mut().find(overlaps) {
+        let Forwarded(told) = &mut **self.forwarded.get_or_insert_default();
+        match told.iter_mut().find(overlaps) {
             Some((_, range)) => *range = (range.0.min(from), range.1.max(till)),
-            None => self.forwarded.push((target, (from, till))),
+            None => told.push((target, (from, till))),
         }
     }
 }
@@ -171,25 +87,69 @@ pub(crate) struct Reach {
     pub(crate) distance: i64,
 }
 
+/// The claims of a key. Nearly every key has one.
+pub(crate) type OfKey = SmallVec<[Claim; 1]>;
+
 /// Every fact by key.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Claims {
-    facts: BTreeMap<FactId, Fact>,
-    by_key: BTreeMap<KeyHash, Vec<Claim>>,
-    /// (last + J, key, fact, first) of every claim.
-    expiry: BTreeSet<(Timestamp, KeyHash, FactId, Timestamp)>,
+    facts: BTreeMap<FactId, Held>,
+    by_key: BTreeMap<KeyHash, OfKey>,
+    #[serde(skip)]
+    expiry: Expiry,
     /// An event at or before it may have missed a claim that was dropped.
     horizon: Timestamp,
+    #[serde(skip)]
+    pub(crate) changed_facts: Changed<FactId>,
+    #[serde(skip)]
+    pub(crate) changed_keys: Changed<KeyHash>,
 }
 
 impl Claims {
     pub(crate) fn new() -> Self {
+        Self::of(BTreeMap::new(), BTreeMap::new(), Timestamp::MIN)
+    }
+
+    /// Of what a checkpoint holds; [`Claims::rebuild`] makes the rest.
+    pub(crate) fn of(
+        facts: BTreeMap<FactId, Held>,
+        by_key: BTreeMap<KeyHash, OfKey>,
+        horizon: Timestamp,
+    ) -> Self {
         Self {
-            facts: BTreeMap::new(),
-            by_key: BTreeMap::new(),
-            expiry: BTreeSet::new(),
-            horizon: Timestamp::MIN,
+            facts,
+            by_key,
+            expiry: Expiry::default(),
+            horizon,
+            changed_facts: Changed::default(),
+            changed_keys: Changed::default(),
         }
+    }
+
+    /// Counts again what each fact is kept for, given those that reached kept events. False: something
+    /// is of a fact that is not there, or cannot be read.
+    pub(crate) fn rebuild(&mut self, met: impl Iterator<Item = FactId>) -> bool {
+        self.expiry = Expiry::default();
+        for held in self.facts.values_mut() {
+            (held.claims, held.events) = (0, 0);
+        }
+        for (key, claims) in &self.by_key {
+            for claim in claims {
+                let Some(held) = self.facts.get_mut(&claim.fact) else {
+                    return false;
+                };
+                held.claims += 1;
+                self.expiry.add(claim.end(), *key);
+            }
+        }
+        for id in met {
+            let Some(held) = self.facts.get_mut(&id) else {
+                return false;
+            };
+            held.events += 1;
+        }
+        let sound = |held: &Held| held.claims + held.events > 0 && held.fact.is_readable();
+        self.facts.values().all(sound) && self.by_key.values().all(|claims| !claims.is_empty())
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -201,19 +161,24 @@ impl Claims {
         self.horizon
     }
 
-    /// J as it is used of a hint.
-    pub(crate) fn horizon_of(hint: &Hint<'_>) -> i64 {
-        hint.join_horizon.clamp(0, JOIN_HORIZON_MAX)
+    pub(crate) const fn facts(&self) -> &BTreeMap<FactId, Held> {
+        &self.facts
+    }
+
+    pub(crate) const fn by_key(&self) -> &BTreeMap<KeyHash, OfKey> {
+        &self.by_key
+    }
+
+    /// From here on changes are noted; everything has changed.
+    pub(crate) fn change_all(&mut self) {
+        self.changed_facts.begin(self.facts.keys().copied());
+        self.changed_keys.begin(self.by_key.keys().copied());
     }
 
     /// Learns a hint, whose fact is `id`, for a key: the moments it newly reaches, `None` where none.
     pub(crate) fn learn(&mut self, key: KeyHash, id: FactId, hint: &Hint<'_>) -> Option<Range> {
-        let (j, at) = (Self::horizon_of(hint), hint.received_at);
-        // Nearly every key has one claim: room for more of them would be most of what is kept.
-        let claims = self
-            .by_key
-            .entry(key)
-            .or_insert_with(|| Vec::with_capacity(1));
+        let (j, at) = (horizon_of(hint), hint.received_at);
+        let claims = self.by_key.entry(key).or_default();
         let near = claims
             .iter_mut()
             .filter(|claim| claim.fact == id && claim.stretch.distance(at) <= 2 * j)
@@ -222,24 +187,30 @@ impl Claims {
             claims.push(Claim {
                 fact: id,
                 stretch: Stretch::at(at),
+                horizon: j,
                 dedup_id: hint.dedup_id,
-                forwarded: Vec::new(),
+                forwarded: None,
             });
-            let fact = self.facts.entry(id).or_insert_with(|| Fact::of(hint));
-            fact.claims += 1;
-            self.expiry.insert((at.plus(j), key, id, at));
+            let held = self.facts.entry(id).or_insert_with(|| {
+                self.changed_facts.note(id);
+                Held::of(Fact::of(hint))
+            });
+            held.claims += 1;
+            self.expiry.add(at.plus(j), key);
+            self.changed_keys.note(key);
             return Some((at.minus(j), at.plus(j)));
         };
         let before = claim.stretch;
         if before.distance(at) == 0 {
             return None;
         }
+        self.changed_keys.note(key);
+        let end = claim.end();
         claim.stretch.extend(at);
-        let after = claim.stretch;
-        self.expiry
-            .remove(&(before.last.plus(j), key, id, before.first));
-        self.expiry
-            .insert((after.last.plus(j), key, id, after.first));
+        if claim.end() != end {
+            self.expiry.remove(end, key);
+            self.expiry.add(claim.end(), key);
+        }
         Some(if at < before.first {
             (at.minus(j), before.first.minus(j))
         } else {
@@ -251,9 +222,8 @@ impl Claims {
     pub(crate) fn reaching(&self, key: KeyHash, at: Timestamp) -> impl Iterator<Item = Reach> {
         let claims = self.by_key.get(&key).into_iter().flatten();
         claims.filter_map(move |claim| {
-            let fact = self.facts.get(&claim.fact)?;
             let distance = claim.stretch.distance(at);
-            (distance <= fact.horizon).then_some(Reach {
+            (distance <= claim.horizon).then_some(Reach {
                 id: claim.fact,
                 distance,
             })
@@ -262,29 +232,30 @@ impl Claims {
 
     /// What a fact says, as long as a claim or a kept event has it.
     pub(crate) fn fact(&self, id: FactId) -> Option<&Fact> {
-        self.facts.get(&id)
+        self.facts.get(&id).map(|held| &held.fact)
     }
 
     /// A kept event was reached by a fact: it stays until [`Claims::let_go`], its claims or not.
     pub(crate) fn hold(&mut self, id: FactId) {
-        if let Some(fact) = self.facts.get_mut(&id) {
-            fact.events += 1;
+        if let Some(held) = self.facts.get_mut(&id) {
+            held.events += 1;
         }
     }
 
     /// The event is kept no longer.
     pub(crate) fn let_go(&mut self, id: FactId) {
-        self.release(id, |fact| &mut fact.events);
+        self.release(id, |held| &mut held.events);
     }
 
-    fn release(&mut self, id: FactId, of: impl Fn(&mut Fact) -> &mut usize) {
-        let Some(fact) = self.facts.get_mut(&id) else {
+    fn release(&mut self, id: FactId, of: impl Fn(&mut Held) -> &mut u32) {
+        let Some(held) = self.facts.get_mut(&id) else {
             return;
         };
-        let count = of(fact);
+        let count = of(held);
         *count = count.saturating_sub(1);
-        if fact.claims + fact.events == 0 {
+        if held.claims + held.events == 0 {
             self.facts.remove(&id);
+            self.changed_facts.note(id);
         }
     }
 
@@ -302,28 +273,27 @@ impl Claims {
     ) -> Vec<Hint<'static>> {
         let mut hints = Vec::new();
         for claim in self.by_key.get_mut(&key).into_iter().flatten() {
-            let Some(fact) = self.facts.get(&claim.fact) else {
+            let Some(held) = self.facts.get(&claim.fact) else {
                 continue;
             };
-            let reach = claim.stretch.reach(fact.horizon);
-            let told =
-                |(to, (from, till)): &(u32, Range)| *to == target && (*from..=*till).contains(&at);
-            if at < reach.0 || reach.1 < at || claim.forwarded.iter().any(told) {
+            let reach = claim.stretch.reach(claim.horizon);
+            if at < reach.0 || reach.1 < at || claim.is_told(target, at) {
                 continue;
             }
-            let j = fact.horizon.min(at.since(reach.0)).min(reach.1.since(at));
+            let j = claim.horizon.min(at.since(reach.0)).min(reach.1.since(at));
             claim.tell(target, (at.minus(j), at.plus(j)));
-            hints.push(fact.hint(at, j, claim.dedup_id));
+            hints.push(held.fact.hint(at, j, claim.dedup_id));
+            self.changed_keys.note(key);
         }
         hints
     }
 
     /// Drops claims that reach nothing from `low_watermark` on.
     pub(crate) fn trim(&mut self, low_watermark: Timestamp) {
-        while let Some((end, ..)) = self.expiry.first()
-            && *end < low_watermark
+        while let Some(end) = self.expiry.first()
+            && end < low_watermark
         {
-            self.horizon = self.horizon.max(*end);
+            self.horizon = self.horizon.max(end);
             self.drop_first();
         }
     }
@@ -335,47 +305,39 @@ impl Claims {
             self.drop_first();
             dropped += 1;
         }
-        let crowded = |claims: &Vec<Claim>| claims.len() > CLAIMS_PER_KEY_MAX;
-        if self.by_key.get(&key).is_some_and(crowded) {
-            let claims = self.by_key.get(&key).into_iter().flatten();
-            let oldest = claims
-                .filter_map(|claim| {
-                    let j = self.facts.get(&claim.fact)?.horizon;
-                    Some((
-                        claim.stretch.last.plus(j),
-                        key,
-                        claim.fact,
-                        claim.stretch.first,
-                    ))
-                })
-                .min();
-            if let Some(entry) = oldest {
-                self.expiry.remove(&entry);
-                self.drop_claim(entry);
-                dropped += 1;
-            }
+        let claims = self.by_key.get(&key);
+        if let Some(claims) = claims.filter(|claims| claims.len() > CLAIMS_PER_KEY_MAX)
+            && let Some(end) = claims.iter().map(Claim::end).min()
+        {
+            self.expiry.remove(end, key);
+            self.drop_claim(end, key);
+            dropped += 1;
         }
         dropped
     }
 
     fn drop_first(&mut self) {
-        if let Some(entry) = self.expiry.pop_first() {
-            self.drop_claim(entry);
+        if let Some((end, key)) = self.expiry.pop_first() {
+            self.drop_claim(end, key);
         }
     }
 
-    fn drop_claim(&mut self, (_, key, id, first): (Timestamp, KeyHash, FactId, Timestamp)) {
-        if let Some(claims) = self.by_key.get_mut(&key) {
-            if let Some(at) = claims
-                .iter()
-                .position(|claim| claim.fact == id && claim.stretch.first == first)
-            {
-                claims.swap_remove(at);
-            }
-            if claims.is_empty() {
-                self.by_key.remove(&key);
-            }
+    /// Drops the first claim of a key that ends then.
+    fn drop_claim(&mut self, end: Timestamp, key: KeyHash) {
+        let Some(claims) = self.by_key.get_mut(&key) else {
+            return;
+        };
+        let ending = claims.iter().enumerate();
+        let ending = ending.filter(|(_, claim)| claim.end() == end);
+        let first = ending.min_by_key(|(_, claim)| (claim.fact, claim.stretch.first));
+        let Some(at) = first.map(|(at, _)| at) else {
+            return;
+        };
+        let dropped = claims.swap_remove(at);
+        if claims.is_empty() {
+            self.by_key.remove(&key);
         }
-        self.release(id, |fact| &mut fact.claims);
+        self.changed_keys.note(key);
+        self.release(dropped.fact, |held| &mut held.claims);
     }
 }

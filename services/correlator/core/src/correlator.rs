@@ -7,10 +7,11 @@ use balefire_event::{
 };
 
 use crate::barrier::Barriers;
-use crate::claim::{Claims, FactId};
+use crate::claim::Claims;
 use crate::config::{Config, Usage};
 use crate::coverage::Coverage;
 use crate::entry::{Entries, Kept};
+use crate::fact::{FactId, horizon_of};
 use crate::key::{KeyHash, typed_keys};
 use crate::record::{Effect, Record};
 use crate::repair::{Repair, Straggler, Stragglers};
@@ -25,10 +26,10 @@ pub struct State {
     pub(crate) clocks: [Option<Timestamp>; 3],
     /// Largest J in use.
     pub(crate) join_horizon_max: i64,
-    claims: Claims,
+    pub(crate) claims: Claims,
     pub(crate) entries: Entries,
-    stubs: Stubs,
-    barriers: Barriers,
+    pub(crate) stubs: Stubs,
+    pub(crate) barriers: Barriers,
     pub(crate) stragglers: Stragglers,
     pub(crate) promised: Option<Timestamp>,
     pub(crate) promise_told: Option<Timestamp>,
@@ -52,7 +53,7 @@ impl State {
 
 /// A checkpoint whose bytes are not what this correlator wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a kept event of the state cannot be read")]
+#[error("what is kept cannot be read")]
 pub struct Damaged;
 
 /// The joins of one INTAKE partition.
@@ -64,6 +65,8 @@ pub struct Correlator {
     coverage: Coverage,
     pub(crate) alarms: u64,
     hints_ignored: u64,
+    /// A checkpoint was told of all of the state.
+    pub(crate) told: bool,
 }
 
 impl Correlator {
@@ -77,6 +80,7 @@ impl Correlator {
             coverage: Coverage::default(),
             alarms: 0,
             hints_ignored: 0,
+            told: false,
         }
     }
 
@@ -89,13 +93,12 @@ impl Correlator {
     /// Goes on from a checkpoint's state.
     ///
     /// # Errors
-    /// [`Damaged`] where a kept event cannot be read; the state stays as it was.
-    pub fn restore(&mut self, state: State) -> Result<(), Damaged> {
-        if state.entries.all().any(|e| e.packed.open().is_none()) {
-            return Err(Damaged);
-        }
+    /// [`Damaged`] where something cannot be read; the state stays as it was.
+    pub fn restore(&mut self, mut state: State) -> Result<(), Damaged> {
+        state.rebuild()?;
         self.state = state;
         self.repair = None;
+        self.untold();
         Ok(())
     }
 
@@ -103,6 +106,7 @@ impl Correlator {
     pub fn reset(&mut self) {
         self.state = State::new(&self.config);
         self.repair = None;
+        self.told = false;
     }
 
     /// How well joining works since the start.
@@ -278,7 +282,7 @@ impl Correlator {
             self.hints_ignored += 1;
             return;
         }
-        let j = Claims::horizon_of(hint);
+        let j = horizon_of(hint);
         self.state.join_horizon_max = self.state.join_horizon_max.max(j);
         let keys = typed_keys(tenant, &hint.keys).into_iter();
         let keys: Vec<KeyHash> = keys.map(|key| key.hash).collect();

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use balefire_event::{Assurance, DedupId, Event, Lane, Naming, SubjectRef, Timestamp, Timing};
 
-use crate::claim::{FILLABLE, FactId};
+use crate::changed::Changed;
+use crate::fact::{FILLABLE, FactId};
 use crate::key::{KeyHash, TypedKey, typed_keys};
 use crate::limits::{COPIES_MAX, EVENT_BYTES_MAX, EVENTS_MAX};
 use crate::packed::Packed;
@@ -108,6 +109,15 @@ impl Entry {
         times.min().unwrap_or(Timestamp::MIN)
     }
 
+    /// Its keys, each with when a record of it was received.
+    fn keyed(&self) -> impl Iterator<Item = (KeyHash, Timestamp)> {
+        let copies = move |key: &TypedKey| {
+            let hash = key.hash;
+            self.copies.iter().map(move |copy| (hash, copy.received_at))
+        };
+        self.keys.iter().flat_map(copies)
+    }
+
     fn len(&self) -> usize {
         self.packed.len() + size_of::<Self>() + self.keys.len() * size_of::<TypedKey>()
     }
@@ -130,29 +140,70 @@ pub(crate) enum Kept {
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Entries {
     by_id: BTreeMap<DedupId, Entry>,
+    #[serde(skip)]
     by_key: BTreeSet<(KeyHash, Timestamp, DedupId)>,
     /// By the newest record.
+    #[serde(skip)]
     by_age: BTreeSet<(Timestamp, DedupId)>,
     /// Those of several records, by the oldest: it is kept, and may be amended, with the newest.
+    #[serde(skip)]
     copied: BTreeSet<(Timestamp, DedupId)>,
     /// (end of hold, received_at, event) in each lane.
+    #[serde(skip)]
     holds: [BTreeSet<(Timestamp, Timestamp, DedupId)>; 3],
+    #[serde(skip)]
     bytes: usize,
     /// A hint that reaches back to it may have missed an event that was dropped.
     horizon: Timestamp,
+    #[serde(skip)]
+    pub(crate) changed: Changed<DedupId>,
 }
 
 impl Entries {
     pub(crate) fn new() -> Self {
+        Self::of(BTreeMap::new(), Timestamp::MIN)
+    }
+
+    /// Of what a checkpoint holds; [`Entries::rebuild`] makes the rest.
+    pub(crate) fn of(by_id: BTreeMap<DedupId, Entry>, horizon: Timestamp) -> Self {
         Self {
-            by_id: BTreeMap::new(),
+            by_id,
             by_key: BTreeSet::new(),
             by_age: BTreeSet::new(),
             copied: BTreeSet::new(),
             holds: std::array::from_fn(|_| BTreeSet::new()),
             bytes: 0,
-            horizon: Timestamp::MIN,
+            horizon,
+            changed: Changed::default(),
         }
+    }
+
+    /// Makes the indices again. False: an event cannot be read.
+    pub(crate) fn rebuild(&mut self) -> bool {
+        let by_id = std::mem::take(&mut self.by_id);
+        *self = Self::of(by_id, self.horizon);
+        for (id, entry) in &self.by_id {
+            let Some(first) = entry.copies.first() else {
+                return false;
+            };
+            if entry.packed.open().is_none() {
+                return false;
+            }
+            self.bytes += entry.len();
+            self.by_age.insert((entry.latest(), *id));
+            if entry.copies.len() > 1 {
+                self.copied.insert((entry.oldest(), *id));
+            }
+            for (key, copy) in entry.keyed() {
+                self.by_key.insert((key, copy, *id));
+            }
+            if let (Some(end), Some(holds)) =
+                (entry.held_until, self.holds.get_mut(entry.lane.index()))
+            {
+                holds.insert((end, first.received_at, *id));
+            }
+        }
+        true
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -172,18 +223,33 @@ impl Entries {
         self.horizon
     }
 
+    /// An event, to be changed.
     pub(crate) fn get_mut(&mut self, id: &DedupId) -> Option<&mut Entry> {
-        self.by_id.get_mut(id)
+        let entry = self.by_id.get_mut(id)?;
+        self.changed.note(*id);
+        Some(entry)
     }
 
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Entry> {
-        self.by_id.values()
+    pub(crate) const fn by_id(&self) -> &BTreeMap<DedupId, Entry> {
+        &self.by_id
+    }
+
+    /// The facts that reached any.
+    pub(crate) fn met(&self) -> impl Iterator<Item = FactId> {
+        let met = self.by_id.values().flat_map(|entry| &entry.met);
+        met.map(|met| met.fact)
+    }
+
+    /// From here on changes are noted; everything has changed.
+    pub(crate) fn change_all(&mut self) {
+        self.changed.begin(self.by_id.keys().copied());
     }
 
     /// Takes a record of an event in.
     pub(crate) fn learn(&mut self, tenant: &str, lane: Lane, event: &Event<'_>) -> Kept {
         let id = event.dedup_id;
         let Some(entry) = self.by_id.get_mut(&id) else {
+            self.changed.note(id);
             let entry = Entry::of(tenant, lane, event);
             self.bytes += entry.len();
             self.by_age.insert((event.received_at, id));
@@ -198,6 +264,7 @@ impl Entries {
         if entry.copies.iter().any(same) || entry.copies.len() >= COPIES_MAX {
             return Kept::Known;
         }
+        self.changed.note(id);
         copy.stood_for = entry.copies.iter().any(|other| other.counts_as(&copy));
         let (oldest, latest) = (entry.oldest(), entry.latest());
         entry.copies.push(copy);
@@ -216,6 +283,7 @@ impl Entries {
         let Some(entry) = self.by_id.get_mut(&id) else {
             return;
         };
+        self.changed.note(id);
         entry.held_until = Some(end);
         let received_at = entry.copies.first().map_or(end, |copy| copy.received_at);
         if let Some(holds) = self.holds.get_mut(entry.lane.index()) {
@@ -231,6 +299,7 @@ impl Entries {
         let Some(end) = entry.held_until.take() else {
             return;
         };
+        self.changed.note(id);
         let received_at = entry.copies.first().map_or(end, |copy| copy.received_at);
         if let Some(holds) = self.holds.get_mut(entry.lane.index()) {
             holds.remove(&(end, received_at, id));
@@ -301,10 +370,9 @@ impl Entries {
         entry.held_until = held;
         self.bytes = self.bytes.saturating_sub(entry.len());
         self.copied.remove(&(entry.oldest(), id));
-        for key in &entry.keys {
-            for copy in &entry.copies {
-                self.by_key.remove(&(key.hash, copy.received_at, id));
-            }
+        self.changed.note(id);
+        for (key, copy) in entry.keyed() {
+            self.by_key.remove(&(key, copy, id));
         }
         Some(entry)
     }

@@ -7,7 +7,7 @@ use balefire_event::{CorrelationKey, KeyKind};
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
 )]
-pub(crate) struct KeyHash([u8; 16]);
+pub(crate) struct KeyHash(pub(crate) [u8; 16]);
 
 impl KeyHash {
     pub(crate) fn of(tenant: &str, key: &CorrelationKey<'_>) -> Self {

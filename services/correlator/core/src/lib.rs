@@ -15,12 +15,16 @@
 //! No clock, no IO, no encoding of the log. Time is what received_at of records and ticks say.
 
 mod barrier;
+mod bytes;
 mod chain;
+mod changed;
 mod claim;
 mod config;
 mod correlator;
 mod coverage;
 mod entry;
+mod expiry;
+mod fact;
 mod joining;
 mod key;
 pub mod limits;
@@ -29,6 +33,7 @@ mod promise;
 mod record;
 mod repair;
 mod settle;
+mod stored;
 mod stretch;
 mod stub;
 
@@ -38,3 +43,4 @@ pub use correlator::{Correlator, Damaged, State};
 pub use coverage::{Counts, Coverage};
 pub use joining::Joining;
 pub use record::{Effect, Record};
+pub use stored::{Decode, Stored};

@@ -3,12 +3,12 @@
 //! A kept event as a struct costs over a kilobyte; packed, about what its texts cost. The form
 //! lives in checkpoints only, which are disposable: it has no versions of its own.
 
-use std::borrow::Cow;
-
 use balefire_event::{
     Assurance, Category, CorrelationKey, DedupId, Digest, Event, EvidenceRef, Extension, Identity,
-    IdentityKind, KeyKind, Sealed, Severity, SubjectRef, Timestamp, Timing,
+    IdentityKind, KeyKind, Severity, SubjectRef, Timestamp, Timing,
 };
+
+use crate::bytes::{Reader, Writer};
 
 /// A tenant and an event of it, without its join.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -35,54 +35,13 @@ impl Packed {
     }
 }
 
-struct Writer(Vec<u8>);
-
 impl Writer {
-    fn byte(&mut self, byte: u8) {
-        self.0.push(byte);
-    }
-
-    fn number(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.0.push((number & 0x7f) as u8 | 0x80);
-            number >>= 7;
-        }
-        self.0.push((number & 0x7f) as u8);
-    }
-
-    fn signed(&mut self, number: i64) {
-        self.0.extend_from_slice(&number.to_le_bytes());
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.number(bytes.len() as u64);
-        self.0.extend_from_slice(bytes);
-    }
-
-    fn text(&mut self, text: &str) {
-        self.bytes(text.as_bytes());
-    }
-
-    fn word(&mut self, number: i32) {
-        self.0.extend_from_slice(&number.to_le_bytes());
-    }
-
-    fn optional(&mut self, number: Option<u64>) {
-        self.byte(u8::from(number.is_some()));
-        self.number(number.unwrap_or_default());
-    }
-
     fn identity(&mut self, identity: &Identity<'_>) {
         self.bytes(&identity.subject_ref.0);
         self.word(identity.kind.number());
         self.word(identity.assurance.number());
         self.text(&identity.via);
-        self.byte(u8::from(identity.label.is_some()));
-        if let Some(label) = &identity.label {
-            self.number(u64::from(label.scheme));
-            self.number(u64::from(label.key_epoch));
-            self.bytes(&label.data);
-        }
+        self.label(identity.label.as_ref());
     }
 
     fn event(&mut self, event: &Event<'_>) {
@@ -167,90 +126,14 @@ fn texts<'e>(event: &'e Event<'_>) -> [&'e str; 12] {
     ]
 }
 
-struct Reader<'a>(&'a [u8]);
-
 impl<'a> Reader<'a> {
-    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
-        let (head, tail) = self.0.split_at_checked(len)?;
-        self.0 = tail;
-        Some(head)
-    }
-
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.take(N)?.try_into().ok()
-    }
-
-    fn flag(&mut self) -> Option<bool> {
-        match self.array::<1>()? {
-            [0] => Some(false),
-            [1] => Some(true),
-            _ => None,
-        }
-    }
-
-    fn number(&mut self) -> Option<u64> {
-        let mut number = 0u64;
-        for shift in (0..64).step_by(7) {
-            let [byte] = self.array::<1>()?;
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Some(number);
-            }
-        }
-        None
-    }
-
-    fn signed(&mut self) -> Option<i64> {
-        self.array().map(i64::from_le_bytes)
-    }
-
-    fn bytes(&mut self) -> Option<&'a [u8]> {
-        let len = usize::try_from(self.number()?).ok()?;
-        self.take(len)
-    }
-
-    fn text(&mut self) -> Option<&'a str> {
-        std::str::from_utf8(self.bytes()?).ok()
-    }
-
-    fn cow(&mut self) -> Option<Cow<'a, str>> {
-        self.text().map(Cow::Borrowed)
-    }
-
-    fn word<T>(&mut self, read: impl FnOnce(i32) -> Option<T>) -> Option<T> {
-        self.array().map(i32::from_le_bytes).and_then(read)
-    }
-
-    fn optional(&mut self) -> Option<Option<u64>> {
-        let there = self.flag()?;
-        let number = self.number()?;
-        Some(there.then_some(number))
-    }
-
-    /// A list of at most as many items as there are bytes left.
-    fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
-        let len = usize::try_from(self.number()?).ok()?;
-        if len > self.0.len() {
-            return None;
-        }
-        (0..len).map(|_| item(self)).collect()
-    }
-
     fn identity(&mut self) -> Option<Identity<'a>> {
         Some(Identity {
             subject_ref: SubjectRef::from_slice(self.bytes()?).ok()?,
             kind: self.word(IdentityKind::from_number)?,
             assurance: self.word(Assurance::from_number)?,
             via: self.cow()?,
-            label: if self.flag()? {
-                Some(Sealed {
-                    scheme: u32::try_from(self.number()?).ok()?,
-                    key_epoch: u32::try_from(self.number()?).ok()?,
-                    data: Cow::Borrowed(self.bytes()?),
-                })
-            } else {
-                None
-            },
+            label: self.label()?,
         })
     }
 
@@ -322,8 +205,12 @@ impl<'a> Reader<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::borrow::Cow;
+
+    use balefire_event::Sealed;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn full(words: &[String], numbers: (i64, u64, u32), some: bool) -> Event<'static> {
         let word = |i: usize| Cow::Owned(words.get(i).cloned().unwrap_or_default());

@@ -7,9 +7,10 @@ use std::collections::BTreeSet;
 
 use balefire_event::{DedupId, IdentityKind, Lane, Timestamp};
 
-use crate::claim::{Claims, FactId};
+use crate::claim::Claims;
 use crate::correlator::Correlator;
 use crate::entry::Entries;
+use crate::fact::FactId;
 use crate::key::{KeyHash, typed_keys};
 use crate::limits::STRAGGLERS_MAX;
 use crate::record::{Effect, Record};

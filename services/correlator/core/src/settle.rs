@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use balefire_event::digest::FieldHasher;
 use balefire_event::{Assurance, Event, Join, Naming, SubjectRef, partition};
 
-use crate::claim::{Claims, FILLABLE, Fact, FactId};
+use crate::claim::Claims;
 use crate::coverage::Coverage;
 use crate::entry::{Copy, Entry, Fill, Met, Told};
+use crate::fact::{FILLABLE, Fact, FactId};
 use crate::limits::{FACTS_PER_EVENT_MAX, TOLD_PER_EVENT_MAX};
 use crate::record::Effect;
 
@@ -102,7 +103,7 @@ fn matches<'c>(entry: &Entry, claims: &'c Claims) -> Vec<Match<'c>> {
 
 fn fill_of(entry: &Entry, fact: &Fact) -> Fill {
     let mut fill = [0; 3];
-    for ((slot, lacks), value) in fill.iter_mut().zip(entry.lacks).zip(&fact.fills) {
+    for ((slot, lacks), value) in fill.iter_mut().zip(entry.lacks).zip(fact.fills()) {
         if lacks && !value.is_empty() {
             let [a, b, c, d, e, f, g, h, ..] = FieldHasher::new("balefire correlator fill v1")
                 .field(value.as_bytes())
@@ -263,7 +264,7 @@ fn tell(entry: &mut Entry, told: Told, named: &Named<'_, '_>, fact: &Fact, desk:
     let via = format!(
         "join:{}:{}",
         kind.map_or("", |kind| kind.as_str()),
-        named.best.fact.source
+        named.best.fact.source()
     );
     event.user = Some(named.best.fact.identity(told.assurance, via));
     let mut filled = vec!["user_id".to_owned()];
@@ -272,10 +273,10 @@ fn tell(entry: &mut Entry, told: Told, named: &Named<'_, '_>, fact: &Fact, desk:
         .into_iter()
         .zip(FILLABLE)
         .zip(told.fill)
-        .zip(&fact.fills)
+        .zip(fact.fills())
     {
         if digest != 0 {
-            *slot = value.as_ref().to_owned().into();
+            *slot = value.to_owned().into();
             filled.push(name.to_owned());
         }
     }

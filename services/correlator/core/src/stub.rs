@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use balefire_event::{CorrelationKey, DedupId, KeyKind, Stub, Timestamp};
 
+use crate::changed::Changed;
 use crate::claim::Claims;
 use crate::key::KeyHash;
 use crate::limits::STUBS_MAX;
@@ -32,18 +33,46 @@ impl Place {
 /// Every stub, by key and age.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Stubs {
-    by_key: BTreeMap<(KeyHash, Timestamp, DedupId), Place>,
+    by_key: BTreeMap<StubKey, Place>,
+    #[serde(skip)]
     by_age: BTreeSet<(Timestamp, KeyHash, DedupId)>,
     horizon: Timestamp,
+    #[serde(skip)]
+    pub(crate) changed: Changed<StubKey>,
 }
+
+/// Which stub: its key, when it was received, its event.
+pub(crate) type StubKey = (KeyHash, Timestamp, DedupId);
 
 impl Stubs {
     pub(crate) fn new() -> Self {
+        Self::of(BTreeMap::new(), Timestamp::MIN)
+    }
+
+    /// Of what a checkpoint holds; [`Stubs::rebuild`] makes the rest.
+    pub(crate) fn of(by_key: BTreeMap<StubKey, Place>, horizon: Timestamp) -> Self {
         Self {
-            by_key: BTreeMap::new(),
+            by_key,
             by_age: BTreeSet::new(),
-            horizon: Timestamp::MIN,
+            horizon,
+            changed: Changed::default(),
         }
+    }
+
+    /// Makes the index by age again.
+    pub(crate) fn rebuild(&mut self) {
+        let keys = self.by_key.keys();
+        self.by_age = keys.map(|(key, at, id)| (*at, *key, *id)).collect();
+        self.changed = Changed::default();
+    }
+
+    /// From here on changes are noted; everything has changed.
+    pub(crate) fn change_all(&mut self) {
+        self.changed.begin(self.by_key.keys().copied());
+    }
+
+    pub(crate) const fn by_key(&self) -> &BTreeMap<StubKey, Place> {
+        &self.by_key
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -62,9 +91,10 @@ impl Stubs {
             value: stub.key.value.as_ref().into(),
             partition: stub.partition,
         };
+        let known = (key, stub.received_at, stub.dedup_id);
         self.by_age.insert((stub.received_at, key, stub.dedup_id));
-        self.by_key
-            .insert((key, stub.received_at, stub.dedup_id), place);
+        self.by_key.insert(known, place);
+        self.changed.note(known);
     }
 
     /// Stubs of a key received in a range.
@@ -102,6 +132,7 @@ impl Stubs {
     fn drop_first(&mut self) {
         if let Some((at, key, id)) = self.by_age.pop_first() {
             self.by_key.remove(&(key, at, id));
+            self.changed.note((key, at, id));
         }
     }
 }
