@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use crate::evidence::{self, Placed};
 use crate::item::{InFlight, Item};
-use crate::memory::{Known, Memory, Seen, hint_key, id_key};
+use crate::memory::{Fields, Known, Mark, Memory, Seen};
 use crate::outcome::Outcome;
 use crate::target::{LogKind, Targets};
 
@@ -28,7 +28,7 @@ pub enum Slot {
         /// Its place among the items for it.
         position: usize,
         /// Key of its id.
-        id: [u8; 16],
+        id: Mark,
         /// What is remembered of it once it is stored.
         seen: Seen,
     },
@@ -44,7 +44,7 @@ pub struct Plan {
     /// What is durable before that.
     pub evidence: Vec<Placed>,
     /// Keys of the hints among the items.
-    pub hints: Vec<[u8; 16]>,
+    pub hints: Vec<Mark>,
     /// Whose those are that go straight to EVENTS.
     pub groups: Groups,
     /// Holds the budget, collects timings.
@@ -71,7 +71,8 @@ pub struct Planner<'p> {
     slots: Vec<Slot>,
     encoded: Vec<Encoded>,
     per_target: BTreeMap<usize, usize>,
-    hints: BTreeSet<[u8; 16]>,
+    hints: BTreeSet<Mark>,
+    fields: Fields,
     hint_items: Vec<(usize, Range<usize>)>,
     stubs: Vec<(usize, Stub)>,
     evidence: Vec<Placed>,
@@ -99,6 +100,7 @@ impl<'p> Planner<'p> {
             encoded: Vec::new(),
             per_target: BTreeMap::new(),
             hints: BTreeSet::new(),
+            fields: Fields::default(),
             hint_items: Vec::new(),
             stubs: Vec::new(),
             evidence: Vec::new(),
@@ -117,7 +119,10 @@ impl<'p> Planner<'p> {
 
     fn admitted(&mut self, mut admitted: Admitted<'_>) -> Slot {
         let event = &admitted.event;
-        let id = id_key(&self.door.tenant, &event.source, &event.event_id);
+        let id = self
+            .fields
+            .id(&self.door.tenant, &event.source, &event.event_id);
+        let id = self.memory.mark(id);
         let seen = Seen {
             dedup_id: event.dedup_id,
             timing: event.timing,
@@ -193,22 +198,25 @@ impl<'p> Planner<'p> {
         let Some(user) = &admitted.event.user else {
             return;
         };
-        let mut due: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
-        for (partition, key) in admitted.hint_targets(self.door) {
-            let Some(value) = admitted.event.keys.get(key) else {
-                continue;
-            };
-            let event = &admitted.event;
-            let source = &self.door.source;
-            let facts = [&*event.model, &*event.endpoint, &*event.src_ip];
-            let hint = hint_key(&self.door.tenant, value, user, facts, source);
-            let horizon = source.join_horizon;
-            if !self.memory.hinted(&hint, horizon, self.now) && self.hints.insert(hint) {
-                due.entry(partition).or_default().push(key);
+        let event = &admitted.event;
+        let (tenant, source) = (&self.door.tenant, &self.door.source);
+        let facts = [&*event.model, &*event.endpoint, &*event.src_ip];
+        let mut fields = self.fields.hint(tenant, user, facts, source);
+        let mut due: Vec<(u32, usize)> = Vec::new();
+        for (index, key) in event.keys.iter().enumerate() {
+            let mark = self.memory.mark(fields.of(key));
+            let known = self.memory.hinted(&mark, source.join_horizon, self.now);
+            if !known && self.hints.insert(mark) {
+                due.push((self.door.hint_target(key), index));
             }
         }
-        for (partition, keys) in due {
-            let target = self.targets.index(LogKind::Intake, Lane::Bulk, partition);
+        due.sort_unstable();
+        for same in due.chunk_by(|(one, _), (next, _)| one == next) {
+            let keys: Vec<usize> = same.iter().map(|(_, index)| *index).collect();
+            let Some((partition, _)) = same.first() else {
+                continue;
+            };
+            let target = self.targets.index(LogKind::Intake, Lane::Bulk, *partition);
             if let Some(hint) = admitted.hint(self.door, &keys) {
                 let start = self.buffer.len();
                 hint_codec::encode_static(&hint, &mut self.buffer);
@@ -228,7 +236,8 @@ impl<'p> Planner<'p> {
             let Some(key) = hint.keys.first() else {
                 continue;
             };
-            let known = hint_key(&self.door.tenant, key, user, [""; 3], source);
+            let mut fields = self.fields.hint(&self.door.tenant, user, [""; 3], source);
+            let known = self.memory.mark(fields.of(key));
             let horizon = source.join_horizon;
             if self.memory.hinted(&known, horizon, self.now) || !self.hints.insert(known) {
                 continue;

@@ -8,6 +8,14 @@ use crate::admit::Admitted;
 use crate::door::Door;
 use crate::path::StubTarget;
 
+impl Door {
+    /// The INTAKE partition that a hint for a key goes to.
+    #[must_use]
+    pub fn hint_target(&self, key: &CorrelationKey<'_>) -> u32 {
+        partition::of_key(&self.tenant, key.kind, &key.value, self.partitions)
+    }
+}
+
 impl Admitted<'_> {
     /// The INTAKE partitions that a hint of this record goes to, with the place of the key in the
     /// event's keys. None where it names no user or no key.
@@ -16,10 +24,8 @@ impl Admitted<'_> {
             Some(_) => self.event.keys.as_slice(),
             None => &[],
         };
-        keys.iter().enumerate().map(|(index, key)| {
-            let target = partition::of_key(&door.tenant, key.kind, &key.value, door.partitions);
-            (target, index)
-        })
+        let keys = keys.iter().enumerate();
+        keys.map(|(index, key)| (door.hint_target(key), index))
     }
 
     /// The hint for some of its keys. `None` where it names no user.
@@ -59,7 +65,7 @@ impl Admitted<'_> {
             None => Vec::new(),
         };
         keys.into_iter().filter_map(move |key| {
-            let target = partition::of_key(&door.tenant, key.kind, &key.value, door.partitions);
+            let target = door.hint_target(&key);
             let mut hint = self.hint(door, &[])?;
             hint.facts.clear();
             hint.keys.push(key);

@@ -37,14 +37,34 @@ impl<K: Eq + Hash, V> Recent<K, V> {
         K: std::borrow::Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        let (at, value) = self.young.get(key).or_else(|| self.old.get(key))?;
-        (now.since(*at) < self.horizon).then_some(value)
+        self.found(key, now).map(|(_, value)| value)
+    }
+
+    /// When a key was remembered, where that is less than the horizon before `now`.
+    #[must_use]
+    pub fn at<Q>(&self, key: &Q, now: Timestamp) -> Option<Timestamp>
+    where
+        K: std::borrow::Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        self.found(key, now).map(|(at, _)| *at)
+    }
+
+    fn found<Q>(&self, key: &Q, now: Timestamp) -> Option<&(Timestamp, V)>
+    where
+        K: std::borrow::Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        let found = self.young.get(key).or_else(|| self.old.get(key));
+        found.filter(|(at, _)| now.since(*at) < self.horizon)
     }
 
     /// Remembers a key as of `now`.
     pub fn insert(&mut self, key: K, value: V, now: Timestamp) {
         if self.young.len() >= self.capacity || now.since(self.turned_at) >= self.horizon {
-            self.old = std::mem::take(&mut self.young);
+            // Their room is used again: who is full soon grows no new one each time.
+            std::mem::swap(&mut self.old, &mut self.young);
+            self.young.clear();
             self.turned_at = now;
         }
         self.young.insert(key, (now, value));
@@ -72,6 +92,7 @@ mod tests {
         let mut recent = Recent::new(8, 10);
         recent.insert("a", 1, Timestamp(0));
         assert_eq!(recent.get("a", Timestamp(9)), Some(&1));
+        assert_eq!(recent.at("a", Timestamp(9)), Some(Timestamp(0)));
         assert_eq!(recent.get("a", Timestamp(10)), None);
         recent.insert("b", 2, Timestamp(9));
         recent.insert("c", 3, Timestamp(12));
