@@ -19,8 +19,11 @@ pub(crate) const DELTA_BYTES_MIN: u64 = 2 * 1024 * 1024;
 /// A store of more bytes than this, and so many times those that count, is written anew.
 const BLOAT_MIN: u64 = 16 * 1024 * 1024;
 const BLOAT_FACTOR: u64 = 3;
-/// Pages that wait to be written at a merge, bytes.
+/// Pages and pieces of a delta that wait to be written, bytes.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// A delta lies in pieces of this many bytes: sled holds a value, and what lies beside it, several
+/// times over.
+const PIECE_BYTES: usize = 256 * 1024;
 
 /// What is durably on disk, by name.
 pub(crate) struct Known(BTreeMap<String, Manifest>);
@@ -66,7 +69,8 @@ impl Database {
         Ok(())
     }
 
-    /// One atomic batch with what changed and the manifest, then an explicit flush.
+    /// What changed, the manifest with the last of it in one atomic batch, then an explicit flush.
+    /// Pieces without a manifest count for nothing.
     fn append(
         &self,
         name: &str,
@@ -86,8 +90,17 @@ impl Database {
             bytes: bytes.len() as u64,
             digest: page_digest(&bytes),
         });
-        let mut batch = sled::Batch::default();
-        batch.insert(delta_key(name, number), bytes);
+        let (mut batch, mut waiting) = (sled::Batch::default(), 0);
+        for (index, piece) in bytes.chunks(PIECE_BYTES).enumerate() {
+            if waiting >= BATCH_BYTES {
+                waiting = 0;
+                let full = std::mem::take(&mut batch);
+                self.db.apply_batch(full).map_err(Error::database)?;
+            }
+            waiting += piece.len();
+            batch.insert(piece_key(name, number, index), piece);
+        }
+        drop(bytes);
         batch.insert(manifest_key(name), manifest.seal()?);
         self.db.apply_batch(batch).map_err(Error::database)?;
         self.db.flush().map_err(Error::database)?;
@@ -178,10 +191,10 @@ impl Database {
     fn there(&self, name: &str, before: Option<&Manifest>) -> Result<BTreeSet<Vec<u8>>, Error> {
         if let Some(before) = before {
             let pages = before.pages.iter().map(|digest| page_key(name, digest));
-            let deltas = before.deltas.iter();
-            return Ok(pages
-                .chain(deltas.map(|delta| delta_key(name, delta.number)))
-                .collect());
+            let pieces = before.deltas.iter().flat_map(|delta| {
+                (0..pieces_of(delta)).map(|index| piece_key(name, delta.number, index))
+            });
+            return Ok(pages.chain(pieces).collect());
         }
         let mut there = BTreeSet::new();
         for key in self.db.scan_prefix(format!("{name}/")).keys() {
@@ -198,9 +211,13 @@ impl Database {
 
     fn deltas(&self, name: &str, manifest: &Manifest) -> Result<Vec<Vec<u8>>, Error> {
         let deltas = manifest.deltas.iter().map(|delta| {
-            let found = self.db.get(delta_key(name, delta.number));
-            let found = found.map_err(Error::database)?;
-            whole("delta", found, &delta.digest).map(|bytes| bytes.to_vec())
+            let mut bytes = Vec::new();
+            for index in 0..pieces_of(delta) {
+                let found = self.db.get(piece_key(name, delta.number, index));
+                let found = found.map_err(Error::database)?;
+                bytes.extend_from_slice(found.as_deref().unwrap_or_default());
+            }
+            whole("delta", Some(bytes), &delta.digest)
         });
         deltas.collect()
     }
@@ -357,8 +374,18 @@ fn page_key(name: &str, digest: &PageDigest) -> Vec<u8> {
     key
 }
 
-fn delta_key(name: &str, number: u64) -> Vec<u8> {
+/// How many pieces there are of a delta, at least one.
+fn pieces_of(delta: &Delta) -> usize {
+    let bytes = usize::try_from(delta.bytes).unwrap_or(usize::MAX);
+    bytes.div_ceil(PIECE_BYTES).max(1)
+}
+
+fn piece_key(name: &str, number: u64, index: usize) -> Vec<u8> {
     let mut key = format!("{name}/d").into_bytes();
     key.extend_from_slice(&number.to_be_bytes());
+    // The first one lies where all of it lay once.
+    if index > 0 {
+        key.extend_from_slice(&(index as u64).to_be_bytes());
+    }
     key
 }

@@ -10,7 +10,7 @@
 //! or what lies behind the one it has.
 //!
 //! Layout of one tree: `<name>/m` holds the manifest (envelope, [`Meta`], digest of each page and
-//! of each delta), `<name>/p<digest>` a page, `<name>/d<number>` a delta; `~<name>/…` is what was
+//! of each delta), `<name>/p<digest>` a page, `<name>/d<number>…` a piece of a delta; `~<name>/…` is what was
 //! set aside last.
 
 mod aside;

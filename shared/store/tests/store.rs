@@ -288,6 +288,28 @@ async fn changes_lie_behind_what_was_saved_or_loaded_before_them() {
 }
 
 #[tokio::test]
+async fn much_that_changed_at_once_lies_behind_the_base_and_in_it() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("s");
+    let mut state = Keyed::default();
+    // The first change is less than half the base, and stays behind it; the next is merged with it.
+    for numbers in [0..40_000, 0..17_000, 10_000..27_000] {
+        let store = Store::open(&dir, options()).await.unwrap();
+        let changes = if state.step == 0 {
+            Changes::whole()
+        } else {
+            assert_eq!(store.load("a").await.unwrap(), Some(state.checkpoint()));
+            Changes::since()
+        };
+        let changes = state.change(numbers, changes);
+        assert!(changes.byte_len() > 1024 * 1024, "{}", changes.byte_len());
+        store.save("a", meta(state.step), changes).await.unwrap();
+    }
+    let store = Store::open(&dir, options()).await.unwrap();
+    assert_eq!(store.load("a").await.unwrap(), Some(state.checkpoint()));
+}
+
+#[tokio::test]
 async fn a_bloated_store_is_written_anew_and_holds_the_same() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("s");
