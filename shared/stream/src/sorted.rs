@@ -138,6 +138,10 @@ impl<T> Sorted<T> {
             }
             Store::Flat(values) if values.is_empty() => self.store = Store::One(value),
             Store::Flat(values) if values.len() < CHUNK_LEN_MAX => {
+                // Most windows stay short: twice the room would be half empty in most of them.
+                if values.len() == values.capacity() {
+                    values.reserve_exact((values.len() / 4).max(2));
+                }
                 values.insert(index.min(values.len()), value);
             }
             Store::Flat(values) => {

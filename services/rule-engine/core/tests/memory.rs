@@ -56,9 +56,36 @@ fn take(engine: &mut Engine, batch: &[Event<'_>]) {
     }
 }
 
-fn block(number: usize) -> Event<'static> {
+fn numbered(number: usize) -> [u8; 16] {
     let mut id = [0; 16];
     id[..8].copy_from_slice(&number.to_le_bytes());
+    id
+}
+
+/// An event of one of so many users.
+fn block_of(number: usize, users: usize) -> Event<'static> {
+    let mut event = block(number);
+    if let Some(user) = &mut event.user {
+        user.subject_ref = SubjectRef(numbered(number % users));
+    }
+    event
+}
+
+/// Bytes of a window with ten events.
+fn window_of_ten() -> usize {
+    const USERS: usize = 20_000;
+    let (mut engine, before) = (engine(), allocated());
+    for first in (0..10 * USERS).step_by(BATCH) {
+        let batch = (first..first + BATCH).map(|number| block_of(number, USERS));
+        let batch: Vec<_> = batch.collect();
+        take(&mut engine, &batch);
+    }
+    assert_eq!(engine.key_count(), USERS);
+    (allocated() - before) / USERS
+}
+
+fn block(number: usize) -> Event<'static> {
+    let id = numbered(number);
     let at = Timestamp(1_770_820_200 * SECOND + number as i64);
     Event {
         dedup_id: DedupId(id),
@@ -80,7 +107,12 @@ fn block(number: usize) -> Event<'static> {
 
 // One test: the allocator counts for the whole process.
 #[test]
-fn a_key_takes_200_bytes_a_million_256_mib_and_the_reference_workload_40_mib() {
+fn a_key_takes_200_bytes_ten_entries_1150_a_million_keys_256_mib_and_the_reference_workload_40_mib()
+{
+    let ten = window_of_ten();
+    println!("{ten} bytes a key with ten events");
+    assert!(ten <= 1_150, "{ten} bytes a key with ten events");
+
     let (mut keys, before) = (engine(), allocated());
     for first in (0..1_000_000).step_by(BATCH) {
         let batch: Vec<_> = (first..first + BATCH).map(block).collect();
