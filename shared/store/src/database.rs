@@ -7,6 +7,7 @@ use crate::checkpoint::{Checkpoint, Meta};
 use crate::envelope::{Delta, Manifest, PageDigest, page_digest, whole};
 use crate::error::Error;
 use crate::fold::Fold;
+use crate::key::{PIECE_BYTES, manifest_key, page_key, page_prefix, piece_key, pieces_of};
 use crate::page::Cutter;
 use crate::records::{Changes, Records};
 
@@ -21,9 +22,6 @@ const BLOAT_MIN: u64 = 16 * 1024 * 1024;
 const BLOAT_FACTOR: u64 = 3;
 /// Pages and pieces of a delta that wait to be written, bytes.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
-/// A delta lies in pieces of this many bytes: sled holds a value, and what lies beside it, several
-/// times over.
-const PIECE_BYTES: usize = 256 * 1024;
 
 /// What is durably on disk, by name.
 pub(crate) struct Known(BTreeMap<String, Manifest>);
@@ -358,34 +356,4 @@ fn opening(dir: &Path, error: sled::Error) -> Error {
         };
     }
     Error::database(error)
-}
-
-fn manifest_key(name: &str) -> Vec<u8> {
-    format!("{name}/m").into_bytes()
-}
-
-fn page_prefix(name: &str) -> Vec<u8> {
-    format!("{name}/p").into_bytes()
-}
-
-fn page_key(name: &str, digest: &PageDigest) -> Vec<u8> {
-    let mut key = page_prefix(name);
-    key.extend_from_slice(digest);
-    key
-}
-
-/// How many pieces there are of a delta, at least one.
-fn pieces_of(delta: &Delta) -> usize {
-    let bytes = usize::try_from(delta.bytes).unwrap_or(usize::MAX);
-    bytes.div_ceil(PIECE_BYTES).max(1)
-}
-
-fn piece_key(name: &str, number: u64, index: usize) -> Vec<u8> {
-    let mut key = format!("{name}/d").into_bytes();
-    key.extend_from_slice(&number.to_be_bytes());
-    // The first one lies where all of it lay once.
-    if index > 0 {
-        key.extend_from_slice(&(index as u64).to_be_bytes());
-    }
-    key
 }

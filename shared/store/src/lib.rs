@@ -21,6 +21,7 @@ mod encoding;
 mod envelope;
 mod error;
 mod fold;
+mod key;
 mod page;
 mod records;
 mod worker;
