@@ -97,6 +97,25 @@ fn a_message_is_what_a_mail_reader_expects() {
     );
 }
 
+/// The page of e-mail shows the message as it is read.
+#[test]
+fn the_page_shows_a_message_as_it_is_read() {
+    let page = include_str!("../../../../../docs/receivers/email.md");
+    let config = Config {
+        to: "oncall@soc.example, lead@soc.example".into(),
+        ..config()
+    };
+    let (headers, text) = read(&encode(&config, &view(&escalation())).body);
+    for (name, value) in &headers {
+        let value = match name.as_str() {
+            "Subject" => subject(&headers),
+            _ => value.clone(),
+        };
+        assert!(page.contains(&format!("\n{name}: {value}\n")), "{name}");
+    }
+    assert!(page.contains(text.replace("\r\n", "\n").trim_end()));
+}
+
 proptest! {
     /// parse(encode(x)) = x, and no header more than there should be.
     #[test]
