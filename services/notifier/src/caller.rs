@@ -15,10 +15,11 @@ use balefire_notifier_core::Notice;
 use balefire_notifier_core::classify::{
     Item as Fate, Response as CoreResponse, Verdict, parse_retry_after,
 };
-use balefire_notifier_core::feed::{Item, Limits};
+use balefire_notifier_core::feed::{Body, Item, Limits, Posted};
 use balefire_notifier_core::receiver::{Auth, Call, Found, Method, Target};
 use balefire_notifier_core::route::Receiver;
 use balefire_notifier_core::view::{Classification, View};
+use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
@@ -217,15 +218,19 @@ impl Caller {
 
     /// Gives a batch of the feed, whose items stand in `buffer`, to the receiver once; `id` is the
     /// batch's own.
-    pub async fn feed(&self, id: &str, buffer: &[u8], items: &[Item]) -> Reply {
+    pub async fn feed(&self, id: &str, buffer: &Bytes, items: &[Item]) -> Reply {
         if let Some(refusal) = self.literal.and_then(|ip| self.guard.check(ip).err()) {
             return refused(&refusal);
         }
-        let call = self.target.feed_call(buffer, items);
+        let Posted { call, body } = self.target.feed_call(buffer, items);
         if matches!(self.target, Target::Syslog(_)) {
-            return self.line(&call.body).await;
+            return self.line(body.bytes(buffer)).await;
         }
-        match self.exchange(id, call).await {
+        let body = match body {
+            Body::There(place) => buffer.slice(place),
+            Body::Made(body) => body.into(),
+        };
+        match self.post(id, call, body).await {
             Ok(answered) => {
                 let response = answered.response();
                 let verdict = self.target.feed_classify(&response, items.len());
@@ -241,12 +246,17 @@ impl Caller {
         }
     }
 
-    async fn exchange(&self, id: &str, call: Call) -> Result<Answered, Reply> {
+    async fn exchange(&self, id: &str, mut call: Call) -> Result<Answered, Reply> {
+        let body = self.key.into_body(std::mem::take(&mut call.body));
+        self.post(id, call, body.into()).await
+    }
+
+    /// The call with a body that stands elsewhere.
+    async fn post(&self, id: &str, call: Call, body: Bytes) -> Result<Answered, Reply> {
         let mut url = self.url.to_string();
         if !call.path.is_empty() {
             url = format!("{}{}", url.trim_end_matches('/'), call.path);
         }
-        let body = self.key.into_body(call.body);
         let mut request = match call.method {
             Method::Get => self.client.get(url),
             Method::Post => self.client.post(url),
@@ -267,7 +277,7 @@ impl Caller {
         let body = match self.target.packs() {
             true => {
                 request = request.header(CONTENT_ENCODING, "gzip");
-                packed(&body)
+                packed(&body).into()
             }
             false => body,
         };

@@ -20,6 +20,7 @@ use balefire_notifier_core::backoff::Backoff;
 use balefire_notifier_core::breaker::Rate;
 use balefire_notifier_core::feed::{self, Item};
 use balefire_notifier_core::route::Receiver;
+use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::FuturesOrdered;
 use tokio::sync::mpsc;
@@ -229,6 +230,7 @@ impl Line {
             items,
             sequence,
         } = batch;
+        let buffer = Bytes::from(buffer);
         let limits = self.caller().await.feed_limits();
         let mut open: Vec<Vec<Item>> = feed::cut(items, limits);
         open.reverse();

@@ -9,7 +9,7 @@ use balefire_event::{Escalation, EscalationKind, Event, IdentityKind, KeyKind};
 use serde::Serialize;
 
 use crate::advice::advice_on;
-use crate::json;
+use crate::json::{self, name};
 use crate::view::View;
 use crate::{digest, summary};
 
@@ -274,39 +274,39 @@ pub(crate) fn record<'a>(event: &'a Event<'_>) -> Record<'a> {
 
 /// The fields of [`record`], straight into an object.
 pub(crate) fn write_record(object: &mut json::Object<'_>, event: &Event<'_>) {
-    object.text("event_type", "ai_security");
+    object.text(name!("event_type"), "ai_security");
     write_time(object, event);
-    object.text("severity", event.severity.as_str());
-    object.text("category", event.category.as_str());
-    object.said("request_id", event.key(KeyKind::Request));
-    object.said("user_id", named(event, IdentityKind::User));
-    object.said("model", said(&event.model));
-    object.said("judge_model", said(&event.judge_model));
-    object.plain("judge_score", &event.judge_score);
-    object.said("judge_verdict", said(&event.judge_verdict));
-    object.said("policy_violated", said(&event.policy_violated));
-    object.said("guardrail_result", said(&event.guardrail_result));
-    object.plain("tokens_in", &event.tokens_in);
-    object.plain("tokens_out", &event.tokens_out);
-    object.said("endpoint", said(&event.endpoint));
-    object.plain("risk_tier", &event.risk_tier);
+    object.text(name!("severity"), event.severity.as_str());
+    object.text(name!("category"), event.category.as_str());
+    object.said(name!("request_id"), event.key(KeyKind::Request));
+    object.said(name!("user_id"), named(event, IdentityKind::User));
+    object.said(name!("model"), said(&event.model));
+    object.said(name!("judge_model"), said(&event.judge_model));
+    object.plain(name!("judge_score"), &event.judge_score);
+    object.said(name!("judge_verdict"), said(&event.judge_verdict));
+    object.said(name!("policy_violated"), said(&event.policy_violated));
+    object.said(name!("guardrail_result"), said(&event.guardrail_result));
+    object.plain(name!("tokens_in"), &event.tokens_in);
+    object.plain(name!("tokens_out"), &event.tokens_out);
+    object.said(name!("endpoint"), said(&event.endpoint));
+    object.plain(name!("risk_tier"), &event.risk_tier);
     let session = named(event, IdentityKind::Session).or_else(|| event.key(KeyKind::Session));
-    object.only("event_id", said(&event.event_id));
-    object.only("trace_id", event.key(KeyKind::Trace));
-    object.only("session_id", session);
-    object.only("src_ip", said(&event.src_ip));
-    object.only("api_key_id", named(event, IdentityKind::ApiKey));
+    object.only(name!("event_id"), said(&event.event_id));
+    object.only(name!("trace_id"), event.key(KeyKind::Trace));
+    object.only(name!("session_id"), session);
+    object.only(name!("src_ip"), said(&event.src_ip));
+    object.only(name!("api_key_id"), named(event, IdentityKind::ApiKey));
     let principal = named(event, IdentityKind::ServicePrincipal);
-    object.only("service_principal", principal);
-    object.only("agent_id", named(event, IdentityKind::Agent));
-    object.only("tool", said(&event.tool));
-    if event.tool_allowed.is_some() {
-        object.plain("tool_allowed", &event.tool_allowed);
+    object.only(name!("service_principal"), principal);
+    object.only(name!("agent_id"), named(event, IdentityKind::Agent));
+    object.only(name!("tool"), said(&event.tool));
+    if let Some(allowed) = event.tool_allowed {
+        object.flag(name!("tool_allowed"), allowed);
     }
-    object.only("attack_type", said(&event.attack_type));
-    object.only("reason", said(&event.reason));
+    object.only(name!("attack_type"), said(&event.attack_type));
+    object.only(name!("reason"), said(&event.reason));
     if !event.labels.is_empty() {
-        object.plain("labels", &optional(event).labels);
+        object.plain(name!("labels"), &optional(event).labels);
     }
 }
 
@@ -354,8 +354,10 @@ const fn is_whole(event: &Event<'_>) -> bool {
 fn write_time(object: &mut json::Object<'_>, event: &Event<'_>) {
     let text = event.occurred_at.text();
     match text.split_first_chunk::<19>() {
-        Some((seconds, _)) if is_whole(event) => object.quoted("timestamp", &[seconds, b"Z"]),
-        _ => object.quoted("timestamp", &[&text]),
+        Some((seconds, _)) if is_whole(event) => {
+            object.quoted(name!("timestamp"), &[seconds, b"Z"])
+        }
+        _ => object.quoted(name!("timestamp"), &[&text]),
     }
 }
 

@@ -2,6 +2,8 @@
 //! has the event's own id, by which a target or a search drops what comes twice. Pure: bytes of
 //! items and batches, and what an answer leaves to be done.
 
+mod posted;
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,9 +12,12 @@ use serde::Serialize;
 
 use crate::body;
 use crate::classify::{Item as Fate, Response, Verdict};
-use crate::json;
+use crate::feed::posted::Around;
+use crate::json::{self, name};
 use crate::receiver::{Call, Method, Target, elastic, sentinel, splunk, syslog};
 use crate::view::{Classification, filter};
+
+pub use crate::feed::posted::{Body, Posted};
 
 /// Batches of one lane of a partition under way at once to what does not keep an order.
 pub const BATCHES_MAX: usize = 3;
@@ -153,17 +158,20 @@ pub(crate) fn document<'a>(event: &'a Event<'_>, tenant: &'a str) -> Document<'a
 pub(crate) fn write_ours(out: &mut Vec<u8>, event: &Event<'_>, tenant: &str) {
     let (join, id) = (event.join.as_ref(), ItemId::of(event));
     let mut object = json::Object::open(out);
-    object.quoted("id", &[&id.dedup_id.hex(), id.suffix().as_bytes()]);
-    object.text("tenant", tenant);
-    object.text("source", &event.source);
-    object.quoted("received_at", &[&event.received_at.text()]);
-    object.text("timing", event.timing.as_str());
-    object.plain("severity_derived", &event.severity_derived);
-    object.plain("partial", &join.is_some_and(|join| join.partial));
-    object.plain("amendment", &id.amendment);
-    let filled = join.map(|join| join.filled.as_slice());
-    object.plain("filled", &filled.unwrap_or_default());
-    object.plain("history", &event.backfill);
+    object.quoted(name!("id"), &[&id.dedup_id.hex(), id.suffix().as_bytes()]);
+    object.text(name!("tenant"), tenant);
+    object.text(name!("source"), &event.source);
+    object.quoted(name!("received_at"), &[&event.received_at.text()]);
+    object.text(name!("timing"), event.timing.as_str());
+    object.flag(name!("severity_derived"), event.severity_derived);
+    object.flag(name!("partial"), join.is_some_and(|join| join.partial));
+    object.flag(name!("amendment"), id.amendment);
+    let filled = join.map(|join| join.filled.as_slice()).unwrap_or_default();
+    match filled {
+        [] => object.field(name!("filled")).extend_from_slice(b"[]"),
+        filled => object.plain(name!("filled"), &filled),
+    }
+    object.flag(name!("history"), event.backfill);
     object.close();
 }
 
@@ -171,7 +179,7 @@ pub(crate) fn write_ours(out: &mut Vec<u8>, event: &Event<'_>, tenant: &str) {
 pub(crate) fn write_document(out: &mut Vec<u8>, event: &Event<'_>, tenant: &str) {
     let mut object = json::Object::open(out);
     body::write_record(&mut object, event);
-    write_ours(object.field("balefire"), event, tenant);
+    write_ours(object.field(name!("balefire")), event, tenant);
     object.close();
 }
 
@@ -258,46 +266,33 @@ impl Target {
 
     /// The call with a batch, whose items stand in `buffer`.
     #[must_use]
-    pub fn feed_call(&self, buffer: &[u8], items: &[Item]) -> Call {
-        let joined = |before: &str, between: &[u8], after: &str| {
-            let each: Vec<&[u8]> = items.iter().map(|item| item.bytes(buffer)).collect();
-            let around = before.len() + after.len() + between.len() * each.len();
-            let length = each.iter().map(|item| item.len()).sum::<usize>();
-            let mut whole = Vec::with_capacity(length + around);
-            whole.extend_from_slice(before.as_bytes());
-            for (number, item) in each.into_iter().enumerate() {
-                if number > 0 {
-                    whole.extend_from_slice(between);
-                }
-                whole.extend_from_slice(item);
+    pub fn feed_call(&self, buffer: &[u8], items: &[Item]) -> Posted {
+        const JSON: &str = "application/json";
+        let rows = |before, after| Around {
+            before,
+            between: ",",
+            after,
+        };
+        let plain = Around::default();
+        let (path, content_type, around) = match self.form() {
+            Some(Form::Objects(_)) => (splunk::PATH.to_owned(), JSON, plain),
+            Some(Form::Rows(config)) => (config.path(), JSON, rows("[", "]")),
+            Some(Form::Bulk(_)) => (elastic::PATH.to_owned(), "application/x-ndjson", plain),
+            Some(Form::Messages(_)) => (String::new(), "text/plain", plain),
+            Some(Form::Envelope) | None => {
+                let envelope = rows("{\"type\":\"events\",\"data\":{\"events\":[", "]}}");
+                (String::new(), JSON, envelope)
             }
-            whole.extend_from_slice(after.as_bytes());
-            whole
         };
-        let (path, content_type, body) = match self.form() {
-            Some(Form::Objects(_)) => (
-                splunk::PATH.to_owned(),
-                "application/json",
-                joined("", b"", ""),
-            ),
-            Some(Form::Rows(config)) => (config.path(), "application/json", joined("[", b",", "]")),
-            Some(Form::Bulk(_)) => (
-                elastic::PATH.to_owned(),
-                "application/x-ndjson",
-                joined("", b"", ""),
-            ),
-            Some(Form::Messages(_)) => (String::new(), "text/plain", joined("", b"", "")),
-            Some(Form::Envelope) | None => (
-                String::new(),
-                "application/json",
-                joined("{\"type\":\"events\",\"data\":{\"events\":[", b",", "]}}"),
-            ),
-        };
-        Call {
+        let call = Call {
             method: Method::Post,
             path,
             content_type,
-            body,
+            body: Vec::new(),
+        };
+        Posted {
+            call,
+            body: around.body(buffer, items),
         }
     }
 

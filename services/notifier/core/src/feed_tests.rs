@@ -50,7 +50,8 @@ fn item(target: &Target, out: &mut Vec<u8>, event: Event<'static>, index: u32) -
 }
 
 fn body(target: &Target, buffer: &[u8], items: &[Item]) -> String {
-    String::from_utf8(target.feed_call(buffer, items).body).unwrap()
+    let posted = target.feed_call(buffer, items);
+    String::from_utf8(posted.body.bytes(buffer).to_vec()).unwrap()
 }
 
 /// The JSON values of a batch, one an event.
@@ -198,6 +199,40 @@ proptest! {
         write_document(&mut out, &event, &tenant);
         let want = [b"what stood before".as_slice(), &json(&document(&event, &tenant))].concat();
         prop_assert_eq!(String::from_utf8(out).unwrap(), String::from_utf8(want).unwrap());
+    }
+}
+
+/// A batch that was cut, or of which an item is gone, is put together; one that is whole is not
+/// copied where nothing stands between.
+#[test]
+fn a_body_holds_its_items_in_their_order_and_nothing_else() {
+    for target in targets() {
+        let mut buffer = b"before".to_vec();
+        let mut item = |n: u32| item(&target, &mut buffer, event(&format!("u{n}"), "w"), n);
+        let items: Vec<_> = (0..4).map(&mut item).collect();
+        let gap = [items[0].clone(), items[2].clone()];
+        for items in [&items[..], &items[1..3], &gap[..], &items[..1]] {
+            let posted = target.feed_call(&buffer, items);
+            let mut rest = posted.body.bytes(&buffer);
+            for item in items {
+                let bytes = item.bytes(&buffer);
+                let at = rest.windows(bytes.len()).position(|window| window == bytes);
+                let (between, behind) = rest.split_at(at.unwrap());
+                assert!(
+                    between.len() < 40 && !between.contains(&b'u'),
+                    "{between:?}"
+                );
+                rest = &behind[bytes.len()..];
+            }
+            assert!(rest.len() < 4);
+            let copies = matches!(target, Target::Webhook | Target::Sentinel(_)) || *items == gap;
+            assert_eq!(
+                matches!(posted.body, Body::Made(_)),
+                copies,
+                "{}",
+                target.name()
+            );
+        }
     }
 }
 

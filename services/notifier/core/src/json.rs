@@ -19,14 +19,30 @@ const fn escape(byte: u8) -> Option<u8> {
 }
 
 const fn is_plain(byte: u8) -> bool {
-    byte >= 0x20 && byte != b'"' && byte != b'\\'
+    // No short cut: what has none is compared many bytes at a time.
+    (byte >= 0x20) & (byte != b'"') & (byte != b'\\')
+}
+
+/// Where the first byte is that needs an escape.
+fn first_escape(bytes: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    for chunk in bytes.as_chunks::<16>().0 {
+        let plain = chunk.iter().fold(true, |all, byte| all & is_plain(*byte));
+        if !plain {
+            break;
+        }
+        at += chunk.len();
+    }
+    let mut rest = bytes.get(at..)?.iter();
+    Some(at + rest.position(|byte| !is_plain(*byte))?)
 }
 
 /// A string in its quotes.
 pub(crate) fn text(out: &mut Vec<u8>, text: &str) {
+    out.reserve(text.len() + 2);
     out.push(b'"');
     let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|byte| !is_plain(*byte)) {
+    while let Some(at) = first_escape(rest) {
         let (before, behind) = rest.split_at(at);
         out.extend_from_slice(before);
         let Some((byte, behind)) = behind.split_first() else {
@@ -47,6 +63,18 @@ pub(crate) fn text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
+/// The name of a field with all that stands around it, written at once: `name!("model")`. Names
+/// are this program's own and need no escape.
+#[derive(Clone, Copy)]
+pub(crate) struct Name(pub(crate) &'static str);
+
+macro_rules! name {
+    ($name:literal) => {
+        $crate::json::Name(concat!(",\"", $name, "\":"))
+    };
+}
+pub(crate) use name;
+
 /// An object that is being written.
 pub(crate) struct Object<'a> {
     out: &'a mut Vec<u8>,
@@ -56,30 +84,30 @@ pub(crate) struct Object<'a> {
 impl<'a> Object<'a> {
     /// Opens it.
     pub(crate) fn open(out: &'a mut Vec<u8>) -> Self {
-        out.push(b'{');
         Self { out, begun: false }
     }
 
-    /// Begins a field; its value is written to what this gives. Names are this program's own and
-    /// need no escape.
-    pub(crate) fn field(&mut self, name: &str) -> &mut Vec<u8> {
-        if self.begun {
-            self.out.push(b',');
+    /// Begins a field; its value is written to what this gives.
+    pub(crate) fn field(&mut self, name: Name) -> &mut Vec<u8> {
+        let name = name.0.as_bytes();
+        match (self.begun, name.split_first()) {
+            (false, Some((_, name))) => {
+                self.begun = true;
+                self.out.push(b'{');
+                self.out.extend_from_slice(name);
+            }
+            _ => self.out.extend_from_slice(name),
         }
-        self.begun = true;
-        self.out.push(b'"');
-        self.out.extend_from_slice(name.as_bytes());
-        self.out.extend_from_slice(b"\":");
         self.out
     }
 
     /// A text.
-    pub(crate) fn text(&mut self, name: &str, value: &str) {
+    pub(crate) fn text(&mut self, name: Name, value: &str) {
         text(self.field(name), value);
     }
 
     /// A text that may be missing: null then.
-    pub(crate) fn said(&mut self, name: &str, value: Option<&str>) {
+    pub(crate) fn said(&mut self, name: Name, value: Option<&str>) {
         match value {
             Some(value) => self.text(name, value),
             None => self.field(name).extend_from_slice(b"null"),
@@ -87,14 +115,14 @@ impl<'a> Object<'a> {
     }
 
     /// A text that may be missing: no field then.
-    pub(crate) fn only(&mut self, name: &str, value: Option<&str>) {
+    pub(crate) fn only(&mut self, name: Name, value: Option<&str>) {
         if let Some(value) = value {
             self.text(name, value);
         }
     }
 
     /// What needs no quotes: digits and letters of this program's own.
-    pub(crate) fn quoted(&mut self, name: &str, parts: &[&[u8]]) {
+    pub(crate) fn quoted(&mut self, name: Name, parts: &[&[u8]]) {
         let out = self.field(name);
         out.push(b'"');
         for part in parts {
@@ -103,14 +131,23 @@ impl<'a> Object<'a> {
         out.push(b'"');
     }
 
-    /// A number, a truth, null.
-    pub(crate) fn plain(&mut self, name: &str, value: &impl Serialize) {
+    /// A truth.
+    pub(crate) fn flag(&mut self, name: Name, value: bool) {
+        let word = if value { "true" } else { "false" };
+        self.field(name).extend_from_slice(word.as_bytes());
+    }
+
+    /// A number, null, what is made of them.
+    pub(crate) fn plain(&mut self, name: Name, value: &impl Serialize) {
         // Into memory nothing fails, and plain values have a JSON form.
         let _written = serde_json::to_writer(self.field(name), value);
     }
 
     /// Closes it.
     pub(crate) fn close(self) {
+        if !self.begun {
+            self.out.push(b'{');
+        }
         self.out.push(b'}');
     }
 }
@@ -138,5 +175,31 @@ mod tests {
     fn every_byte_of_ascii_is_what_serde_writes() {
         let all: String = (0..=127_u8).map(char::from).collect();
         assert_eq!(written(&all), serde_json::to_string(&all).unwrap());
+    }
+
+    /// Wherever it stands among what is compared at once, and behind it.
+    #[test]
+    fn an_escape_is_seen_in_every_place() {
+        for length in 1..50 {
+            for place in 0..length {
+                for odd in ['"', '\\', '\n', '\u{1f}', 'é'] {
+                    let text: String = (0..length)
+                        .map(|at| if at == place { odd } else { ' ' })
+                        .collect();
+                    assert_eq!(written(&text), serde_json::to_string(&text).unwrap());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_object_without_a_field_is_one() {
+        let mut out = Vec::new();
+        Object::open(&mut out).close();
+        let mut object = Object::open(&mut out);
+        object.flag(name!("a"), true);
+        object.said(name!("b"), None);
+        object.close();
+        assert_eq!(out, br#"{}{"a":true,"b":null}"#);
     }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{Auth, Call};
 use crate::classify::{Response, Verdict};
-use crate::json::Object;
+use crate::json::{Object, name};
 use crate::story::{Story, clip};
 use crate::view::View;
 use crate::{body, feed};
@@ -79,9 +79,9 @@ pub fn encode(config: &Config, view: &View) -> Call {
 /// One row of the feed: the source document's fields as columns, and `Balefire` (dynamic).
 pub fn event(out: &mut Vec<u8>, event: &Event<'_>, tenant: &str) {
     let mut row = Object::open(out);
-    row.quoted("TimeGenerated", &[&event.occurred_at.text()]);
-    row.text("EventId", &feed::id(event));
-    feed::write_ours(row.field("Balefire"), event, tenant);
+    row.quoted(name!("TimeGenerated"), &[&event.occurred_at.text()]);
+    row.text(name!("EventId"), &feed::id(event));
+    feed::write_ours(row.field(name!("Balefire")), event, tenant);
     body::write_record(&mut row, event);
     row.close();
 }

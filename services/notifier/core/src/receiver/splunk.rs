@@ -9,7 +9,7 @@ use super::Call;
 use crate::body::data;
 use crate::classify::{Item, Response, Verdict};
 use crate::feed;
-use crate::json::Object;
+use crate::json::{Object, name};
 use crate::view::View;
 
 /// Where events go.
@@ -71,15 +71,15 @@ pub fn encode(config: &Config, view: &View) -> Call {
 /// One event of the feed. Objects stand one behind the other.
 pub fn event(out: &mut Vec<u8>, config: &Config, event: &Event<'_>, tenant: &str) {
     let mut object = Object::open(out);
-    object.plain("time", &seconds(event.occurred_at));
-    object.text("host", "balefire");
-    object.text("source", "balefire");
+    write_seconds(object.field(name!("time")), event.occurred_at);
+    object.text(name!("host"), "balefire");
+    object.text(name!("source"), "balefire");
     let sourcetype = config.sourcetype.as_deref();
-    object.text("sourcetype", sourcetype.unwrap_or("balefire:event"));
-    object.only("index", config.index.as_deref());
-    feed::write_document(object.field("event"), event, tenant);
-    let mut fields = Object::open(object.field("fields"));
-    fields.text("tenant", tenant);
+    object.text(name!("sourcetype"), sourcetype.unwrap_or("balefire:event"));
+    object.only(name!("index"), config.index.as_deref());
+    feed::write_document(object.field(name!("event")), event, tenant);
+    let mut fields = Object::open(object.field(name!("fields")));
+    fields.text(name!("tenant"), tenant);
     fields.close();
     object.close();
 }
@@ -91,6 +91,30 @@ fn seconds(at: Timestamp) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "13 digits")]
     let seconds = millis as f64 / 1000.0;
     seconds
+}
+
+/// The same, as that float is written: digits enough to tell it, and one decimal at least.
+fn write_seconds(out: &mut Vec<u8>, at: Timestamp) {
+    let millis = at.0.div_euclid(1_000_000);
+    if millis < 0 {
+        out.push(b'-');
+    }
+    // The highest i64 has 13 digits as milliseconds.
+    let mut digits = *b"0000000000000";
+    let mut rest = millis.unsigned_abs();
+    for digit in digits.iter_mut().rev() {
+        *digit += u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
+    }
+    let (whole, decimals) = digits.split_at(10);
+    let first = whole.iter().position(|digit| *digit != b'0').unwrap_or(9);
+    let last = decimals
+        .iter()
+        .rposition(|digit| *digit != b'0')
+        .unwrap_or(0);
+    out.extend_from_slice(whole.get(first..).unwrap_or_default());
+    out.push(b'.');
+    out.extend_from_slice(decimals.get(..=last).unwrap_or_default());
 }
 
 /// By HEC's own code where there is one.
@@ -119,4 +143,35 @@ pub fn classify_batch(response: &Response<'_>, sent: usize) -> Verdict {
         std::cmp::Ordering::Greater => Item::Retry { after: None },
     };
     Verdict::Partial((0..sent).map(item).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn written(at: i64) -> String {
+        let mut out = Vec::new();
+        write_seconds(&mut out, Timestamp(at));
+        String::from_utf8(out).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn seconds_are_what_serde_writes(at in any::<i64>(), near in -5_000_000_000_i64..5_000_000_000) {
+            for at in [at, near, at / 1_000_000_000 * 1_000_000_000] {
+                prop_assert_eq!(written(at), serde_json::to_string(&seconds(Timestamp(at))).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn the_ends_of_time_are_what_serde_writes() {
+        for at in [0, 1, -1, 999_999, 1_000_000, -1_000_000, i64::MIN, i64::MAX] {
+            assert_eq!(
+                written(at),
+                serde_json::to_string(&seconds(Timestamp(at))).unwrap()
+            );
+        }
+    }
 }
