@@ -46,32 +46,42 @@ pub(super) async fn caller(desk: &Desk, receiver: &str) -> Caller {
     }
 }
 
+/// A message of which only what stands before this index is in a batch.
+type Rest = Option<(Message, u32)>;
+
 impl Gatherer {
     /// Gives batches of what lies behind `had`, until the log does not read on. One batch is made
     /// while others are given: no more is held.
     pub(super) async fn run(self, had: u64, batches: mpsc::Sender<Batch>) -> BusError {
         let mut tail = Log::new(&self.bus).tail(&self.stream, had + 1);
         // What the last batch took: a buffer that grows is copied.
-        let mut usual = 0;
+        let (mut usual, mut done, mut rest) = (0, had, None);
         loop {
             let Ok(room) = batches.reserve().await else {
                 return BusError::Ended {
                     stream: self.stream.clone(),
                 };
             };
-            let message = match tail.next().await {
-                Ok(Some(message)) => message,
-                Ok(None) => continue,
-                Err(error) => return error,
+            let (message, from) = match rest.take() {
+                Some(rest) => rest,
+                None => match tail.next().await {
+                    Ok(Some(message)) => (message, 0),
+                    Ok(None) => continue,
+                    Err(error) => return error,
+                },
             };
             let caller = caller(&self.desk, &self.receiver.name).await;
             let mut batch = Batch {
                 buffer: Vec::with_capacity(usual),
+                sequence: done,
                 ..Batch::default()
             };
-            self.add(&caller, &message, &mut batch);
-            let ended = self.gather(&caller, &mut tail, &mut batch).await;
-            usual = batch.buffer.len();
+            rest = self.add(&caller, message, from, &mut batch);
+            let ended = match rest {
+                Some(_) => Ok(()),
+                None => self.gather(&caller, &mut tail, &mut batch, &mut rest).await,
+            };
+            (usual, done) = (batch.buffer.len(), batch.sequence);
             room.send(batch);
             if let Err(error) = ended {
                 return error;
@@ -79,18 +89,18 @@ impl Gatherer {
         }
     }
 
-    /// Adds what comes soon, as far as it fits.
+    /// Adds what comes soon, until it does not fit.
     async fn gather(
         &self,
         caller: &Caller,
         tail: &mut Tail,
         batch: &mut Batch,
+        rest: &mut Rest,
     ) -> Result<(), BusError> {
-        let limits = caller.feed_limits();
         let until = tokio::time::Instant::now() + LINGER;
-        while batch.items.len() < limits.items_max && batch.buffer.len() < limits.bytes_max {
+        while rest.is_none() {
             match tokio::time::timeout_at(until, tail.next()).await {
-                Ok(Ok(Some(message))) => self.add(caller, &message, batch),
+                Ok(Ok(Some(message))) => *rest = self.add(caller, message, 0, batch),
                 Ok(Ok(None)) | Err(_) => return Ok(()),
                 Ok(Err(error)) => return Err(error),
             }
@@ -98,32 +108,46 @@ impl Gatherer {
         Ok(())
     }
 
-    /// Adds the events of a message. What cannot be read is a dead letter of the rule engine's.
-    fn add(&self, caller: &Caller, message: &Message, batch: &mut Batch) {
-        batch.sequence = message.sequence;
+    /// Adds the events of a message from an index on, as far as they fit. What cannot be read is a
+    /// dead letter of the rule engine's.
+    fn add(&self, caller: &Caller, message: Message, from: u32, batch: &mut Batch) -> Rest {
+        let limits = caller.feed_limits();
+        let sequence = message.sequence;
         let Ok(view) = BatchView::parse(&message.payload) else {
-            return;
+            batch.sequence = sequence;
+            return None;
         };
         let tenant: Arc<str> = view.header.tenant.as_str().into();
-        if !self.receiver.is_of(&tenant) {
-            return;
-        }
-        for (index, record) in (0_u32..).zip(view.records()) {
-            let Ok(RecordView::Event(event)) = record else {
-                continue;
-            };
-            if event.severity < self.receiver.severity_min {
-                continue;
+        if self.receiver.is_of(&tenant) {
+            let raw = view.raw_records().filter_map(Result::ok);
+            for record in raw.skip_while(|record| record.index < from) {
+                let Ok(RecordView::Event(event)) = record.view() else {
+                    continue;
+                };
+                if event.severity < self.receiver.severity_min {
+                    continue;
+                }
+                let (id, start) = (ItemId::of(&event), batch.buffer.len());
+                let mut full = batch.items.len() >= limits.items_max;
+                if !full {
+                    caller.feed_item(&mut batch.buffer, event, &tenant);
+                    full = batch.buffer.len() > limits.bytes_max && !batch.items.is_empty();
+                }
+                if full {
+                    batch.buffer.truncate(start);
+                    let index = record.index;
+                    return Some((message, index));
+                }
+                batch.items.push(Item {
+                    id,
+                    tenant: Arc::clone(&tenant),
+                    sequence,
+                    index: record.index,
+                    place: start..batch.buffer.len(),
+                });
             }
-            let (id, start) = (ItemId::of(&event), batch.buffer.len());
-            caller.feed_item(&mut batch.buffer, event, &tenant);
-            batch.items.push(Item {
-                id,
-                tenant: Arc::clone(&tenant),
-                sequence: message.sequence,
-                index,
-                place: start..batch.buffer.len(),
-            });
         }
+        batch.sequence = sequence;
+        None
     }
 }

@@ -40,11 +40,16 @@ fn config(receivers: &[(&str, Target, &str)]) -> Config {
 
 /// Writes events of these numbers as one message.
 async fn put(world: &World, lane: Lane, numbers: &[u8]) {
+    let named = numbers.iter().zip(names(numbers.iter().copied()));
+    put_named(world, lane, named.map(|(id, name)| (*id, name))).await;
+}
+
+async fn put_named(world: &World, lane: Lane, events: impl IntoIterator<Item = (u8, String)>) {
     let mut batch = BatchWriter::default();
-    for number in numbers {
+    for (id, name) in events {
         batch.push(RecordRef::Event(&Event {
-            dedup_id: DedupId([*number; 16]),
-            event_id: format!("event-{number}").into(),
+            dedup_id: DedupId([id; 16]),
+            event_id: name.into(),
             category: Category::JudgeFlag,
             occurred_at: Timestamp(1_770_820_200_000_000_000),
             ..Event::default()
@@ -136,6 +141,56 @@ async fn every_event_is_fed_once_over_a_restart_and_none_is_told_as_an_escalatio
         (lag(&notifier, "siem").await.0 == 0).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_full_whatever_messages_its_events_came_in() {
+    let world = World::start().await;
+    let siem = Receiver::good().await;
+    let config = config(&[("siem", Target::Webhook, &siem.url)]);
+    let notifier = world.notifier(&config).await;
+    begun(&world, &siem).await;
+    notifier.stop().await;
+    let before = siem.requests().len();
+    let all: Vec<_> = (0..1500).map(|number| format!("many-{number}")).collect();
+    for message in all.chunks(750) {
+        let events = message.iter().cloned().map(|name| (7, name));
+        put_named(&world, Lane::Normal, events).await;
+    }
+    let notifier = world.notifier(&config).await;
+    until("nothing lags", async || {
+        let fed = got(&siem)
+            .iter()
+            .filter(|name| name.starts_with("many"))
+            .count();
+        (fed >= 1500 && lag(&notifier, "siem").await.0 == 0).then_some(())
+    })
+    .await;
+    let events = |json: serde_json::Value| json["data"]["events"].as_array().unwrap().len();
+    let requests = siem.requests().split_off(before);
+    let sizes: Vec<_> = requests.iter().map(|one| events(one.json())).collect();
+    // What of the beginning was not recorded goes again in front.
+    let (last, full) = sizes.split_last().unwrap();
+    let all_full = full.iter().all(|size| *size == 500);
+    assert!(*last <= 500 && all_full, "{sizes:?}");
+    let mut seen = got(&siem);
+    seen.retain(|name| name.starts_with("many"));
+    assert_eq!(seen.len(), 1500);
+    let once: std::collections::BTreeSet<_> = seen.into_iter().collect();
+    assert_eq!(once, all.into_iter().collect());
+    // Where it stands is known: a restart gives nothing again.
+    notifier.stop().await;
+    let notifier = world.notifier(&config).await;
+    put(&world, Lane::Normal, &[9]).await;
+    until("the next", async || {
+        got(&siem).contains(&"event-9".to_owned()).then_some(())
+    })
+    .await;
+    let many = got(&siem)
+        .into_iter()
+        .filter(|name| name.starts_with("many"));
+    assert_eq!(many.count(), 1500);
+    notifier.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
