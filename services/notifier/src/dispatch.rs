@@ -3,6 +3,7 @@
 //! the attempt lies in the log, and there is a bound to those: a kill repeats them and what was in
 //! flight. What is not urgent holds its place until the log has it.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use balefire_notifier_core::classify::{Item, Verdict};
 use balefire_notifier_core::queue::{Job, Queue};
 use balefire_notifier_core::route::Receiver;
 use balefire_notifier_core::{Answer, Ticket};
+use futures::FutureExt as _;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -189,6 +191,19 @@ fn until(next: Option<Timestamp>, now: Timestamp) -> Duration {
     Duration::from_nanos(nanos).min(SLEEP_MAX)
 }
 
+/// A call over which this program panics does not go again and again: it is a dead letter.
+async fn contained(call: impl Future<Output = Reply>) -> Reply {
+    let done = AssertUnwindSafe(call).catch_unwind().await;
+    done.unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<&str>().copied();
+        let said = said.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        Reply {
+            error: format!("this program panicked over it: {}", said.unwrap_or("?")),
+            ..Reply::of(Verdict::Permanent)
+        }
+    })
+}
+
 async fn deliver(outlet: Outlet, caller: Caller, ticket: Ticket, slot: Slot) {
     let id = ticket.escalation_id;
     let record = match &ticket.page {
@@ -206,7 +221,7 @@ async fn deliver(outlet: Outlet, caller: Caller, ticket: Ticket, slot: Slot) {
         let _first = caller.send(record, &ticket.tier, &ticket.handle).await;
     }
     let reply = match record {
-        Some(record) => caller.send(&record, &ticket.tier, &ticket.handle).await,
+        Some(record) => contained(caller.send(&record, &ticket.tier, &ticket.handle)).await,
         None => Reply {
             error: "the escalation's record is no longer in the log".into(),
             ..Reply::of(Verdict::Permanent)
@@ -229,4 +244,22 @@ async fn deliver(outlet: Outlet, caller: Caller, ticket: Ticket, slot: Slot) {
     };
     // A closed channel: the service ended; the log knows nothing of this attempt.
     let _ended = outlet.answers.send(Answered { answer, slot }).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_that_panics_is_refused_and_the_program_goes_on() {
+        let text = String::from("nobody thought of this");
+        let reply = contained(async move { std::panic::panic_any(text) }).await;
+        assert_eq!(reply.verdict, Verdict::Permanent);
+        assert_eq!(
+            reply.error,
+            "this program panicked over it: nobody thought of this"
+        );
+        let fine = contained(async { Reply::of(Verdict::Delivered) }).await;
+        assert_eq!(fine, Reply::of(Verdict::Delivered));
+    }
 }
