@@ -6,7 +6,7 @@
 
 mod gather;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -53,6 +53,8 @@ pub struct FeedState {
     pub lag: u64,
     /// What the last call that failed said; empty: the last one did not fail.
     pub error: String,
+    /// Batches that wait to go again.
+    failing: usize,
 }
 
 impl Feeds {
@@ -67,11 +69,20 @@ impl Feeds {
         let own = states.iter().filter(|((name, ..), _)| **name == *receiver);
         own.fold(FeedState::default(), |mut sum, (_, state)| {
             sum.lag = sum.lag.saturating_add(state.lag);
+            sum.failing = sum.failing.saturating_add(state.failing);
             if sum.error.is_empty() {
                 sum.error.clone_from(&state.error);
             }
             sum
         })
+    }
+
+    /// The receivers that something waits for to go again.
+    #[must_use]
+    pub fn failing(&self) -> BTreeSet<Arc<str>> {
+        let states = self.states();
+        let failing = states.iter().filter(|(_, state)| state.failing > 0);
+        failing.map(|((name, ..), _)| Arc::clone(name)).collect()
     }
 }
 
@@ -258,7 +269,7 @@ impl Line {
                 }
                 Some(asked) => {
                     if failures == 0 {
-                        self.failing.fetch_add(1, Ordering::Relaxed);
+                        self.fails(|failing| failing + 1);
                     }
                     failures += 1;
                     let asked = Some(asked).filter(|asked| *asked > 0);
@@ -273,8 +284,16 @@ impl Line {
     /// A batch that failed so many times goes on.
     fn recovered(&self, failures: u32) {
         if failures > 0 {
-            self.failing.fetch_sub(1, Ordering::Relaxed);
+            self.fails(|failing| failing.saturating_sub(1));
         }
+    }
+
+    /// One batch more or less fails; seen by others, too.
+    fn fails(&self, change: impl Fn(usize) -> usize) {
+        let mut states = self.feeder.feeds.states();
+        let state = states.entry(self.place.clone()).or_default();
+        state.failing = change(state.failing);
+        self.failing.store(state.failing, Ordering::Relaxed);
     }
 
     async fn wait_for_rate(&self) {

@@ -126,13 +126,13 @@ pub fn start(config: &Config, deps: Deps) -> Service {
     let receivers = grpc::receiver::Receivers {
         desk: Arc::clone(&desk),
         board: Arc::clone(&board),
-        feeds,
+        feeds: Arc::clone(&feeds),
     };
     let watcher = Watcher::new(
         config.pulse.clone(),
         deps.topology,
         Arc::clone(&desk),
-        Arc::clone(&board),
+        (Arc::clone(&board), feeds),
         Arc::clone(&letters),
     );
     let status = NotifierStatus {

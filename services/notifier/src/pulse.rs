@@ -5,6 +5,7 @@
 //! Reads ESCALATIONS and DELIVERIES of every partition, whoever owns it, so that a partition that
 //! nobody owns shows too.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::desk::Desk;
 use crate::dispatch::Board;
+use crate::feed::Feeds;
 use crate::letters::Letters;
 use crate::{NAME, codec};
 
@@ -51,6 +53,7 @@ pub struct Watcher {
     desk: Arc<Desk>,
     board: Arc<Board>,
     letters: Arc<Letters>,
+    feeds: Arc<Feeds>,
     pulse: Mutex<Pulse>,
     watch: Mutex<Watch>,
 }
@@ -66,7 +69,7 @@ impl Watcher {
         settings: Settings,
         topology: Topology,
         desk: Arc<Desk>,
-        board: Arc<Board>,
+        (board, feeds): (Arc<Board>, Arc<Feeds>),
         letters: Arc<Letters>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -75,6 +78,7 @@ impl Watcher {
             desk,
             board,
             letters,
+            feeds,
             pulse: Mutex::new(Pulse::new(topology.partitions, clock::now())),
             watch: Mutex::default(),
         })
@@ -91,6 +95,19 @@ impl Watcher {
     #[must_use]
     pub fn awaits(&self) -> bool {
         self.settings.heartbeat.is_some()
+    }
+
+    /// Receivers that do not answer: of escalations by their breakers, of the feed by what waits to
+    /// go again.
+    #[must_use]
+    pub fn unanswering(&self) -> BTreeSet<Arc<str>> {
+        let mut all = self.feeds.failing();
+        let queue = self.board.queue();
+        let away = queue
+            .lines()
+            .filter(|(_, line)| line.breaker != Mood::Closed);
+        all.extend(away.map(|(name, _)| Arc::clone(name)));
+        all
     }
 
     /// Watches until `stop`.
@@ -210,20 +227,19 @@ impl Watcher {
         });
         let plan = self.desk.plan();
         let faults = self.desk.faults();
-        let (unanswering, shut) = {
+        let unanswering = self.unanswering();
+        let shut = {
             let queue = self.board.queue();
             let lines: Vec<(&Arc<str>, bool)> = queue
                 .lines()
                 .map(|(name, line)| (name, line.breaker == Mood::Closed))
                 .collect();
-            let away = lines.iter().filter(|(_, closed)| !closed);
-            let away: Vec<_> = away.map(|(name, _)| Arc::clone(name)).collect();
             let is_up = |name: &str| {
                 let mut up = lines.iter().filter(|(_, closed)| *closed);
                 up.any(|(one, _)| ***one == *name)
             };
             let answers = |name: &str| is_up(name) && !faults.contains_key(name);
-            (away, reach::shut(&plan, answers))
+            reach::shut(&plan, answers)
         };
         let (open, oldest) = {
             let letters = self.letters.folded();
@@ -234,7 +250,7 @@ impl Watcher {
         let known = self.letters.is_ready();
         Seen {
             silent,
-            unanswering,
+            unanswering: unanswering.into_iter().collect(),
             shut,
             open: if known { open } else { 0 },
             oldest: oldest.filter(|_| known),

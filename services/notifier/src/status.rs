@@ -44,6 +44,20 @@ fn counter(name: &str, value: u64) -> Counter {
     }
 }
 
+impl NotifierStatus {
+    /// Of the last heartbeat that came out.
+    fn heartbeat(&self) -> impl Iterator<Item = Counter> {
+        let milliseconds = |nanos: i64| u64::try_from(nanos / (SECOND / 1000)).unwrap_or(0);
+        let last = self.watcher.last().map(|(took, ago)| {
+            [
+                counter("heartbeat_took_ms", milliseconds(took)),
+                counter("heartbeat_out_ms_ago", milliseconds(ago)),
+            ]
+        });
+        last.into_iter().flatten()
+    }
+}
+
 impl StatusSource for NotifierStatus {
     fn status(&self) -> ServiceStatus {
         let (mut pending, mut dead, mut reason) = (0, 0, String::new());
@@ -88,6 +102,10 @@ impl StatusSource for NotifierStatus {
         let mut counters = vec![
             counter("receivers", whole(plan.receivers.len())),
             counter("receivers_at_fault", whole(self.desk.faults().len())),
+            counter(
+                "receivers_unanswering",
+                whole(self.watcher.unanswering().len()),
+            ),
             counter("control_revision", plan.revision),
             counter("deliveries_pending", pending),
             counter("deliveries_under_way", busy),
@@ -96,11 +114,7 @@ impl StatusSource for NotifierStatus {
             counter("deliveries_parked", parked),
             counter("dead_letters_open", open + forgotten),
         ];
-        if let Some((took, ago)) = self.watcher.last() {
-            let milliseconds = |nanos: i64| u64::try_from(nanos / (SECOND / 1000)).unwrap_or(0);
-            counters.push(counter("heartbeat_took_ms", milliseconds(took)));
-            counters.push(counter("heartbeat_out_ms_ago", milliseconds(ago)));
-        }
+        counters.extend(self.heartbeat());
         counters.extend(self.views.iter().map(|view| Counter {
             name: format!("escalations_read_{}", view.partition),
             value: view.read.load(Ordering::Relaxed),

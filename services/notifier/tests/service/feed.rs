@@ -216,6 +216,8 @@ async fn one_that_is_down_lags_and_holds_up_nobody() {
     })
     .await;
     assert!(notifier.open_letters().await.is_empty(), "it is no letter");
+    let unanswering = async || notifier.counter("receivers_unanswering").await;
+    assert_eq!(unanswering().await, 1, "people are told of such a one");
     down.otherwise(Act::Status(200));
     until("it catches up", async || {
         let seen = without_begin(got(&down));
@@ -223,6 +225,10 @@ async fn one_that_is_down_lags_and_holds_up_nobody() {
             .iter()
             .all(|name| seen.contains(name))
             .then_some(())
+    })
+    .await;
+    until("all answer", async || {
+        (unanswering().await == 0).then_some(())
     })
     .await;
 }
