@@ -141,7 +141,44 @@ def slack(fake, cert):
         check(refused(call, SlackApiError, error).response["error"] == error, error)
 
 
-KINDS = {splunk: vendors.Hec, sentinel: vendors.LogsIngestion, elastic: vendors.Bulk, pager: vendors.Pager, jira: vendors.Jira, slack: vendors.Slack}
+def servicenow(fake, cert):
+    """pysnow: an incident is made, found by its correlation id, noted, resolved; an event is taken."""
+    import pysnow
+    import requests
+
+    def client(password):
+        session = requests.Session()
+        # Else what the environment trusts goes before what is said here.
+        session.auth, session.verify, session.trust_env = (fake.user, password), str(cert), False
+        return pysnow.Client(host=f"127.0.0.1:{fake.port}", session=session)
+    good = client(fake.password)
+    incidents = good.resource(api_path="/table/incident")
+    check(incidents.get(query={"correlation_id": "one"}).one_or_none() is None, "an incident before there is any")
+    fields = {"short_description": "Prompt attack", "impact": "1", "urgency": "1", "correlation_id": "one"}
+    made = incidents.create(payload=fields)
+    check(incidents.create(payload={**fields, "correlation_id": "two"})["sys_id"] != made["sys_id"], "the same incident twice")
+    found = incidents.get(query={"correlation_id": "one"}, fields=["sys_id", "number"]).one()
+    check(found == {name: made[name] for name in ("sys_id", "number")}, f"{found}")
+    check(len(incidents.get(query={}, limit=1).all()) == 1 and len(incidents.get(query={}).all()) == 2, "a limit is not kept")
+    check(incidents.get(query={}, stream=True).first()["number"] == made["number"], "no first incident")
+    said = incidents.update(query={"correlation_id": "one"}, payload={"work_notes": "seen again"}).one()
+    check(said["sys_id"] == made["sys_id"] and fake.incidents[made["sys_id"]]["notes"] == ["seen again"], f"{said}")
+    end = {"state": "6", "close_code": "Resolved by caller", "close_notes": "it ended"}
+    for name in ("close_code", "close_notes"):
+        error = refused(lambda: incidents.update(query={"correlation_id": "one"}, payload={**end, name: ""}).one(), requests.HTTPError, f"an end without {name}")
+        check(error.response.status_code == 403, f"{error}")
+    check(incidents.update(query={"correlation_id": "one"}, payload=end).one()["state"] == "6", "it is not resolved")
+    refused(lambda: incidents.update(query={"correlation_id": "none"}, payload=end), pysnow.exceptions.NoResults, "the end of what is not there")
+    refused(lambda: incidents.create(payload={**fields, "short_description": "x" * 161}).one(), requests.HTTPError, "a long headline")
+    error = refused(lambda: client("wrong").resource(api_path="/table/incident").get(query={}).all(), requests.HTTPError, "another password")
+    check(error.response.status_code == 401, f"{error}")
+    events = good.resource(base_path="/api/global", api_path="/em/jsonv2")
+    event = {"source": "Balefire", "message_key": "one", "severity": "1", "additional_info": "{}"}
+    check("1 events" in json.dumps(events.create({"records": [event]}).one()) and fake.events == [event], f"{fake.events}")
+    refused(lambda: events.create({"records": [{**event, "severity": "9"}]}).one(), requests.HTTPError, "a severity that is none")
+
+
+KINDS = {servicenow: vendors.ServiceNow, splunk: vendors.Hec, sentinel: vendors.LogsIngestion, elastic: vendors.Bulk, pager: vendors.Pager, jira: vendors.Jira, slack: vendors.Slack}
 
 
 def clients(world):
@@ -176,6 +213,8 @@ def receivers(fakes, cert):
     azure = fakes["sentinel"]
     own = {
         "splunk": ("FAKE_SPLUNK", "splunk]"),
+        "splunk-acks": ("FAKE_SPLUNK", "splunk]\nack = true"),
+        "lake": ("FAKE_LAKE", "ocsf]"),
         "sentinel": ("FAKE_SENTINEL", f'sentinel]\ndcr = "{azure.dcr}"\nstream = "{azure.stream}"\ntenant_id = "{azure.tenant}"\nclient_id = "{azure.client}"\nlogin_url = "{azure.url}"'),
         "elastic": ("FAKE_ELASTIC", "elastic]"),
         "pager": ("FAKE_PAGER", "pagerduty]"),
@@ -186,8 +225,11 @@ def receivers(fakes, cert):
         "event": ("FAKE_SNOW", "servicenow_event]"),
     }
     urls = {name: fakes[name].url + ("/services" if name == "slack-hook" else "") for name in own}
-    return "".join(f'[[receiver]]\nname = "{name}"\nurl = "{urls[name]}"\nca_file = "{cert}"\nallow_loopback = true\nupdates = true\nsecret_env = "{secret}"\n[receiver.target.{target}\n\n'
+    told = "".join(f'[[receiver]]\nname = "{name}"\nurl = "{urls[name]}"\nca_file = "{cert}"\nallow_loopback = true\nupdates = true\nsecret_env = "{secret}"\n[receiver.target.{target}\n\n'
                    for name, (secret, target) in own.items())
+    fed = "".join(f'[[receiver]]\nname = "{name}"\nurl = "{fakes[name].url}"\nca_file = "{cert}"\nallow_loopback = true\nfeed = true\nsecret_env = "{secret}"\n[receiver.target.{target}\n\n'
+                  for name, (secret, target) in {"splunk-feed": ("FAKE_SPLUNK", "splunk]\nack = true"), "elastic-feed": ("FAKE_ELASTIC", "elastic]")}.items())
+    return told + fed
 
 
 def strict(world):
@@ -199,13 +241,16 @@ def strict(world):
     (folder / "rules/rules.yml").write_text(RULES)
     cert, _ = certificate(folder)
     kinds = {"splunk": vendors.Hec, "sentinel": vendors.LogsIngestion, "elastic": vendors.Bulk, "pager": vendors.Pager, "jira": vendors.Jira,
-             "slack-hook": vendors.Slack, "slack-bot": vendors.Slack, "incident": vendors.ServiceNow, "event": vendors.ServiceNow}
+             "slack-hook": vendors.Slack, "slack-bot": vendors.Slack, "incident": vendors.ServiceNow, "event": vendors.ServiceNow,
+             "splunk-acks": vendors.HecAcks, "lake": vendors.Lake, "splunk-feed": vendors.HecAcks, "elastic-feed": vendors.Bulk}
     fakes = {name: kind(tls(folder)) for name, kind in kinds.items()}
-    os.environ.update(FAKE_SPLUNK=vendors.Hec.token, FAKE_SENTINEL=vendors.LogsIngestion.secret, FAKE_ELASTIC=vendors.Bulk.key, FAKE_PAGER=vendors.Pager.key,
+    os.environ.update(FAKE_SPLUNK=vendors.Hec.token, FAKE_SENTINEL=vendors.LogsIngestion.secret, FAKE_ELASTIC=vendors.Bulk.key, FAKE_PAGER=vendors.Pager.key, FAKE_LAKE=vendors.Lake.token,
                       FAKE_JIRA=f"{vendors.Jira.user}:{vendors.Jira.token}", FAKE_HOOK=vendors.Slack.hook, FAKE_BOT=vendors.Slack.token,
                       FAKE_SNOW=f"{vendors.ServiceNow.user}:{vendors.ServiceNow.password}")
     up = Up(world.binary, folder / "data", "--receivers", receivers_file(folder, receivers(fakes, cert)), "--rules", str(folder / "rules"), "--allowed-lateness", "5s")
+    fakes["splunk-acks"].lost = 1
     try:
+        begin_feeds(up, fakes)
         # Two slots one behind the other: the second continues the first.
         start = int(datetime.now(timezone.utc).timestamp()) // 2 * 2
         for slot in (0, 1):
@@ -223,9 +268,46 @@ def strict(world):
         check(not letters, f"{letters[:2]}")
         episode = next(line["episode_id"] for line in up.escalations())
         told_whole(fakes, episode)
+        indexed(fakes["splunk-acks"], fakes["splunk"])
+        fed(fakes)
     finally:
         up.stop()
     return f"{sum(len(fake.calls) for fake in fakes.values())} calls to {len(fakes)} receivers, none refused"
+
+
+FEEDS = {"splunk-feed": lambda fake: [one["event"]["event_id"] for one in fake.events],
+         "elastic-feed": lambda fake: [one["balefire"]["event_id"] for one in fake.documents.values()]}
+
+
+def begin_feeds(up, fakes):
+    """Sends until both feeds give: each begins with what comes behind its own start."""
+    from told import event
+
+    def begun(number=iter(range(1000))):
+        up.run("send", "-", "--wait", data=event(f"first-{next(number)}", "anomaly", USER) + b"\n")
+        return all(list_of(fakes[name]) for name, list_of in FEEDS.items())
+    wait_for(begun, "the feeds to begin", 60)
+
+
+def fed(fakes):
+    """Each event went to each feed, once."""
+    want = sorted(f"e{slot}-{n}" for slot in (0, 1) for n in range(5))
+    for name, list_of in FEEDS.items():
+        found = wait_for(lambda: len(came := sorted(one for one in list_of(fakes[name]) if not one.startswith("efirst"))) >= len(want) and came, name, 30)
+        check(found == want, f"{name}: {found}")
+    acks = fakes["splunk-feed"]
+    wait_for(lambda: not acks.open, "the feed to ask for all that is indexed", 30)
+    check(acks.confirmed == sum(number + 1 for number in acks.given.values()), f"splunk-feed: {acks.confirmed} confirmed of {acks.given}")
+
+
+def indexed(acks, plain):
+    """What was taken and never indexed went again, byte for byte; all else was asked for until it was."""
+    kinds = [event["event"]["kind"].lower() for event in acks.events]
+    once = [event["event"]["kind"].lower() for event in plain.events]
+    check(kinds[0] == "raised" and sorted(kinds) == sorted([*once, "raised"]), f"splunk-acks: {kinds}")
+    first, again = [body for path, _, body in acks.calls if path.endswith("/event") and json.loads(body)["event"]["kind"].lower() == "raised"]
+    check(first == again, "what was not indexed went again as something else")
+    check(acks.confirmed == len(once) and list(acks.open.values()) == [None], f"splunk-acks: {acks.confirmed} confirmed of {len(kinds)}, open {acks.open}")
 
 
 def told_whole(fakes, episode):
@@ -249,3 +331,7 @@ def told_whole(fakes, episode):
     (incident,) = fakes["incident"].incidents.values()
     check(incident["state"] == "6" and incident["correlation_id"] == episode and incident["notes"], f"servicenow: {incident}")
     check({one["message_key"] for one in fakes["event"].events} == {episode} and fakes["event"].events[-1]["severity"] == "0", f"{fakes['event'].events}")
+    findings = fakes["lake"].findings
+    check([one["activity_id"] for one in findings] == [1, 2, 3] or sorted(one["activity_id"] for one in findings) == [1, 2, 3, 3], f"lake: {[one['activity_name'] for one in findings]}")
+    check({one["finding_info"]["uid"] for one in findings} == {episode} and findings[0]["activity_id"] == 1 and findings[-1]["activity_id"] == 3, f"lake: {findings}")
+    check(fakes["lake"].faults(dict(findings[0], severity_id="high")), "the lake takes anything")

@@ -21,6 +21,7 @@ from clients import clients, strict
 from fakes import Fake
 from system import Up, check, wait_for
 from told import event, receivers_file
+from vendors import Lake
 
 USER = 'eve"]\\|= <13>1 - forged - - - - x RCPT TO:<x@y.example>'
 NASTY = USER + "\n<13>1 - forged - - - - x\r\n.\r\nRCPT TO:<x@y.example>"
@@ -144,11 +145,8 @@ action(type="omfile" file="{out}" template="line")
 
 def findings(world):
     """ocsf-json-schema: every finding of an episode's life is a Detection Finding of 1.8.0."""
-    import jsonschema
-    from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
-    schema = OcsfJsonSchemaEmbedded(get_ocsf_schema("1.8.0")).get_class_schema("detection_finding")
-    judge = jsonschema.Draft202012Validator(schema)
-    folder, lake = world.folder / "findings", Fake()
+    folder, lake = world.folder / "findings", Lake()
+    os.environ["FAKE_LAKE"] = Lake.token
     out = folder / "findings.ndjson"
     file = receivers_file(folder, f"""
 [[receiver]]
@@ -160,6 +158,7 @@ url = "file://{out}"
 name = "lake"
 url = "{lake.url}"
 allow_loopback = true
+secret_env = "FAKE_LAKE"
 [receiver.target.ocsf]
 """)
     up = Up(world.binary, folder / "data", "--receivers", file)
@@ -171,10 +170,9 @@ allow_loopback = true
         read = [json.loads(line) for line in out.read_text().splitlines()] + lake.bodies()
         check(len(read) == 8, f"{len(read)} findings")
         for one in read:
-            faults = [f"{'/'.join(map(str, fault.path))}: {fault.message[:200]}" for fault in judge.iter_errors(one)]
-            check(not faults, f"{faults[:5]}")
-        spoilt = dict(read[0], severity_id="high")
-        check(list(judge.iter_errors(spoilt)), "the judge takes anything")
+            check(not lake.faults(one), f"{lake.faults(one)[:5]}")
+        check(not lake.refused and len(lake.findings) == 4, f"{lake.refused[:2]}")
+        check(lake.faults(dict(read[0], severity_id="high")), "the judge takes anything")
     finally:
         up.stop()
     return f"{len(read)} findings"

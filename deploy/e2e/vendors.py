@@ -42,11 +42,11 @@ class Vendor(Fake):
 
 
 class Hec(Vendor):
-    """Splunk HTTP Event Collector, event endpoint, with indexer acknowledgement where a channel is said."""
+    """Splunk HTTP Event Collector, event endpoint."""
     token, acks = "11111111-2222-3333-4444-555555555555", False
 
     def __init__(self, context=None, spoil=None):
-        self.events, self.given = [], 0
+        self.events = []
         super().__init__(context, spoil)
 
     def say(self, status, code, text, **more):
@@ -60,18 +60,21 @@ class Hec(Vendor):
             return self.say(401, 3, "Invalid authorization")
         if token != self.token:
             return self.say(403, 4, "Invalid token")
-        channel = headers.get("x-splunk-request-channel")
+        channel = headers.get("x-splunk-request-channel") or query.get("channel")
         if self.acks and not channel:
             return self.say(400, 10, "Data channel is missing")
+        if channel and not re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", channel):
+            return self.say(400, 11, "Invalid data channel")
         if path == "/services/collector/ack":
-            if not self.acks:
-                return self.say(400, 14, "ACK is disabled")
-            return answer(200, {"acks": {str(number): number < self.given for number in json.loads(body)["acks"]}})
+            return self.indexed(method, channel, body)
         if path not in ("/services/collector/event", "/services/collector"):
             return answer(404, {"text": "The requested URL was not found on this server.", "code": 404})
-        return self.events_of(body)
+        return self.events_of(channel, body)
 
-    def events_of(self, body):
+    def indexed(self, method, channel, body):
+        return self.say(400, 14, "ACK is disabled")
+
+    def events_of(self, channel, body):
         text, at, number, decoder = body.decode("utf-8", "replace"), 0, 0, json.JSONDecoder()
         if not text.strip():
             return self.say(400, 5, "No data")
@@ -94,10 +97,76 @@ class Hec(Vendor):
                 return self.say(400, 15, "Error in handling indexed fields", **at_number)
             self.events.append(event)
             number += 1
-        if self.acks:
-            self.given += 1
-            return self.say(200, 0, "Success", ackId=self.given - 1)
+        return self.took(channel)
+
+    def took(self, channel):
         return self.say(200, 0, "Success")
+
+
+class HecAcks(Hec):
+    """The same with a token that has indexer acknowledgement. What it took is indexed when it is asked a second time; it
+    says so once and forgets, as Splunk does. `lost`: so many calls are taken and never indexed."""
+    acks = True
+
+    def __init__(self, context=None, spoil=None, lost=0):
+        self.lost, self.given, self.open, self.confirmed = lost, {}, {}, 0
+        super().__init__(context, spoil)
+
+    def took(self, channel):
+        number = self.given[channel] = self.given.get(channel, -1) + 1
+        self.lost -= 1
+        self.open[channel, number] = 0 if self.lost < 0 else None
+        return self.say(200, 0, "Success", ackId=number)
+
+    def indexed(self, method, channel, body):
+        try:
+            numbers = json.loads(body)["acks"]
+            good = method == "POST" and isinstance(numbers, list) and all(type(number) is int for number in numbers)
+        except (ValueError, KeyError, TypeError):
+            good = False
+        if not good:
+            return self.say(400, 6, "Invalid data format")
+        return answer(200, {"acks": {str(number): self.ask(channel, number) for number in numbers}})
+
+    def ask(self, channel, number):
+        """Whether that is indexed. Nothing is known of numbers of other channels, and of what was said before."""
+        if self.open.get((channel, number)) is None:
+            return False
+        self.open[channel, number] += 1
+        if self.open[channel, number] < 2:
+            return False
+        del self.open[channel, number]
+        self.confirmed += 1
+        return True
+
+
+class Lake(Vendor):
+    """A gateway that takes OCSF over HTTP: what ocsf-json-schema calls no Detection Finding of 1.8.0 it refuses."""
+    token = "ocsf-token"
+
+    def __init__(self, context=None, spoil=None):
+        import jsonschema
+        from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
+        self.findings = []
+        self.judge = jsonschema.Draft202012Validator(OcsfJsonSchemaEmbedded(get_ocsf_schema("1.8.0")).get_class_schema("detection_finding"))
+        super().__init__(context, spoil)
+
+    def faults(self, finding):
+        return [f"{'/'.join(map(str, fault.path))}: {fault.message[:200]}" for fault in self.judge.iter_errors(finding)]
+
+    def serve(self, method, path, query, headers, body):
+        if headers.get("authorization") != f"Bearer {self.token}":
+            return answer(401, {"error": "unauthorized"})
+        if method != "POST" or "application/json" not in headers.get("content-type", ""):
+            return answer(415, {"error": "a finding is posted as JSON"})
+        try:
+            finding = json.loads(body)
+        except ValueError:
+            return answer(400, {"error": "no JSON"})
+        if faults := self.faults(finding):
+            return answer(400, {"error": faults[:5]})
+        self.findings.append(finding)
+        return answer(202, {})
 
 
 class LogsIngestion(Vendor):
@@ -445,7 +514,7 @@ class Slack(Vendor):
 
 
 class ServiceNow(Vendor):
-    """ServiceNow: the incident table and Event Management. It has no Python client of its own."""
+    """ServiceNow: the incident table and Event Management."""
     user, password = "balefire", "pass:word"
 
     def __init__(self, context=None, spoil=None):
@@ -463,9 +532,7 @@ class ServiceNow(Vendor):
             self.events += records
             return answer(201, {"result": {"Default Bulk Endpoint": f"{len(records)} events were inserted"}})
         if (method, path) == ("GET", table):
-            name, _, value = query.get("sysparm_query", "").partition("=")
-            found = [one for one in self.incidents.values() if one.get(name) == value]
-            return answer(200, {"result": [{"sys_id": one["sys_id"]} for one in found[:int(query.get("sysparm_limit", "100"))]]})
+            return self.search(query)
         if (method, path) == ("POST", table):
             incident = json.loads(body)
             if len(incident.get("short_description", "")) not in range(1, 161) or incident.get("impact") not in list("123") or incident.get("urgency") not in list("123"):
@@ -474,7 +541,7 @@ class ServiceNow(Vendor):
             self.incidents[sys_id] = {**incident, "sys_id": sys_id, "number": f"INC{len(self.incidents) + 1:07}", "state": "1", "notes": []}
             return answer(201, {"result": self.incidents[sys_id]})
         incident = self.incidents.get(path.removeprefix(f"{table}/"))
-        if method != "PATCH" or not incident:
+        if method not in ("PATCH", "PUT") or not incident:
             return answer(404, {"error": {"message": "No Record found", "detail": "Record doesn't exist or ACL restricts the record retrieval"}, "status": "failure"})
         change = json.loads(body)
         if change.get("state") == "6" and not (change.get("close_code") and change.get("close_notes")):
@@ -482,3 +549,12 @@ class ServiceNow(Vendor):
         incident["notes"] += [change.pop("work_notes")] if "work_notes" in change else []
         incident.update(change)
         return answer(200, {"result": incident})
+
+    def search(self, query):
+        """Those of which each field is as asked."""
+        wanted = [part.partition("=")[::2] for part in query.get("sysparm_query", "").split("^") if part]
+        found = [one for one in self.incidents.values() if all(one.get(name) == value for name, value in wanted)]
+        names = [name for name in query.get("sysparm_fields", "").split(",") if name]
+        first, most = int(query.get("sysparm_offset") or 0), int(query.get("sysparm_limit") or 10_000)
+        said = [{name: one[name] for name in names or one if name in one} for one in found[first:first + most]]
+        return answer(200, {"result": said}, **{"x-total-count": str(len(found))})
