@@ -129,7 +129,7 @@ class OpenNats:
     """A nats-server that asks nobody for a credential, as in a laboratory."""
 
     def __init__(self, folder):
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         conf = folder / "nats.conf"
         conf.write_text(f'listen: "127.0.0.1:-1"\nports_file_dir: "{folder}"\nmax_payload: 1MB\n'
                         f'jetstream {{ store_dir: "{folder}/store", sync_interval: always }}\n')

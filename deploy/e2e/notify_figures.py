@@ -1,16 +1,19 @@
 """Figures of telling: what bad neighbours, a backlog, the feed and poison cost, from real processes.
 
-notify_figures.py --binary target/release/balefire [--only neighbours backlog feed poison] [--rate 50] [--seconds 20] [--low 50000] [--events 100000]
+notify_figures.py --binary target/release/balefire [--only neighbours backlog feed poison] [--rate 50] [--seconds 20] [--low 50000]
+    [--events 1000000] [--rounds 5] [--mended 100000]
 
 Run it on a quiet machine: it prints the load average before. It fails where a promise is not kept:
 a healthy receiver's p99 beside one that answers in 30 s and one that refuses at most 1.2 times that alone;
 critical escalations behind many low ones at most twice as late at p99; the feed at 80 % of the
-engine's speed or more; with 1 % poison the rest at 95 % or more, and after mending the same set."""
+engine's speed or more; with 1 % poison the rest at 95 % or more, and after mending the same set.
+Feed and poison are medians of the ratios of rounds, and fail where a run was too short to say anything."""
 import argparse
-import asyncio
 import json
 import os
 import re
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,10 +24,13 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "demo")]
-from corpus import Corpus, identity, text  # noqa: E402
+from corpus import Corpus, text  # noqa: E402
 from fakes import Fake  # noqa: E402
-from hostile import OpenNats, Wire, letters  # noqa: E402
-from system import Up, wait_for  # noqa: E402
+from poison import poisoned, mended_again  # noqa: E402
+from system import Failed, Up, wait_for  # noqa: E402
+
+# A run is at least so long: what is shorter is mostly start-up.
+RUN_MIN_S = 3
 
 RULES = """title: Low
 id: 0b2f0f64-3b36-4b5c-9d0c-2a4b1f0e7a01
@@ -102,11 +108,15 @@ class Apart:
         self.child = subprocess.Popen([sys.executable, __file__, "--binary", "", "--fake", kind], stdout=subprocess.PIPE, text=True)
         self.url = self.child.stdout.readline().strip()
 
+    def ask(self, what=""):
+        """What it kept; times are of the clock that all processes share."""
+        with urllib.request.urlopen(f"{self.url}/{what}", timeout=120) as answer:
+            return json.load(answer)
+
     @property
     def at(self):
-        """When each event's escalation first came, on the clock that all processes share."""
-        with urllib.request.urlopen(self.url, timeout=30) as answer:
-            return json.load(answer)
+        """When each event's escalation first came."""
+        return self.ask()
 
     def end(self):
         self.child.kill()
@@ -160,177 +170,134 @@ def backlog(arguments, folder):
     return ratio <= 2 and after > 0
 
 
+def median(values):
+    return statistics.median(values)
+
+
 class Hec(Fake):
-    """Keeps each batch and when it came; reads them when nobody waits for it any more."""
-    ID = re.compile(rb'"balefire":\{"id":"([0-9a-f]{32}(?:-amended)?)"')
+    """Keeps each batch and when it came; reads them when it is asked, which is when nobody waits for it any more."""
+    MARK, ID = b'"balefire":{"id":"', re.compile(rb'"balefire":\{"id":"([0-9a-f]{32}(?:-amended)?)"')
 
     def __init__(self):
-        self.batches, self.ids, self.read = [], [], 0
+        self.batches, self.counted, self.read = [], 0, 0
         super().__init__()
 
     def take(self, path, headers, body):
-        self.batches.append((time.monotonic(), body))
-        return 200, {}, b'{"text":"Success","code":0}'
+        if path.startswith("/services/"):
+            self.batches.append((time.monotonic(), body))
+            return 200, {}, b'{"text":"Success","code":0}'
+        return 200, {}, json.dumps(getattr(self, path.strip("/"))()).encode()
 
-    def events(self):
+    def forget(self):
+        """What came so far is not looked at."""
+        self.batches, self.counted, self.read = [], 0, 0
+
+    def count(self):
         """How many events came so far."""
         while self.read < len(self.batches):
-            self.ids += self.ID.findall(self.batches[self.read][1])
+            self.counted += self.batches[self.read][1].count(self.MARK)
             self.read += 1
-        return len(self.ids)
+        return self.counted
+
+    def told(self):
+        """Events, different ones, batches, when the last came."""
+        ids = [one for _, body in self.batches for one in self.ID.findall(body)]
+        return len(ids), len(set(ids)), len(self.batches), self.batches[-1][0] if self.batches else 0
+
+
+def begin(up, hec, number):
+    """Sends to every partition and lane until all of a wave came to the feed: it begins with what comes behind its own start."""
+    for wave in range(60):
+        lines = [event(f"w{number}-{wave}-{category}-{user}", category, time.time_ns()) for category in ("prompt_attack", "anomaly", "telemetry") for user in range(64)]
+        if hec:
+            hec.ask("forget")
+        up.run("send", "-", "--wait", data=b"".join(lines))
+        try:
+            if not hec or wait_for(lambda: hec.ask("count") >= len(lines), "the first events", 2):
+                break
+        except Failed:
+            continue
+    else:
+        raise Failed("the feed does not begin")
+    if hec:
+        wait_for(lambda: lag(up) == 0, "the feed to come to its end")
+        hec.ask("forget")
+
+
+def lag(up):
+    """Messages that the feed's receiver does not have yet."""
+    (receiver,) = [json.loads(line) for line in up.run("receivers", "list", "--output", "ndjson").stdout.splitlines()]
+    return receiver["feed_lag"]
+
+
+def feed_run(arguments, place, file, fed):
+    """Events/s evaluated; beside a feed also those it gave, and whether it gave each once."""
+    place.mkdir()
+    hec, flags = Apart("hec") if fed else None, []
+    if hec:
+        (place / "receivers.toml").write_text(f'[[receiver]]\nname = "hec"\nurl = "{hec.url}"\nallow_loopback = true\nfeed = true\nsecret_env = "FAKE_TOKEN"\n[receiver.target.splunk]\n')
+        flags = ["--receivers", str(place / "receivers.toml")]
+    up = Up(arguments.binary, place / "data", "--allowed-lateness", "3h", *flags)
+    try:
+        begin(up, hec, place.name)
+        begun = time.monotonic()
+        up.run("send", str(file), "--wait", "--timeout", "300s")
+        evaluated = arguments.events / (time.monotonic() - begun)
+        if not hec:
+            return evaluated, None, True
+        wait_for(lambda: hec.ask("count") >= arguments.events, f"the feed of {arguments.events:,} events", 300)
+        # What came twice would come behind.
+        wait_for(lambda: lag(up) == 0, "the feed to come to its end")
+        events, distinct, batches, last = hec.ask("told")
+        once = events == distinct == arguments.events
+        print(f"  {place.name}: {events:,} events in {batches:,} batches, {distinct:,} different of {arguments.events:,}: each once: {once}", flush=True)
+        return evaluated, arguments.events / (last - begun), once
+    finally:
+        up.stop()
+        if hec:
+            hec.end()
+        shutil.rmtree(place)
 
 
 def feed(arguments, folder):
-    """Three rounds of both, one after the other, so that a slow minute of the machine hits both."""
+    """Rounds of both, by turns and in either order, so that a slow minute of the machine hits both; each event is sent once, so that each must come once."""
     corpus = Corpus(arguments.events, max(50, arguments.events // 20), time.time_ns() - 60_000_000_000)
     file = folder / "events.ndjson"
-    file.write_bytes(b"\n".join(corpus.lines) + b"\n")
+    file.write_bytes(b"\n".join(dict.fromkeys(corpus.lines)) + b"\n")
+    del corpus
     os.environ["FAKE_TOKEN"] = "token"
-    events, seconds, seen, good = {}, {}, {}, True
-    for number in range(3):
-        for name in ("engine alone", "feed"):
-            place = folder / f"{number}-{name}".replace(" ", "-")
-            place.mkdir()
-            hec, flags = Hec(), []
-            if name == "feed":
-                (place / "receivers.toml").write_text(f'[[receiver]]\nname = "hec"\nurl = "{hec.url}"\nallow_loopback = true\nfeed = true\nsecret_env = "FAKE_TOKEN"\n[receiver.target.splunk]\n')
-                flags = ["--receivers", str(place / "receivers.toml")]
-            up = Up(arguments.binary, place / "data", "--allowed-lateness", "3h", *flags)
-            try:
-                begun = time.monotonic()
-                up.run("send", str(file), "--wait", "--timeout", "300s")
-                took = {name: time.monotonic() - begun}
-                # Repeats that ingest knows again never reach the log.
-                taken = up.accepted()
-                if name == "feed":
-                    took = {"engine beside the feed": took["feed"]}
-                    wait_for(lambda: hec.events() >= taken, f"the feed: {taken} events", 300)
-                    took["feed"] = hec.batches[-1][0] - begun
-                    # A copy that ingest did not know is in the log twice, and in the feed.
-                    distinct = len(set(hec.ids))
-                    once = len(hec.ids) == taken and distinct == seen.setdefault("distinct", distinct)
-                    good &= once
-                    print(f"  round {number + 1}: {len(hec.ids):,} records of {distinct:,} events in {len(hec.batches):,} batches, each record once: {once}", flush=True)
-            finally:
-                up.process.kill()
-                hec.server.shutdown()
-            for what, time_ in took.items():
-                events[what] = events.get(what, 0) + taken
-                seconds[what] = seconds.get(what, 0) + time_
-    speeds = {what: count / seconds[what] for what, count in events.items()}
-    share = speeds["feed"] / speeds["engine alone"]
-    print(f"{taken:,} events, three times: " + ", ".join(f"{name} {speed:,.0f}/s" for name, speed in speeds.items()) + f"; feed {share:.0%} of the engine alone")
-    return share >= 0.8 and good
+    alone, beside, given, good = [], [], [], True
+    for number in range(arguments.rounds):
+        for fed in (False, True) if number % 2 == 0 else (True, False):
+            evaluated, gave, once = feed_run(arguments, folder / f"round-{number + 1}-{'feed' if fed else 'alone'}", file, fed)
+            good &= once
+            (beside if fed else alone).append(evaluated)
+            if fed:
+                given.append(gave)
+    shares = [gave / engine for gave, engine in zip(given, alone)]
+    print(f"{arguments.events:,} events, {arguments.rounds} rounds, medians: engine alone {median(alone):,.0f}/s, beside the feed {median(beside):,.0f}/s, feed {median(given):,.0f}/s; "
+          f"feed {median(shares):.1%} of the engine alone ({', '.join(f'{share:.1%}' for share in shares)})")
+    return long_enough([arguments.events / speed for speed in alone]) and median(shares) >= 0.8 and good
 
 
-def fields(message):
-    """Top-level fields of a protobuf message: (number, start, end, bytes)."""
-    at = 0
-    while at < len(message):
-        start = at
-        tag, at = varint(message, at)
-        size, at = varint(message, at)
-        yield tag >> 3, start, at + size, message[at:at + size]
-        at += size
-
-
-def varint(message, at):
-    value = shift = 0
-    while True:
-        byte = message[at]
-        value |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 128:
-            return value, at
-
-
-async def messages(url, streams):
-    import nats
-    client = await nats.connect(url)
-    stream = client.jetstream()
-    found = []
-    for name in streams:
-        info = await stream.stream_info(name)
-        for sequence in range(1, info.state.last_seq + 1):
-            message = await stream.get_msg(name, sequence)
-            found.append((message.subject, message.data))
-    await client.close()
-    return found
-
-
-def evaluated(arguments, folder, name, put):
-    """Puts messages on the streams of a stopped system, starts it: seconds until everything is evaluated, the system, its log."""
-    place = folder / name
-    place.mkdir()
-    nats = OpenNats(place / "nats")
-    flags = ["--nats-url", nats.url, "--nats-sync-confirmed", "--partitions", "1", "--allowed-lateness", "3h"]
-    up = Up(arguments.binary, place / "data", *flags)
-    up.stop()
-    wire = Wire(nats.url)
-    for subject, payload in put:
-        wire.publish(subject, payload)
-    begun = time.monotonic()
-    up = Up(arguments.binary, place / "data", *flags)
-    # Behind all of them: status says how far it is once a second only.
-    up.run("send", "-", "--wait", "--timeout", "300s", data=b"")
-    return time.monotonic() - begun, up, nats
+def long_enough(seconds):
+    """A figure of runs that are mostly start-up says nothing."""
+    if median(seconds) < RUN_MIN_S:
+        print(f"  runs of {median(seconds):.1f} s are too short to say anything: give --events more")
+        return False
+    return True
 
 
 def poison(arguments, folder):
-    corpus = Corpus(arguments.events, max(50, arguments.events // 20), time.time_ns() - 60_000_000_000)
-    file = folder / "events.ndjson"
-    file.write_bytes(b"\n".join(corpus.lines) + b"\n")
-    nats = OpenNats(folder / "source")
-    up = Up(arguments.binary, folder / "source-data", "--nats-url", nats.url, "--nats-sync-confirmed", "--partitions", "1", "--allowed-lateness", "3h")
-    up.run("send", str(file), "--wait", "--timeout", "300s")
-    want = {identity(line) for line in up.escalations()}
-    put = [one for one in asyncio.run(messages(nats.url, [f"EVENTS_g1_{lane}_0" for lane in ("urgent", "normal", "bulk")])) if one[0].endswith(".door")]
-    up.process.kill()
-    nats.stop()
-    spoilt, originals, records = [], [], 0
-    for subject, payload in put:
-        out = bytearray(payload)
-        header = next(payload[start:end] for number, start, end, _ in fields(payload) if number == 1)
-        for number, start, end, record in fields(payload):
-            if number != 3 or record[:1] != b"\x0a":      # an event
-                continue
-            records += 1
-            if records % 100 == 0:
-                out[end - len(record) + 3:end] = b"\xff" * (len(record) - 3)
-                originals.append(header + payload[start:end])
-        spoilt.append((subject, bytes(out)))
-    clean, up, nats = evaluated(arguments, folder, "clean", put)
-    up.process.kill()
-    nats.stop()
-    dirty, up, nats = evaluated(arguments, folder, "spoilt", spoilt)
-    try:
-        found = wait_for(lambda: len(waiting := letters(up)) >= len(originals) and waiting, "the dead letters", 120)
-        share = clean / dirty * (records - len(originals)) / records
-        mended = folder / "mended"
-        by_place = sorted(found, key=lambda letter: (put_index(put, letter), letter["index"]))
-        for letter, original in zip(by_place, originals):
-            mended.write_bytes(original)
-            up.run("deadletters", "edit", letter["id"], "--payload", str(mended), "--reason", "mended")
-        once = json.loads(up.run("deadletters", "replay", "--all", "--reason", "mended").stdout)
-        up.run("send", "-", "--wait", data=b"")
-        wait_for(lambda: {identity(line) for line in up.escalations()} == want, "the same escalations as without poison", 120)
-        again = json.loads(up.run("deadletters", "replay", "--all", "--reason", "again").stdout)
-        up.run("send", "-", "--wait", data=b"")
-        lines = up.escalations()
-        same = {identity(line) for line in lines} == want and len(lines) == len(want) and not again["replayed"]
-    finally:
-        up.process.kill()
-        nats.stop()
-    print(f"{records:,} events, {len(originals):,} of them poison: {len(found):,} dead letters, the rest at {share:.0%} of the clean speed ({clean:.1f} s, {dirty:.1f} s); "
-          f"{len(once['replayed']):,} replayed, then {len(want):,} escalations as without poison: {same}")
-    return share >= 0.95 and same and len(found) == len(originals)
-
-
-def put_index(put, letter):
-    """Streams are read lane by lane, as they were put."""
-    order = ["urgent", "normal", "bulk"]
-    lane = letter["stream"].split("_")[2]
-    return order.index(lane), letter["sequence"]
+    """The speed of the rest over many events; then, over fewer, mending one by one and the same set."""
+    rounds = poisoned(arguments, folder / "speed")
+    shares = [one.share for one in rounds]
+    print(f"{rounds[0].records:,} events, {rounds[0].spoilt:,} of them poison, {len(rounds)} rounds, medians: {median([one.clean for one in rounds]):.1f} s clean, "
+          f"{median([one.dirty for one in rounds]):.1f} s with poison, both without the {rounds[0].idle:.1f} s of an empty log; "
+          f"the rest at {median(shares):.1%} of the clean speed ({', '.join(f'{share:.1%}' for share in shares)}); all in dead letters each time: {all(one.told for one in rounds)}", flush=True)
+    same, said = mended_again(arguments, folder / "mended")
+    print(f"  {said}")
+    return long_enough([one.clean for one in rounds]) and median(shares) >= 0.95 and all(one.told for one in rounds) and same
 
 
 def main():
@@ -340,11 +307,14 @@ def main():
     parser.add_argument("--rate", type=int, default=50)
     parser.add_argument("--seconds", type=int, default=20)
     parser.add_argument("--low", type=int, default=50_000)
-    parser.add_argument("--events", type=int, default=100_000)
-    parser.add_argument("--fake", choices=KINDS, help=argparse.SUPPRESS)
+    parser.add_argument("--events", type=int, default=1_000_000, help="a run of feed and poison")
+    parser.add_argument("--rounds", type=int, default=5, help="of feed and poison")
+    parser.add_argument("--mended", type=int, default=100_000, help="events of which one in a hundred is spoilt, mended and replayed")
+    parser.add_argument("--fake", choices=[*KINDS, "hec"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.fake:
-        fake = Clocked() if arguments.fake == "healthy" else Fake(spoil=lambda *_: BAD[arguments.fake])
+        own = {"healthy": Clocked, "hec": Hec}.get(arguments.fake)
+        fake = own() if own else Fake(spoil=lambda *_: BAD[arguments.fake])
         print(fake.url, flush=True)
         threading.Event().wait()
     arguments.binary = str(Path(arguments.binary).resolve())
