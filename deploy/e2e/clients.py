@@ -210,12 +210,13 @@ USER = 'eve"]<script>&amp;\\ *bold* {{x}} \u202e\U0001f525'
 
 def receivers(fakes, cert):
     """One table for each, all over TLS, all told of everything that becomes of an escalation."""
-    azure = fakes["sentinel"]
+    def sentinel(azure):
+        return f'sentinel]\ndcr = "{azure.dcr}"\nstream = "{azure.stream}"\ntenant_id = "{azure.tenant}"\nclient_id = "{azure.client}"\nlogin_url = "{azure.url}"'
     own = {
         "splunk": ("FAKE_SPLUNK", "splunk]"),
         "splunk-acks": ("FAKE_SPLUNK", "splunk]\nack = true"),
         "lake": ("FAKE_LAKE", "ocsf]"),
-        "sentinel": ("FAKE_SENTINEL", f'sentinel]\ndcr = "{azure.dcr}"\nstream = "{azure.stream}"\ntenant_id = "{azure.tenant}"\nclient_id = "{azure.client}"\nlogin_url = "{azure.url}"'),
+        "sentinel": ("FAKE_SENTINEL", sentinel(fakes["sentinel"])),
         "elastic": ("FAKE_ELASTIC", "elastic]"),
         "pager": ("FAKE_PAGER", "pagerduty]"),
         "jira": ("FAKE_JIRA", 'jira]\nproject = "SEC"\nresolve_transition = "31"'),
@@ -228,7 +229,8 @@ def receivers(fakes, cert):
     told = "".join(f'[[receiver]]\nname = "{name}"\nurl = "{urls[name]}"\nca_file = "{cert}"\nallow_loopback = true\nupdates = true\nsecret_env = "{secret}"\n[receiver.target.{target}\n\n'
                    for name, (secret, target) in own.items())
     fed = "".join(f'[[receiver]]\nname = "{name}"\nurl = "{fakes[name].url}"\nca_file = "{cert}"\nallow_loopback = true\nfeed = true\nsecret_env = "{secret}"\n[receiver.target.{target}\n\n'
-                  for name, (secret, target) in {"splunk-feed": ("FAKE_SPLUNK", "splunk]\nack = true"), "elastic-feed": ("FAKE_ELASTIC", "elastic]")}.items())
+                  for name, (secret, target) in {"splunk-feed": ("FAKE_SPLUNK", "splunk]\nack = true"), "elastic-feed": ("FAKE_ELASTIC", "elastic]"),
+                                                     "sentinel-feed": ("FAKE_SENTINEL", sentinel(fakes["sentinel-feed"]))}.items())
     return told + fed
 
 
@@ -242,7 +244,7 @@ def strict(world):
     cert, _ = certificate(folder)
     kinds = {"splunk": vendors.Hec, "sentinel": vendors.LogsIngestion, "elastic": vendors.Bulk, "pager": vendors.Pager, "jira": vendors.Jira,
              "slack-hook": vendors.Slack, "slack-bot": vendors.Slack, "incident": vendors.ServiceNow, "event": vendors.ServiceNow,
-             "splunk-acks": vendors.HecAcks, "lake": vendors.Lake, "splunk-feed": vendors.HecAcks, "elastic-feed": vendors.Bulk}
+             "splunk-acks": vendors.HecAcks, "lake": vendors.Lake, "splunk-feed": vendors.HecAcks, "elastic-feed": vendors.Bulk, "sentinel-feed": vendors.EventsIngestion}
     fakes = {name: kind(tls(folder)) for name, kind in kinds.items()}
     os.environ.update(FAKE_SPLUNK=vendors.Hec.token, FAKE_SENTINEL=vendors.LogsIngestion.secret, FAKE_ELASTIC=vendors.Bulk.key, FAKE_PAGER=vendors.Pager.key, FAKE_LAKE=vendors.Lake.token,
                       FAKE_JIRA=f"{vendors.Jira.user}:{vendors.Jira.token}", FAKE_HOOK=vendors.Slack.hook, FAKE_BOT=vendors.Slack.token,
@@ -276,11 +278,12 @@ def strict(world):
 
 
 FEEDS = {"splunk-feed": lambda fake: [one["event"]["event_id"] for one in fake.events],
-         "elastic-feed": lambda fake: [one["balefire"]["event_id"] for one in fake.documents.values()]}
+         "elastic-feed": lambda fake: [one["balefire"]["event_id"] for one in fake.documents.values()],
+         "sentinel-feed": lambda fake: [one["event_id"] for one in fake.rows]}
 
 
 def begin_feeds(up, fakes):
-    """Sends until both feeds give: each begins with what comes behind its own start."""
+    """Sends until all feeds give: each begins with what comes behind its own start."""
     from told import event
 
     def begun(number=iter(range(1000))):
@@ -295,6 +298,7 @@ def fed(fakes):
     for name, list_of in FEEDS.items():
         found = wait_for(lambda: len(came := sorted(one for one in list_of(fakes[name]) if not one.startswith("efirst"))) >= len(want) and came, name, 30)
         check(found == want, f"{name}: {found}")
+    check(not fakes["sentinel-feed"].dropped, f"sentinel-feed dropped {fakes['sentinel-feed'].dropped}")
     acks = fakes["splunk-feed"]
     wait_for(lambda: not acks.open, "the feed to ask for all that is indexed", 30)
     check(acks.confirmed == sum(number + 1 for number in acks.given.values()), f"splunk-feed: {acks.confirmed} confirmed of {acks.given}")

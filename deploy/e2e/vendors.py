@@ -8,6 +8,7 @@ import re
 import threading
 import urllib.parse
 from datetime import datetime
+from pathlib import Path
 
 from fakes import Fake
 
@@ -224,6 +225,12 @@ class LogsIngestion(Vendor):
             self.dropped |= row.keys() - self.columns
             self.rows.append({name: value for name, value in row.items() if name in self.columns})
         return 204, {}, b""
+
+
+class EventsIngestion(LogsIngestion):
+    """The same for the feed's table."""
+    stream = "Custom-BalefireEvents_CL"
+    columns = {column["name"] for column in json.loads((Path(__file__).parent.parent / "sentinel/template.json").read_text())["resources"][1]["properties"]["schema"]["columns"]}
 
 
 class Bulk(Vendor):

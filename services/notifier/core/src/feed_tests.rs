@@ -3,6 +3,8 @@
     reason = "a test names the forms that differ"
 )]
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::samples::{hostile, nasty};
 use balefire_event::time::SECOND;
@@ -254,6 +256,44 @@ fn an_item_holds_the_events_id_and_an_amendment_has_its_own() {
         let text = String::from_utf8(one.bytes(&buffer).to_vec()).unwrap();
         assert!(text.contains(&one.id.to_string()));
     }
+}
+
+/// Azure drops what the table lacks.
+#[test]
+fn the_template_has_a_column_for_everything_that_a_row_holds() {
+    let template = include_str!("../../../../deploy/sentinel/template.json");
+    let template: Value = serde_json::from_str(template).unwrap();
+    let names = |value: &Value| -> BTreeSet<String> {
+        let columns = value["columns"].as_array().unwrap().iter();
+        columns
+            .map(|column| column["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let table = names(&template["resources"][1]["properties"]["schema"]);
+    let streams = &template["resources"][2]["properties"]["streamDeclarations"];
+    assert_eq!(names(&streams["Custom-BalefireEvents_CL"]), table);
+    let kinds = [IdentityKind::Agent, IdentityKind::ServicePrincipal];
+    let all = [IdentityKind::ApiKey, IdentityKind::Session];
+    let full = Event {
+        event_id: "e".into(),
+        tool: "t".into(),
+        tool_allowed: Some(true),
+        attack_type: "a".into(),
+        labels: vec![("a".into(), "b".into())],
+        actors: kinds
+            .into_iter()
+            .chain(all)
+            .map(|kind| actor(kind, "x".into()))
+            .collect(),
+        keys: vec![key(KeyKind::Trace, "t".into())],
+        ..event("ann", "w")
+    };
+    let target = &targets()[2];
+    let mut row = Vec::new();
+    target.feed_item(&mut row, full, "default", Classification::Restricted);
+    let row: Value = serde_json::from_slice(&row).unwrap();
+    let columns: BTreeSet<String> = row.as_object().unwrap().keys().cloned().collect();
+    assert_eq!(columns, table);
 }
 
 #[test]
