@@ -196,4 +196,5 @@ def mended_again(arguments, folder):
         nats.stop()
     good = same and not again and once == len(found) == len(source.originals) and before != source.want
     return good, (f"{source.records:,} events, {len(source.originals):,} of them poison: {len(found):,} dead letters and {len(before):,} of {len(source.want):,} escalations; "
-                  f"{once:,} mended and replayed, then {again} more: the escalations are those without poison, each once: {same}")
+                  f"{once:,} mended and replayed, then {again} more: the escalations are those without poison, each once: {same}"
+                  + ("; but nothing was missing before: give --mended more" if before == source.want else ""))
