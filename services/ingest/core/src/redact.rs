@@ -12,6 +12,7 @@ mod event;
 mod glance;
 mod ip;
 mod number;
+mod numbers;
 mod pattern;
 mod sign;
 
@@ -51,8 +52,17 @@ pub enum Depth {
 
 /// The masked text; `None` where there is nothing to mask.
 #[must_use]
+#[inline(always)]
 pub fn masked(text: &str, depth: Depth) -> Option<String> {
-    let mut current = round(text, depth)?;
+    if glance::holds_nothing(text.as_bytes()) {
+        return None;
+    }
+    masked_suspect(text, depth)
+}
+
+/// The same of a text that a glance does not pass over.
+fn masked_suspect(text: &str, depth: Depth) -> Option<String> {
+    let mut current = patterns(text, depth)?;
     for _ in 1..ROUNDS_MAX {
         match round(&current, depth) {
             Some(next) => current = next,

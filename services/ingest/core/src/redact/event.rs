@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use balefire_event::event::Text;
 use balefire_event::{Event, Extension, IdentityKind, Sealed};
 
-use super::glance::holds_nothing;
+use super::glance::{Names, holds_nothing};
 use super::sign::Signs;
-use super::{Depth, Masked, masked};
+use super::{Depth, Masked, masked, masked_suspect};
 use crate::flatten::map_strings;
 use crate::json::{quoted, unquoted};
 
@@ -74,12 +74,23 @@ fn labels(labels: &mut [(Text<'_>, Text<'_>)], count: &mut Masked) {
 }
 
 fn extensions(extensions: &mut [Extension<'_>], count: &mut Masked) {
-    let mut renamed = false;
     for extension in extensions.iter_mut() {
         if let Some(json) = masked_json(&extension.json) {
             count.count(&extension.json, &json);
             extension.json = Cow::Owned(json);
         }
+    }
+    let mut names = Names::default();
+    let mut texts = extensions.iter().map(|extension| extension.name.as_bytes());
+    if !texts.all(|name| names.holds_nothing(name)) {
+        rename(extensions, count);
+    }
+}
+
+#[inline(never)]
+fn rename(extensions: &mut [Extension<'_>], count: &mut Masked) {
+    let mut renamed = false;
+    for extension in extensions.iter_mut() {
         if let Some(new) = masked(&extension.name, Depth::Text) {
             count.count(&extension.name, &new);
             extension.name = Cow::Owned(new);
@@ -131,7 +142,7 @@ fn mask_strings(json: &str) -> Option<String> {
     if json.starts_with('"')
         && let Some(inner) = unquoted(json)
     {
-        return masked(&inner, Depth::Text).map(|new| quoted(&new));
+        return masked_suspect(&inner, Depth::Text).map(|new| quoted(&new));
     }
     if !Signs::of_json(json).any() {
         return None;

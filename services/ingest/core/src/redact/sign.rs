@@ -259,7 +259,7 @@ fn begins_iban(word: &[u8], after: impl Fn() -> u8) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::glance::holds_nothing;
+    use super::super::glance::{Names, holds_nothing};
     use super::super::{card, ip, number, pattern};
     use super::*;
     use proptest::prelude::*;
@@ -287,6 +287,13 @@ mod tests {
                 "{name} at a glance in {text:?}"
             );
         }
+        let whole = holds_nothing(text.as_bytes());
+        for before in ["gen_ai.usage.input_tokens", text] {
+            let mut names = Names::default();
+            names.holds_nothing(before.as_bytes());
+            let behind = names.holds_nothing(text.as_bytes());
+            assert!(!behind || whole, "behind {before:?}: {text:?}");
+        }
     }
 
     /// Whatever each pattern finds, and pieces of it.
@@ -313,6 +320,20 @@ mod tests {
         #[test]
         fn nor_in_any_text(text in "[0-9A-Fa-f:. ()+_@%-]{0,40}|[ -~]{0,60}|.{0,30}") {
             promise(&text);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_behind_one_that_begins_alike_is_looked_at_as_well(
+            begins in "[a-z_.@:0-9-]{0,24}", ends in prop::collection::vec(PIECES, 2..4),
+        ) {
+            let texts: Vec<String> = ends.iter().map(|end| format!("{begins}{end}")).collect();
+            let mut names = Names::default();
+            for text in &texts {
+                let behind = names.holds_nothing(text.as_bytes());
+                prop_assert!(!behind || holds_nothing(text.as_bytes()), "{text:?} of {texts:?}");
+            }
         }
     }
 
