@@ -16,7 +16,12 @@ fn read(choice: Choice, bytes: &[u8]) -> Vec<Result<Adapted, Refused>> {
 /// What the target does.
 pub fn run(bytes: &[u8]) {
     let named = adapt::ALL.iter().map(Choice::One);
-    for choice in std::iter::once(Choice::Auto).chain(named) {
+    run_by(std::iter::once(Choice::Auto).chain(named), bytes);
+}
+
+/// The same of some sources alone.
+pub fn run_by(choices: impl Iterator<Item = Choice>, bytes: &[u8]) {
+    for choice in choices {
         for adapted in read(choice, bytes).into_iter().flatten() {
             let source = Source::undeclared(adapted.source, ClockPolicy::default());
             let door = Door::new("default", source, 2);
