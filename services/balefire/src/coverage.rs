@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use balefire_event::Category;
+use balefire_event::{Applications, Category};
 use balefire_wire::event::v1::Category as WireCategory;
 use balefire_wire::ingest::v1::GetNamingCoverageRequest;
 use balefire_wire::ingest::v1::ingest_service_client::IngestServiceClient;
@@ -29,7 +29,7 @@ pub async fn read(connection: Connection) -> Result<Coverage, Failure> {
     let named = present(named)?.map_or_else(Vec::new, |answer| answer.groups);
     let joined = join.get_join_coverage(GetJoinCoverageRequest {}).await;
     let joined = present(joined)?.map_or_else(Vec::new, |answer| answer.groups);
-    Ok(sum(named.into_iter().chain(joined)))
+    Ok(sum(&[named, joined].concat()))
 }
 
 fn present<T>(
@@ -42,13 +42,28 @@ fn present<T>(
     }
 }
 
-fn sum(groups: impl Iterator<Item = GroupCoverage>) -> Coverage {
+/// By source, application and category. Events that name no application are of the one that all
+/// groups of their service principal, which name one, agree on.
+fn sum(groups: &[GroupCoverage]) -> Coverage {
+    let mut applications = Applications::default();
+    let of_principals = groups
+        .iter()
+        .filter(|group| !group.service_principal.is_empty());
+    for group in of_principals {
+        applications.learn(&group.service_principal, &group.application);
+    }
     let mut coverage = Coverage::new();
     for group in groups {
+        let application = match group.application.as_str() {
+            "" => applications
+                .of(&&group.service_principal)
+                .unwrap_or_default(),
+            said => said,
+        };
         let category = WireCategory::try_from(group.category);
         let category = category.ok().and_then(|word| Category::try_from(word).ok());
         let category = category.map_or("unknown", Category::as_str);
-        let key = (group.source.clone(), group.application.clone(), category);
+        let key = (group.source.clone(), application.to_owned(), category);
         let all = coverage.entry(key).or_default();
         all.human += group.human;
         all.principal_only += group.principal_only;
@@ -200,7 +215,7 @@ mod tests {
             nobody,
             ..GroupCoverage::default()
         };
-        let rows = rows(&sum([of(3, 0), of(0, 1)].into_iter()));
+        let rows = rows(&sum(&[of(3, 0), of(0, 1)]));
         assert_eq!(
             rows,
             [[
@@ -208,5 +223,42 @@ mod tests {
             ]
             .map(str::to_owned)]
         );
+    }
+
+    #[test]
+    fn a_service_principal_is_of_the_application_that_others_name() {
+        let of = |source: &str, application: &str, principal: &str| GroupCoverage {
+            source: source.into(),
+            application: application.into(),
+            category: WireCategory::Anomaly.into(),
+            principal_only: 1,
+            service_principal: principal.into(),
+            ..GroupCoverage::default()
+        };
+        let groups = [
+            of("bedrock", "", "role"),
+            of("bedrock", "", "shared"),
+            of("bedrock", "", ""),
+            of("native", "chat", "role"),
+            of("native", "chat", "shared"),
+            of("native", "search", "shared"),
+        ];
+        let told = |order: &[usize]| -> Vec<(String, String, u64)> {
+            let groups: Vec<_> = order.iter().map(|at| groups[*at].clone()).collect();
+            let rows = sum(&groups).into_iter();
+            rows.map(|((source, application, _), group)| (source, application, all(&group)))
+                .collect()
+        };
+        let row =
+            |source: &str, application: &str, count| (source.into(), application.into(), count);
+        let want = [
+            row("bedrock", "", 2),
+            row("bedrock", "chat", 1),
+            row("native", "chat", 2),
+            row("native", "search", 1),
+        ];
+        for order in [[0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0], [3, 0, 5, 1, 4, 2]] {
+            assert_eq!(told(&order), want, "{order:?}");
+        }
     }
 }

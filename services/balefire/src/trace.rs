@@ -73,8 +73,17 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     Ok(())
 }
 
-const HEAD: [&str; 9] = [
-    "TIME", "SOURCE", "CATEGORY", "SEVERITY", "WHOSE", "MODEL", "ADDRESS", "VERDICT", "IDS",
+const HEAD: [&str; 10] = [
+    "TIME",
+    "SOURCE",
+    "CATEGORY",
+    "SEVERITY",
+    "WHOSE",
+    "APPLICATION",
+    "MODEL",
+    "ADDRESS",
+    "VERDICT",
+    "IDS",
 ];
 
 /// One event of the chain.
@@ -144,6 +153,7 @@ impl<'l> Told<'l> {
             self.event.category.to_string(),
             self.event.severity.to_string(),
             self.whose(),
+            dash(self.link.application.clone()),
             dash(self.link.models.join(", ")),
             dash(self.link.addresses.join(", ")),
             dash(self.verdict().to_owned()),
@@ -173,7 +183,8 @@ impl<'l> Told<'l> {
         json!({
             "event_id": event.event_id, "source": event.source, "timestamp": event.occurred_at.to_string(),
             "category": event.category.as_str(), "severity": event.severity.as_str(),
-            "naming": self.link.naming, "users": users, "actors": actors, "keys": keys,
+            "naming": self.link.naming, "application": self.link.application,
+            "application_by_principal": self.link.application_by_principal, "users": users, "actors": actors, "keys": keys,
             "models": self.link.models, "endpoints": self.link.endpoints, "addresses": self.link.addresses,
             "judge_verdict": event.judge_verdict, "guardrail_result": event.guardrail_result,
             "policy_violated": event.policy_violated, "tool": event.tool,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use balefire_bus::{Bus, LaneReader, LaneStart, Log, Start, Topology};
 use balefire_correlator_core::{Chain, Link};
+use balefire_event::naming::application_of;
 use balefire_event::time::HOUR;
 use balefire_event::{Lane, Timestamp};
 use balefire_kit::clock;
@@ -67,7 +68,11 @@ impl Chains {
             .map_err(|error| Status::unavailable(format!("the log cannot be read: {error}")))?;
         let missing = chain.missing().into_iter();
         Ok(GetChainResponse {
-            links: chain.links().into_iter().map(told).collect(),
+            links: chain
+                .links()
+                .into_iter()
+                .map(|link| told(&chain, link))
+                .collect(),
             missing: missing.map(|one| one.in_words().to_owned()).collect(),
             since_ns: since.0,
         })
@@ -134,7 +139,8 @@ fn take(payload: &[u8], tenant: &str, chain: &mut Chain) {
     }
 }
 
-fn told(link: &Link) -> ChainLink {
+fn told(chain: &Chain, link: &Link) -> ChainLink {
+    let by_principal = chain.application_by_principal(link);
     let texts = |texts: &std::collections::BTreeSet<String>| texts.iter().cloned().collect();
     ChainLink {
         event: Some((&link.event).into()),
@@ -143,5 +149,9 @@ fn told(link: &Link) -> ChainLink {
         endpoints: texts(link.endpoints()),
         addresses: texts(link.addresses()),
         naming: link.naming().as_str().to_owned(),
+        application: by_principal
+            .unwrap_or(application_of(&link.event))
+            .to_owned(),
+        application_by_principal: by_principal.is_some(),
     }
 }

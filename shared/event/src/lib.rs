@@ -2,6 +2,7 @@
 //!
 //! Pure: no clock, no IO, no encoding. Every other crate speaks in these types.
 
+pub mod application;
 pub mod category;
 pub mod digest;
 pub mod escalation;
@@ -20,6 +21,7 @@ mod sealed;
 pub mod stamp;
 pub mod time;
 
+pub use application::Applications;
 pub use category::{Assurance, Category, IdentityKind, KeyKind, Lane, Severity, Timing};
 pub use escalation::{
     Approval, Escalation, EscalationKind, EvidenceItem, KeyPart, RecommendedAction,

@@ -1,10 +1,11 @@
-//! [`Naming`]: whose an event is, as a word; [`Groups`]: how often each, by source, application and
-//! category.
+//! [`Naming`]: whose an event is, as a word; [`Groups`]: how often each, by source, application,
+//! category and service principal.
 
 use std::collections::BTreeMap;
 
 use crate::category::{Assurance, Category, IdentityKind, KeyKind};
 use crate::event::Event;
+use crate::ids::SubjectRef;
 
 /// Whose an event is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -134,6 +135,8 @@ impl Shares {
 pub const APPLICATION: &str = "application";
 /// Most groups, of all tenants, counted apart; the rest of a tenant's is under [`OTHER`].
 pub const GROUPS_MAX: usize = 4096;
+/// Most groups of a service principal; events of further ones are in the group without any.
+pub const PRINCIPAL_GROUPS_MAX: usize = GROUPS_MAX / 2;
 /// Source of groups beyond [`GROUPS_MAX`].
 pub const OTHER: &str = "(other)";
 
@@ -146,6 +149,9 @@ pub struct Group {
     pub application: Box<str>,
     /// Category.
     pub category: Category,
+    /// The service principal that they name. Who reads the counts learns from those that name an
+    /// application too which one the others are of.
+    pub principal: Option<SubjectRef>,
 }
 
 /// A group of a tenant, borrowed; they are in this order.
@@ -155,16 +161,25 @@ struct Name<'n> {
     source: &'n str,
     application: &'n str,
     category: Category,
+    principal: Option<SubjectRef>,
 }
 
 impl<'n> Name<'n> {
     fn of(tenant: &'n str, event: &'n Event<'_>) -> Self {
-        let label = event.labels.iter().find(|(name, _)| name == APPLICATION);
+        let principal = event.identity(IdentityKind::ServicePrincipal);
         Self {
             tenant,
             source: &event.source,
-            application: label.map_or("", |(_, value)| value.as_ref()),
+            application: application_of(event),
             category: event.category,
+            principal: principal.map(|principal| principal.subject_ref),
+        }
+    }
+
+    const fn without_principal(self) -> Self {
+        Self {
+            principal: None,
+            ..self
         }
     }
 
@@ -173,7 +188,7 @@ impl<'n> Name<'n> {
         Self {
             source: OTHER,
             application: "",
-            ..self
+            ..self.without_principal()
         }
     }
 
@@ -182,8 +197,16 @@ impl<'n> Name<'n> {
             source: self.source.into(),
             application: self.application.into(),
             category: self.category,
+            principal: self.principal,
         }
     }
+}
+
+/// What the label [`APPLICATION`] of an event says; empty: it has none.
+#[must_use]
+pub fn application_of<'e>(event: &'e Event<'_>) -> &'e str {
+    let label = event.labels.iter().find(|(name, _)| name == APPLICATION);
+    label.map_or("", |(_, value)| value.as_ref())
 }
 
 /// One group's counts.
@@ -201,6 +224,7 @@ impl Row {
             source: &self.group.source,
             application: &self.group.application,
             category: self.group.category,
+            principal: self.group.principal,
         }
     }
 }
@@ -208,7 +232,11 @@ impl Row {
 /// Whose the events of each group are, by tenant. Every event looks for its group, few make one:
 /// they are found without a copy of their names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Groups(Vec<Row>);
+pub struct Groups {
+    rows: Vec<Row>,
+    /// Rows of a principal.
+    of_principals: usize,
+}
 
 impl Groups {
     /// Counts an event as `to`, which was counted as `from` before.
@@ -224,7 +252,7 @@ impl Groups {
 
     /// Those of a tenant.
     pub fn of(&self, tenant: &str) -> impl Iterator<Item = (&Group, &Shares)> {
-        let of_tenant = self.0.iter().filter(move |row| &*row.tenant == tenant);
+        let of_tenant = self.rows.iter().filter(move |row| &*row.tenant == tenant);
         of_tenant.map(|row| (&row.group, &row.shares))
     }
 
@@ -232,7 +260,7 @@ impl Groups {
     #[must_use]
     pub fn totals(&self) -> BTreeMap<(&str, Category), Shares> {
         let mut totals: BTreeMap<(&str, Category), Shares> = BTreeMap::new();
-        for Row { group, shares, .. } in &self.0 {
+        for Row { group, shares, .. } in &self.rows {
             let of_source = totals.entry((&group.source, group.category)).or_default();
             of_source.add(shares);
         }
@@ -241,7 +269,7 @@ impl Groups {
 
     /// Adds another's.
     pub fn add(&mut self, other: &Self) {
-        for row in &other.0 {
+        for row in &other.rows {
             if let Some(shares) = self.shares(row.name()) {
                 shares.add(&row.shares);
             }
@@ -249,19 +277,30 @@ impl Groups {
     }
 
     fn find(&self, name: Name<'_>) -> Result<usize, usize> {
-        self.0.binary_search_by(|row| row.name().cmp(&name))
+        self.rows.binary_search_by(|row| row.name().cmp(&name))
+    }
+
+    /// The name of the row that counts it: its own where that is there or has room.
+    fn placed<'n>(&self, name: Name<'n>) -> (Name<'n>, Result<usize, usize>) {
+        let full = self.rows.len() >= GROUPS_MAX;
+        let no_principals = full || self.of_principals >= PRINCIPAL_GROUPS_MAX;
+        let mut found = (name, self.find(name));
+        if found.1.is_err() && name.principal.is_some() && no_principals {
+            let name = name.without_principal();
+            found = (name, self.find(name));
+        }
+        if found.1.is_err() && full {
+            found = (name.other(), self.find(name.other()));
+        }
+        found
     }
 
     /// Always there.
     fn shares(&mut self, name: Name<'_>) -> Option<&mut Shares> {
-        let found = match self.find(name) {
-            Err(_) if self.0.len() >= GROUPS_MAX => self
-                .find(name.other())
-                .map_err(|place| (place, name.other())),
-            found => found.map_err(|place| (place, name)),
-        };
-        let place = found.unwrap_or_else(|(place, name)| {
-            self.0.insert(
+        let (name, found) = self.placed(name);
+        let place = found.unwrap_or_else(|place| {
+            self.of_principals += usize::from(name.principal.is_some());
+            self.rows.insert(
                 place,
                 Row {
                     tenant: name.tenant.into(),
@@ -271,7 +310,7 @@ impl Groups {
             );
             place
         });
-        self.0.get_mut(place).map(|row| &mut row.shares)
+        self.rows.get_mut(place).map(|row| &mut row.shares)
     }
 }
 
@@ -320,6 +359,37 @@ mod tests {
                 .sum::<u64>(),
             2 * 4106
         );
+    }
+
+    #[test]
+    fn principals_are_counted_apart_while_there_is_room() {
+        let mut groups = Groups::default();
+        let mut event = Event {
+            source: "bedrock".into(),
+            ..Event::default()
+        };
+        for number in 0..PRINCIPAL_GROUPS_MAX + 10 {
+            let mut principal = identity(IdentityKind::ServicePrincipal, Assurance::Claimed);
+            principal.subject_ref.0[..8].copy_from_slice(&(number as u64).to_be_bytes());
+            event.actors = vec![principal];
+            for _ in 0..2 {
+                groups.named("acme", &event, None, Naming::PrincipalOnly);
+            }
+        }
+        event.source = "kong".into();
+        groups.named("acme", &event, None, Naming::PrincipalOnly);
+        let of = |source: &str, principal: bool| -> Vec<u64> {
+            let rows = groups.of("acme").filter(|(group, _)| {
+                &*group.source == source && group.principal.is_some() == principal
+            });
+            rows.map(|(_, shares)| shares.all()).collect()
+        };
+        assert_eq!(of("bedrock", true), vec![2; PRINCIPAL_GROUPS_MAX]);
+        assert_eq!(of("bedrock", false), [20]);
+        assert_eq!((of("kong", true), of("kong", false)), (vec![], vec![1]));
+        let mut twice = Groups::default();
+        twice.add(&groups);
+        assert_eq!(twice, groups);
     }
 
     #[test]

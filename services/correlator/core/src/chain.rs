@@ -7,8 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use balefire_event::naming::application_of;
 use balefire_event::{
-    Assurance, CorrelationKey, DedupId, Event, Identity, KeyKind, Naming, SubjectRef,
+    Applications, Assurance, CorrelationKey, DedupId, Event, Identity, IdentityKind, KeyKind,
+    Naming, SubjectRef,
 };
 
 use crate::limits::{CHAIN_EVENTS_MAX, CHAIN_KEYS_MAX};
@@ -145,6 +147,8 @@ pub struct Chain {
     /// Of the keys, those that no reading has met yet.
     fresh: bool,
     links: BTreeMap<DedupId, Link>,
+    /// Of all records that are read: those of other requests know a principal's application too.
+    applications: Applications<SubjectRef>,
     full: bool,
 }
 
@@ -160,6 +164,7 @@ impl Chain {
             keys: KeyKind::ALL.iter().map(key).collect(),
             fresh: true,
             links: BTreeMap::new(),
+            applications: Applications::default(),
             full: false,
         }
     }
@@ -175,6 +180,10 @@ impl Chain {
 
     /// Takes a record in, if it belongs.
     pub fn take(&mut self, event: &Event<'_>) {
+        if let Some(principal) = event.identity(IdentityKind::ServicePrincipal) {
+            let application = application_of(event);
+            self.applications.learn(principal.subject_ref, application);
+        }
         if !event.keys.iter().any(|key| self.keys.contains(key)) {
             return;
         }
@@ -208,6 +217,15 @@ impl Chain {
         let mut links: Vec<&Link> = self.links.values().collect();
         links.sort_by_key(|link| (link.event.occurred_at, link.event.dedup_id));
         links
+    }
+
+    /// The application of one of its events, where its service principal alone tells it: the one that
+    /// all records agree on that name both.
+    #[must_use]
+    pub fn application_by_principal(&self, link: &Link) -> Option<&str> {
+        let principal = link.event.identity(IdentityKind::ServicePrincipal);
+        let principal = principal.filter(|_| application_of(&link.event).is_empty())?;
+        self.applications.of(&principal.subject_ref)
     }
 
     /// Whom its events name.
@@ -291,6 +309,52 @@ mod tests {
         assert_eq!(read("r2"), (vec![5], 1));
         assert_eq!(read("x"), (vec![], 1));
         assert_eq!(Chain::of("x").missing(), [Missing::Records]);
+    }
+
+    #[test]
+    fn a_principal_shows_its_application_wherever_a_record_names_both() {
+        let of = |id: u8, trace: &str, application: Option<&str>| {
+            let mut event = event(id, &[(KeyKind::Trace, trace)]);
+            event.actors.push(Identity {
+                subject_ref: SubjectRef([7; 16]),
+                kind: IdentityKind::ServicePrincipal,
+                assurance: Assurance::Claimed,
+                via: "service_principal".into(),
+                label: None,
+            });
+            let label = application.map(|name| ("application".into(), name.to_owned().into()));
+            event.labels.extend(label);
+            event
+        };
+        let shown = |log: &[Event<'static>]| {
+            let mut chain = Chain::of("t");
+            while chain.reading() {
+                log.iter().for_each(|event| chain.take(event));
+            }
+            let links = chain.links();
+            let applications = links
+                .iter()
+                .map(|link| chain.application_by_principal(link));
+            applications
+                .map(|one| one.map(str::to_owned))
+                .collect::<Vec<_>>()
+        };
+        let (bare, own) = (of(1, "t", None), of(2, "t", Some("chat")));
+        let (elsewhere, stranger) = (of(3, "u", Some("chat")), of(4, "u", Some("search")));
+        let chat = Some("chat".to_owned());
+        for log in [
+            [bare.clone(), own.clone(), elsewhere.clone()],
+            [elsewhere.clone(), own.clone(), bare.clone()],
+        ] {
+            assert_eq!(
+                shown(&log),
+                [chat.clone(), None],
+                "the second says it itself"
+            );
+        }
+        assert_eq!(shown(&[bare.clone(), elsewhere.clone()]), [chat]);
+        assert_eq!(shown(&[elsewhere, bare.clone(), stranger]), [None]);
+        assert_eq!(shown(&[bare]), [None]);
     }
 
     #[test]

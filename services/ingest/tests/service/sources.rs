@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use balefire_event::{Category, IdentityKind};
 use balefire_wire::ingest::v1::GetNamingCoverageRequest;
+use balefire_wire::join::v1::GroupCoverage;
 use balefire_wire::{BatchView, RecordView};
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde_json::{Value, json};
@@ -232,25 +233,30 @@ async fn whose_the_events_are_is_counted_and_hints_say_what_each_source_says() {
     let mut client = harness.client.clone();
     let answer = client.get_naming_coverage(GetNamingCoverageRequest {});
     let groups = answer.await.unwrap().into_inner().groups;
-    let [group] = groups.as_slice() else {
+    let of = |group: &GroupCoverage| {
+        let counts = [
+            group.human,
+            group.principal_only,
+            group.nobody,
+            group.ungrouped,
+        ];
+        (counts, group.without_request_id)
+    };
+    let [others, principals] = groups.as_slice() else {
         panic!("{groups:?}")
     };
+    for group in &groups {
+        let named = (group.source.as_str(), group.application.as_str());
+        assert_eq!(named, ("native", "chat"));
+    }
     assert_eq!(
-        (group.source.as_str(), group.application.as_str()),
-        ("native", "chat")
-    );
-    let counts = [
-        group.human,
-        group.principal_only,
-        group.nobody,
-        group.ungrouped,
-    ];
-    assert_eq!(
-        counts,
-        [3, 1, 0, 1],
+        of(others),
+        ([3, 0, 0, 1], 1),
         "the sixth is the correlator's to count"
     );
-    assert_eq!(group.without_request_id, 2);
+    assert_eq!(of(principals), ([0, 1, 0, 0], 1));
+    assert_eq!(others.service_principal, "");
+    assert_eq!(principals.service_principal.len(), 32);
     let mut hints = 0;
     for stream in harness.laned() {
         for message in harness.messages(&stream).await {

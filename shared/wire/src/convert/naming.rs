@@ -16,6 +16,9 @@ impl From<(&Group, &Shares)> for join::v1::GroupCoverage {
             conflicting: shares.of(Naming::Conflicting),
             ungrouped: shares.of(Naming::Ungrouped),
             without_request_id: shares.without_request_id,
+            service_principal: group
+                .principal
+                .map_or_else(String::new, |it| it.to_string()),
         }
     }
 }

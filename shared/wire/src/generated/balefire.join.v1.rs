@@ -41,8 +41,8 @@ pub struct GetJoinCoverageResponse {
     #[prost(message, repeated, tag = "4")]
     pub groups: ::prost::alloc::vec::Vec<GroupCoverage>,
 }
-/// Whose the events of one source, application and category are, since the service started. Each
-/// event is counted under one of the five.
+/// Whose the events of one source, application, category and service principal are, since the service
+/// started. Each event is counted under one of the five.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GroupCoverage {
     /// Source; "(other)" for what is beyond 4,096 groups.
@@ -72,6 +72,11 @@ pub struct GroupCoverage {
     /// How many of those that no human is known for carry no request id.
     #[prost(uint64, tag = "9")]
     pub without_request_id: u64,
+    /// The service principal that the events name, as 32 hex digits of its subject; empty where they
+    /// name none, or where 2,048 groups of principals are counted already. Groups that name an
+    /// application too tell which one those without are of.
+    #[prost(string, tag = "10")]
+    pub service_principal: ::prost::alloc::string::String,
 }
 /// Asks for everything that one request left.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -105,6 +110,13 @@ pub struct ChainLink {
     /// `human`, `principal_only`, `nobody`, `conflicting` or `ungrouped`.
     #[prost(string, tag = "6")]
     pub naming: ::prost::alloc::string::String,
+    /// The application: what the event says, else the one that all records of the log read, which name
+    /// its service principal and an application, agree on.
+    #[prost(string, tag = "7")]
+    pub application: ::prost::alloc::string::String,
+    /// It is known by the service principal alone.
+    #[prost(bool, tag = "8")]
+    pub application_by_principal: bool,
 }
 /// Everything that one request left.
 #[derive(Clone, PartialEq, ::prost::Message)]
