@@ -210,8 +210,13 @@ async fn rules_that_look_at_other_fields_and_other_keys_than_the_users_are_evalu
     let same = try_out(&engine, request(files, false)).await.unwrap();
     assert_eq!(same.counts(), (0, 0, 5), "{:?}", same.summary);
     assert_eq!(same.summary.events, 10);
-    // What is shown of them is what was shown.
-    let shown = |e: &Escalation| (e.escalation_id.clone(), e.key.clone(), e.evidence.clone());
+    // What is shown of them is what was shown. A window that is raised has the evidence of what had
+    // come by then, and the partitions may come in another order.
+    let shown = |e: &Escalation| {
+        let alone = e.rule_name == "own_words";
+        let evidence = alone.then(|| e.evidence.clone());
+        (e.escalation_id.clone(), e.key.clone(), evidence)
+    };
     let would = same.differences.iter();
     let would = would.filter_map(|one| one.escalation.as_ref());
     let would: Vec<_> = would.map(shown).collect();
