@@ -118,6 +118,11 @@ footprint: build ## start-up on an empty log, memory of each service with live u
 bench-redaction: ## what masking costs: the same records admitted with and without it, by turns; fails over 15 %
 	cargo bench --locked -q -p balefire-ingest-core --features unmasked --bench redaction
 
+.PHONY: masking
+masking: build ## what masking costs ingest's throughput: real processes, by gRPC into the log, by turns; on a quiet machine
+	cargo build --release --locked -p balefire-ingest --features unmasked --target-dir $(TARGET)/unmasked
+	deploy/tools/with-nats.sh python3 deploy/e2e/masking.py --bin $(dir $(BALEFIRE)) --unmasked $(TARGET)/unmasked/release
+
 .PHONY: bench-whatif
 bench-whatif: ## what-if beside the bare reading of the same messages, medians of three
 	deploy/tools/with-nats.sh cargo bench --locked -q -p balefire-rule-engine --bench whatif

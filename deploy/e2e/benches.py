@@ -9,9 +9,9 @@ BOUND = Path(__file__).resolve().parents[2] / "loadtest" / "bound"
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", BOUND.parents[1] / "target")) / "bound"
 
 
-def program(name):
+def program(name, what=("--workspace",)):
     """Path of a bench, built as what ships is. `--workspace` asks for the features that `make build` has compiled."""
-    done = subprocess.run(["cargo", "bench", "--locked", "-q", "--workspace", "--bench", name, "--no-run", "--message-format", "json"],
+    done = subprocess.run(["cargo", "bench", "--locked", "-q", *what, "--bench", name, "--no-run", "--message-format", "json"],
                           stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
         sys.exit(f"the bench '{name}' could not be built")

@@ -147,6 +147,10 @@ impl Door {
         if let Some(span) = request.backfill {
             door = door.backfilling(span);
         }
+        #[cfg(feature = "unmasked")]
+        {
+            door.unmasked = std::env::var_os("BALEFIRE_UNMASKED").is_some();
+        }
         let mut planner = Planner::new(&door, &self.targets, &self.memory, now, revision, bytes);
         for index in 0..request.records.len() {
             let fallback_id = match request.idempotency_key {

@@ -2,7 +2,8 @@
 //! Nothing else of ingest's work is in it (no sealing of evidence on disk, no encoding, no log), so
 //! the share of ingest's throughput is smaller.
 //!
-//! `make bench-redaction`; exit code 1 where the records of a source lose more than 15 %.
+//! `make bench-redaction`; exit code 1 where the records of a source lose more than 15 %. `redaction write
+//! FILE COUNT` writes what the adapters make, over and over, each with an id of its own, for `make masking`.
 
 #![expect(
     clippy::print_stdout,
@@ -11,7 +12,9 @@
     reason = "a bench prints what it measured"
 )]
 
+use std::fs::File;
 use std::hint::black_box;
+use std::io::{BufWriter, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -138,7 +141,30 @@ fn vendors(told: &str, bodies: &[Vec<u8>]) -> f64 {
     })
 }
 
+/// What the adapters make, over and over, a line each.
+fn write(path: &str, count: usize) {
+    let mut out = BufWriter::new(File::create(path).unwrap());
+    let records: Vec<serde_json::Value> = records("")
+        .iter()
+        .map(|record| serde_json::from_slice(record).unwrap())
+        .collect();
+    for (number, record) in records.iter().cycle().take(count).enumerate() {
+        let mut record = record.clone();
+        record["event_id"] = format!("{number}").into();
+        writeln!(out, "{record}").unwrap();
+    }
+    out.flush().unwrap();
+}
+
 fn main() -> ExitCode {
+    let said: Vec<String> = std::env::args().collect();
+    if let Some(["write", path, count]) = said
+        .get(1..4)
+        .map(|words| [&*words[0], &*words[1], &*words[2]])
+    {
+        write(path, count.parse().unwrap());
+        return ExitCode::SUCCESS;
+    }
     let costs = [
         native("the documents' record", &records("native")),
         vendors("bodies of every source, with their adapters", &bodies("")),
