@@ -1,5 +1,20 @@
 //! Bytes changed by a seed, the same each time: what a stable compiler can do of what cargo-fuzz does.
 
+use std::path::Path;
+
+/// The files of a folder whose names end so, sorted by name; more than three, or there is nothing to change.
+pub fn files(folder: &Path, ending: &str) -> Vec<Vec<u8>> {
+    let mut paths: Vec<_> = std::fs::read_dir(folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("its entries").path())
+        .filter(|path| path.to_string_lossy().ends_with(ending))
+        .collect();
+    paths.sort();
+    assert!(paths.len() > 3, "{}", folder.display());
+    let read = |path| std::fs::read(path).expect("a file");
+    paths.into_iter().map(read).collect()
+}
+
 /// Numbers of a seed (SplitMix64).
 pub struct Seeded(pub u64);
 

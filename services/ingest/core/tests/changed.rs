@@ -20,31 +20,22 @@ mod native;
 #[path = "../../../../shared/fuzz/targets/otlp.rs"]
 mod otlp;
 
-use bytes::{Seeded, Shown, changed};
+use bytes::{Seeded, Shown, changed, files};
 
 /// Records that are changed as trees, and bodies that are changed as bytes.
 const TREES: usize = 2_000;
 const BODIES: usize = 4_000;
 
-fn files(folder: &str, ending: &str) -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
-    let mut paths: Vec<_> = std::fs::read_dir(&folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.to_string_lossy().ends_with(ending))
-        .collect();
-    paths.sort();
-    assert!(paths.len() > 3, "{}", folder.display());
-    let read = |path| std::fs::read(path).unwrap();
-    paths.into_iter().map(read).collect()
+fn read(folder: &str, ending: &str) -> Vec<Vec<u8>> {
+    files(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), ending)
 }
 
 fn corpus(target: &str) -> Vec<Vec<u8>> {
-    files(&format!("../../../shared/fuzz/corpus/{target}"), "")
+    read(&format!("../../../shared/fuzz/corpus/{target}"), "")
 }
 
 fn samples() -> Vec<Vec<u8>> {
-    files("tests/sources", ".in.json")
+    read("tests/sources", ".in.json")
 }
 
 /// What stands where something else was expected.
