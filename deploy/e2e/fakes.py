@@ -69,8 +69,9 @@ class Fake:
                         self.wfile.flush()
                         time.sleep(how[1])
                     return None
-                if how[0] == "twice":                      # one answer too many
+                if how[0] == "twice":                      # one answer too many, at once or later
                     self.say(code, headers, text)
+                    time.sleep(how[1])
                     self.close_connection = True
                 return self.say(code, headers, text)
 
@@ -156,7 +157,7 @@ class Script:
         if chance.random() >= self.share:
             return ("fine",)
         how = chance.choice([("status", 500), ("status", 503, {"retry-after": "1"}), ("status", 429, {"retry-after": "1"}),
-                             ("delay", 0.2), ("reset",), ("taken_reset",), ("drip", 0.004), ("twice",)])
+                             ("delay", 0.2), ("reset",), ("taken_reset",), ("drip", 0.004), ("twice", chance.choice([0, 0.02]))])
         if how[0] == "taken_reset":
             with self.lock:
                 self.ambiguous[key] = self.ambiguous.get(key, 0) + 1

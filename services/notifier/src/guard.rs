@@ -8,6 +8,7 @@ use std::time::Duration;
 use balefire_notifier_core::address::AddressPolicy;
 use balefire_notifier_core::receiver::Target;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{CONNECTION, HeaderMap, HeaderValue};
 use reqwest::{Client, Url};
 use rustls::pki_types::CertificateDer;
 
@@ -117,7 +118,11 @@ pub(crate) fn client(
     roots: &[CertificateDer<'static>],
     deadline: Duration,
 ) -> Result<Client, reqwest::Error> {
-    let mut builder = Client::builder();
+    // HTTP/1.1 gives an answer to whoever called last on the connection: a receiver that answers
+    // once too often would acknowledge a call that it never read. HTTP/2 names the call, and its
+    // connection is kept: there this header is left out.
+    let close = (CONNECTION, HeaderValue::from_static("close"));
+    let mut builder = Client::builder().default_headers(HeaderMap::from_iter([close]));
     if !roots.is_empty() {
         let each = roots
             .iter()

@@ -53,6 +53,8 @@ impl DeadMan {
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .no_proxy()
+            // An answer too many is not taken for that of the next call.
+            .pool_max_idle_per_host(0)
             .timeout(DEADLINE)
             .user_agent(concat!("balefire/", env!("CARGO_PKG_VERSION")))
             .build();

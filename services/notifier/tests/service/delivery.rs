@@ -98,6 +98,23 @@ async fn the_receivers_retry_after_is_obeyed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_too_many_is_taken_for_no_other_call() {
+    let mut world = World::start().await;
+    let receiver = Receiver::start(&[], Act::Twice).await;
+    let notifier = world.notifier(&config(&[("soc", &receiver.url)])).await;
+    let all: Vec<_> = (0..6).map(escalation).collect();
+    world.escalate(0, &all).await;
+    notifier.settled(&world).await;
+    let mut taken = receiver.taken();
+    taken.sort();
+    let want: Vec<_> = all
+        .iter()
+        .map(|one| one.escalation_id.to_string())
+        .collect();
+    assert_eq!(taken, want);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_receiver_down_does_not_hold_up_another() {
     let mut world = World::start().await;
     let (good, slow) = (

@@ -24,6 +24,9 @@ pub enum Act {
     Reset,
     /// Answers 200 when it shall do otherwise.
     Held,
+    /// Answers 200, keeps the connection, and answers once more as soon as something comes on it,
+    /// without reading that.
+    Twice,
 }
 
 /// One request as it came.
@@ -136,6 +139,10 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
             told.wait_for(other).await.unwrap();
             (200, String::new())
         }
+        Act::Twice => {
+            shared.taken.lock().unwrap().push(id);
+            return twice(stream).await;
+        }
     };
     if (200..300).contains(&status) {
         shared.taken.lock().unwrap().push(id);
@@ -145,6 +152,14 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
         body.len()
     );
     let _gone = stream.write_all(answer.as_bytes()).await;
+}
+
+async fn twice(mut stream: TcpStream) {
+    let answer = b"HTTP/1.1 200 X\r\ncontent-length: 0\r\n\r\n";
+    let _gone = stream.write_all(answer).await;
+    if matches!(stream.peek(&mut [0]).await, Ok(1)) {
+        let _gone = stream.write_all(answer).await;
+    }
 }
 
 async fn read(stream: &mut TcpStream) -> Option<Request> {
