@@ -16,7 +16,7 @@ use crate::nats::Sync;
 /// Words of `plan`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PlanArgs {
-    /// Kind of day: steady, sla, burst, flood, join, attack, failover, soak, alarms
+    /// Kind of day: steady, sla, burst, flood, join, attack, failover, soak, alarms, crowd
     #[arg(value_parser = day::scenario)]
     pub(crate) scenario: Scenario,
     #[command(flatten)]
@@ -54,7 +54,8 @@ pub(crate) struct LoadArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct RunArgs {
     /// Kinds of days, NAME or NAME@RATE: steady, sla, burst, flood, join, attack, failover, soak,
-    /// alarms (each event escalates: no loss can hide), max (the highest rate); none: the pairs alone
+    /// alarms (each event escalates: no loss can hide), crowd (one of 1,000 does), max (the highest
+    /// rate); none: the pairs alone
     pub(crate) scenarios: Vec<Day>,
     /// Send what `plan --out` wrote, at today's time; before the scenarios
     #[arg(long, value_name = "FILE")]

@@ -30,6 +30,8 @@ pub enum Scenario {
     Soak,
     /// Nothing but events that escalate by themselves: no loss of one can hide.
     Alarms,
+    /// 100,000 users of whom little is wrong: one event of 1,000 escalates.
+    Crowd,
 }
 
 /// What a plan is made from.
@@ -54,6 +56,8 @@ pub struct Shape {
 /// Users in the background; the first of them act more often than the others.
 const USERS: u32 = 2_000;
 const BUSY_USERS: u32 = 24;
+/// Users of a crowd, each as often as another.
+const CROWD_USERS: u32 = 100_000;
 /// The flooding user, and the one that hides behind.
 pub const FLOODER: u32 = 100_000;
 /// A user of whom just enough low events come while another floods.
@@ -100,7 +104,8 @@ impl Shape {
             | Scenario::Burst
             | Scenario::Failover
             | Scenario::Soak
-            | Scenario::Alarms => {}
+            | Scenario::Alarms
+            | Scenario::Crowd => {}
         }
         draft.finish()
     }
@@ -122,7 +127,8 @@ impl Shape {
             | Scenario::Flood
             | Scenario::Join
             | Scenario::Attack
-            | Scenario::Alarms => Arrival::Constant,
+            | Scenario::Alarms
+            | Scenario::Crowd => Arrival::Constant,
         }
     }
 }
@@ -159,14 +165,21 @@ impl Draft<'_> {
             .arrival
             .times(shape.rate, shape.seconds, &mut self.chance)
         {
-            let subject = if self.chance.below(6) == 0 {
+            let subject = if shape.scenario == Scenario::Crowd {
+                self.chance.below(CROWD_USERS)
+            } else if self.chance.below(6) == 0 {
                 self.chance.below(BUSY_USERS)
             } else {
                 BUSY_USERS + self.chance.below(USERS - BUSY_USERS)
             };
             let draw = self.chance.below(1000);
             let class = match (shape.scenario, draw) {
-                (Scenario::Alarms, _) | (_, 0..40) => Class::PromptAttack,
+                (Scenario::Alarms, _) | (Scenario::Crowd, 0) => Class::PromptAttack,
+                (Scenario::Crowd, 1..30) => Class::Block,
+                (Scenario::Crowd, 30..50) => Class::MildFlag,
+                (Scenario::Crowd, 50..400) => Class::ToolAllowed,
+                (Scenario::Crowd, _) => Class::Drift,
+                (_, 0..40) => Class::PromptAttack,
                 (_, 40..50) => Class::ToolOutside,
                 (_, 50..60) => Class::ToolAllowed,
                 (_, 60..400) => Class::Block,
@@ -317,6 +330,7 @@ mod tests {
             Scenario::Failover,
             Scenario::Soak,
             Scenario::Alarms,
+            Scenario::Crowd,
         ] {
             let plan = shape(scenario, 5).plan();
             assert_eq!(plan, shape(scenario, 5).plan());
@@ -333,6 +347,16 @@ mod tests {
         let mut later = shape(Scenario::Join, 5);
         later.base_ns += 77_000_000_000;
         assert_eq!(plan.rebased(later.base_ns), later.plan());
+    }
+
+    #[test]
+    fn of_a_crowd_one_event_in_a_thousand_escalates() {
+        let plan = shape(Scenario::Crowd, 1).plan();
+        let due = crate::oracle::expected(plan.events.iter());
+        assert!((1..=12).contains(&due.len()), "{}", due.len());
+        let users: std::collections::BTreeSet<_> =
+            plan.events.iter().map(|event| event.subject).collect();
+        assert!(users.len() > 3_800, "{}", users.len());
     }
 
     #[test]

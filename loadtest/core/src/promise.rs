@@ -27,7 +27,8 @@ pub fn promises(scenario: Scenario, books: &Escalations) -> Vec<Check> {
         | Scenario::Join
         | Scenario::Attack
         | Scenario::Soak
-        | Scenario::Alarms => Vec::new(),
+        | Scenario::Alarms
+        | Scenario::Crowd => Vec::new(),
     }
 }
 
