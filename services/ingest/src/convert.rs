@@ -14,6 +14,9 @@ use tonic::{Code, Status};
 
 use crate::outcome::{Outcome, Refusal};
 
+/// Of a dedup id.
+const DEDUP_ID_BYTES: usize = 16;
+
 /// Reads a typed event.
 ///
 /// # Errors
@@ -103,28 +106,42 @@ fn word<W>(
     }
 }
 
-/// The answer for one event.
-pub fn result(outcome: Outcome) -> AppendResult {
+/// The answers for events, in their order.
+pub fn results(outcomes: Vec<Outcome>) -> Vec<AppendResult> {
+    // One allocation for all ids, of which each answer holds its part.
+    let id_of = |outcome: &Outcome| match outcome {
+        Outcome::Accepted { dedup_id, .. } | Outcome::Duplicate { dedup_id, .. } => dedup_id.0,
+        Outcome::Rejected(_) => [0; DEDUP_ID_BYTES],
+    };
+    let ids: Bytes = outcomes.iter().flat_map(id_of).collect();
+    let part = |index: usize| ids.slice(index * DEDUP_ID_BYTES..(index + 1) * DEDUP_ID_BYTES);
+    let each = outcomes.into_iter().enumerate();
+    each.map(|(index, outcome)| result(outcome, part(index)))
+        .collect()
+}
+
+/// The answer for one event, whose dedup id, where it has one, is `dedup_id`.
+fn result(outcome: Outcome, dedup_id: Bytes) -> AppendResult {
     match outcome {
         Outcome::Accepted {
             stream,
             place,
-            dedup_id,
             timing,
+            ..
         } => AppendResult {
             status: AppendStatus::Accepted.into(),
             place: Some(Place {
-                stream: stream.to_string(),
+                stream: String::from(&*stream),
                 sequence: place.sequence,
                 index: place.index,
             }),
-            dedup_id: Bytes::copy_from_slice(&dedup_id.0),
+            dedup_id,
             timing: timing.number(),
             violation: None,
         },
-        Outcome::Duplicate { dedup_id, timing } => AppendResult {
+        Outcome::Duplicate { timing, .. } => AppendResult {
             status: AppendStatus::Duplicate.into(),
-            dedup_id: Bytes::copy_from_slice(&dedup_id.0),
+            dedup_id,
             timing: timing.number(),
             ..AppendResult::default()
         },

@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::append::{self, Door, Records};
 use crate::convert;
-use crate::outcome::{OVERLOAD_RETRY, Outcome, Refusal};
+use crate::outcome::{OVERLOAD_RETRY, Refusal};
 
 /// Batches of one stream on their way into the log.
 const STREAM_BATCHES_MAX: usize = 16;
@@ -69,10 +69,6 @@ fn request<'r>(
     }
 }
 
-fn results(outcomes: Vec<Outcome>) -> Vec<AppendResult> {
-    outcomes.into_iter().map(convert::result).collect()
-}
-
 async fn append_typed(
     door: &Door,
     caller: &Caller,
@@ -81,7 +77,7 @@ async fn append_typed(
     may(caller, message.options.as_ref())?;
     let records = Records::Typed(&message.events);
     let request = request(&caller.tenant, message.options.as_ref(), records);
-    door.append(request).await.map(results)
+    door.append(request).await.map(convert::results)
 }
 
 async fn append_raw(
@@ -92,7 +88,7 @@ async fn append_raw(
     may(caller, message.options.as_ref())?;
     let records = Records::Raw(&message.records, &message.occurrences);
     let request = request(&caller.tenant, message.options.as_ref(), records);
-    door.append(request).await.map(results)
+    door.append(request).await.map(convert::results)
 }
 
 async fn append_batch(
