@@ -78,7 +78,11 @@ async fn accept(
     let place = Arc::clone(places).acquire_owned().await.ok();
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, place),
+            Ok((stream, _)) => {
+                // An answer in two pieces does not wait for an acknowledgement between them.
+                let _closed = stream.set_nodelay(true);
+                return (stream, place);
+            }
             Err(error) => {
                 tracing::debug!(%error, "HTTP connection not accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
