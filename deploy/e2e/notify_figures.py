@@ -9,6 +9,7 @@ critical escalations behind many low ones at most twice as late at p99; the feed
 engine's speed or more; with 1 % poison the rest at 95 % or more, and after mending the same set.
 Feed and poison are medians of the ratios of rounds, and fail where a run was too short to say anything."""
 import argparse
+import asyncio
 import json
 import os
 import re
@@ -63,20 +64,34 @@ def event(name, category, at_ns):
     return json.dumps({"event_type": "ai_security", "timestamp": text(at_ns), "event_id": name, "user_id": f"u-{name}", "category": category}).encode() + b"\n"
 
 
-class Clocked(Fake):
-    """When each event's escalation first came."""
+class Clocked:
+    """When each event's escalation first came. One thread takes all calls: with one for each connection it is
+    Python's lock that a call waits for, and no figure of Balefire's."""
 
-    def __init__(self, *arguments, **more):
-        self.at = {}
-        super().__init__(*arguments, **more)
+    def __init__(self):
+        self.at, loop = {}, asyncio.new_event_loop()
+        server = loop.run_until_complete(asyncio.start_server(self.call, "127.0.0.1", 0, backlog=128))
+        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        threading.Thread(target=loop.run_forever, daemon=True).start()
 
-    def take(self, path, headers, body):
-        now = time.monotonic()
-        if not body:
-            return 200, {}, json.dumps(self.at).encode()
-        for name in json.loads(body)["data"]["event_ids"]:
-            self.at.setdefault(name, now)
-        return 204, {}, b""
+    async def call(self, reader, writer):
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if line)
+                body = await reader.readexactly(int(fields.get(b"content-length", 0)))
+                now = time.monotonic()
+                told = b"" if body else json.dumps(self.at).encode()
+                for name in json.loads(body)["data"]["event_ids"] if body else []:
+                    self.at.setdefault(name, now)
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(told) + told)
+                await writer.drain()
+                if fields.get(b"connection") == b"close":
+                    return
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
 
 
 def paced(up, names, category, rate):
@@ -147,27 +162,31 @@ def neighbours(arguments, folder):
 
 
 def backlog(arguments, folder):
-    quiet, behind = [], []
-    receiver = Apart("healthy")
-    up = Up(arguments.binary, folder / "data", *receivers(folder, soc=receiver.url))
-    try:
-        quiet += latencies(receiver, paced(up, [f"q{n}" for n in range(50)], "prompt_attack", 20))
-        file = folder / "low.ndjson"
-        file.write_bytes(b"".join(event(f"low{n}", "guardrail_block", time.time_ns()) for n in range(arguments.low)))
-        up.run("send", str(file), "--wait", "--timeout", "300s")
-        left = lambda: sum(part["state_len"] for part in up.status("notifier")["partitions"])  # noqa: E731
-        before = left()
-        behind += latencies(receiver, paced(up, [f"c{n}" for n in range(50)], "prompt_attack", 20))
-        after = left()
-    finally:
-        up.process.kill()
-        receiver.end()
-    ratio = p(behind, .99) / p(quiet, .99)
-    print(f"50 critical at 20/s: undisturbed p50 {p(quiet, .5):.1f} p99 {p(quiet, .99):.1f} ms; behind {before:,} waiting low ones ({after:,} left at the end) "
-          f"p50 {p(behind, .5):.1f} p99 {p(behind, .99):.1f} ms: p99 × {ratio:.2f}")
-    if after == 0:
+    """Five rounds, each on a log of its own: of 50 times the second highest is no more than one standstill of the machine."""
+    quiet, behind, before, after = [], [], [], []
+    for number in range(5):
+        receiver = Apart("healthy")
+        up = Up(arguments.binary, folder / f"data{number}", *receivers(folder, soc=receiver.url))
+        left = lambda: sum(part["state_len"] for part in up.status("notifier")["partitions"])  # noqa: B023, E731
+        try:
+            quiet.append(latencies(receiver, paced(up, [f"q{n}" for n in range(50)], "prompt_attack", 20)))
+            file = folder / "low.ndjson"
+            file.write_bytes(b"".join(event(f"low{n}", "guardrail_block", time.time_ns()) for n in range(arguments.low)))
+            up.run("send", str(file), "--wait", "--timeout", "300s")
+            before.append(left())
+            behind.append(latencies(receiver, paced(up, [f"c{n}" for n in range(50)], "prompt_attack", 20)))
+            after.append(left())
+        finally:
+            up.process.kill()
+            receiver.end()
+    at = lambda rounds, share: median([p(one, share) for one in rounds])  # noqa: E731
+    each = lambda rounds: " ".join(f"{p(one, .99):.1f}" for one in rounds)  # noqa: E731
+    ratio = at(behind, .99) / at(quiet, .99)
+    print(f"50 critical at 20/s, medians of {len(quiet)} rounds: undisturbed p50 {at(quiet, .5):.1f} p99 {at(quiet, .99):.1f} ms ({each(quiet)}); behind {min(before):,} and more "
+          f"waiting low ones ({min(after):,} left at the end) p50 {at(behind, .5):.1f} p99 {at(behind, .99):.1f} ms ({each(behind)}): p99 × {ratio:.2f}")
+    if min(after) == 0:
         print("  the backlog was gone before the last critical one came: give --low more")
-    return ratio <= 2 and after > 0
+    return ratio <= 2 and min(after) > 0
 
 
 def median(values):
