@@ -343,7 +343,7 @@ def main():
     for figure in (neighbours, backlog, feed, poison):
         if arguments.only and figure.__name__ not in arguments.only:
             continue
-        with tempfile.TemporaryDirectory(prefix="balefire-figures-") as folder:
+        with tempfile.TemporaryDirectory(prefix="balefire-figures-", ignore_cleanup_errors=True) as folder:
             good = figure(arguments, Path(folder))
             print(f"  {figure.__name__}: {'kept' if good else 'NOT KEPT'}", flush=True)
             kept &= good
