@@ -202,12 +202,14 @@ async fn what_an_owner_holds_is_what_the_log_gives() {
         }
     }
     assert!(told >= 4, "{told} parts");
-    // One that stands elsewhere than it says.
+    // One that stands elsewhere than it says: at the log's beginning. The last few messages may be
+    // ones that no window holds, by how the steps fell.
     let mut other = held.partitions.clone();
     let windows = |state: &&mut PartitionState| state.parts.iter().any(|part| part.count > 3);
     let state = other.iter_mut().find(windows).unwrap();
-    let furthest = state.positions.iter_mut().max_by_key(|one| one.sequence);
-    furthest.unwrap().sequence -= 4;
+    for position in &mut state.positions {
+        position.sequence = 0;
+    }
     let found = faults(&verified_with(&world, Vec::new(), live(&other)).await);
     assert_eq!(found.len(), 1, "{found:?}");
     engine.stop().await;
