@@ -3,23 +3,37 @@
 //! three of four places at most, so that what is urgent finds one free. One that waits for its time
 //! occupies no place, and no receiver waits for another. The place of what is urgent is free at the
 //! receiver's answer; what is answered and does not lie in the log yet is bounded apart, for a crash
-//! repeats it: by one where there is one place.
+//! repeats it: by one where there is one place. For a moment behind something urgent a backlog gives way:
+//! of it one goes to each receiver now and then, however many places are free.
+
+mod line;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use balefire_event::time::{MINUTE, SECOND};
 use balefire_event::{EscalationId, Severity, Timestamp};
 
-use crate::breaker::{Breaker, Mood, Rate};
+use crate::breaker::{Mood, Rate};
 use crate::effect::Ticket;
 use crate::route::Receiver;
+use line::Line;
 
 /// Every so many picks the least severe goes first.
 pub const LOWEST_EVERY: u64 = 16;
 /// One of so many places is kept for what is urgent.
 pub const KEPT_OF: usize = 4;
+/// So long after something urgent went what is not, and has waited, gives way, nanoseconds: more that
+/// is urgent is likely.
+pub const GIVES_WAY: i64 = SECOND / 10;
+/// What has waited for less does not, nanoseconds: so giving way costs nobody throughput who keeps up.
+pub const GIVES_WAY_AGE_MIN: i64 = SECOND;
+/// Nor does what has waited for so long, nanoseconds.
+pub const GIVES_WAY_AGE_MAX: i64 = 5 * MINUTE;
+/// Meanwhile one of what is not urgent goes to each receiver so often, nanoseconds. Who takes longer
+/// to answer than its places hold loses nothing by it.
+pub const GIVING_WAY_EVERY: i64 = SECOND / 200;
 /// For each place of a receiver that has several so many calls may be under way or answered and not in
 /// the log yet: as many as a crash can repeat.
 pub const UNLOGGED_PER_PLACE: usize = 8;
@@ -54,6 +68,12 @@ pub struct Job {
     pub ticket: Ticket,
 }
 
+impl Job {
+    fn is_urgent(&self) -> bool {
+        self.ticket.severity >= URGENT_MIN
+    }
+}
+
 /// How a receiver's line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LineState {
@@ -70,57 +90,13 @@ pub struct LineState {
 type JobId = (u32, EscalationId);
 type Rank = (Reverse<Severity>, Timestamp, JobId);
 
-/// Deliveries that hold something, and whether each is urgent.
-#[derive(Debug, Default)]
-struct Held {
-    jobs: BTreeMap<JobId, bool>,
-    /// How many of them are not urgent.
-    lesser: usize,
-}
-
-impl Held {
-    fn insert(&mut self, id: JobId, urgent: bool) {
-        if self.jobs.insert(id, urgent).is_none() {
-            self.lesser += usize::from(!urgent);
-        }
-    }
-
-    fn remove(&mut self, id: &JobId) -> Option<bool> {
-        let urgent = self.jobs.remove(id)?;
-        self.lesser = self.lesser.saturating_sub(usize::from(!urgent));
-        Some(urgent)
-    }
-
-    fn len(&self) -> usize {
-        self.jobs.len()
-    }
-}
-
-/// Of so much room what is not urgent may take.
-const fn for_lesser(room: usize) -> usize {
-    room - room / KEPT_OF
-}
-
-#[derive(Debug, Default)]
-struct Line {
-    concurrency: usize,
-    breaker: Breaker,
-    rate: Option<Rate>,
-    picks: u64,
-    /// What is under way: each has a place.
-    busy: Held,
-    /// What was answered and does not lie in the log yet.
-    unlogged: Held,
-    jobs: BTreeMap<JobId, Ticket>,
-    waiting: BTreeSet<(Timestamp, JobId)>,
-    ready: BTreeSet<Rank>,
-}
-
 /// What is pending, by receiver.
 #[derive(Debug)]
 pub struct Queue {
     /// What the clock said last.
     now: Timestamp,
+    /// Until then what is not urgent gives way, to whomever it goes.
+    gives_way_until: Timestamp,
     lines: BTreeMap<Arc<str>, Line>,
 }
 
@@ -128,18 +104,13 @@ impl Queue {
     /// A line for each receiver.
     #[must_use]
     pub fn new(receivers: &[Receiver]) -> Self {
-        let line = |receiver: &Receiver| {
-            let line = Line {
-                concurrency: receiver.concurrency,
-                rate: receiver.rate_per_minute.map(Rate::of),
-                ..Line::default()
-            };
-            (Arc::clone(&receiver.name), line)
-        };
-        Self {
+        let mut queue = Self {
             now: Timestamp::MIN,
-            lines: receivers.iter().map(line).collect(),
-        }
+            gives_way_until: Timestamp::MIN,
+            lines: BTreeMap::new(),
+        };
+        queue.set_receivers(receivers);
+        queue
     }
 
     /// Other receivers from now on. Deliveries for one that is gone are parked until it is back;
@@ -200,13 +171,19 @@ impl Queue {
             before => before.since(now),
         };
         self.now = now;
+        if back > STEP_MIN {
+            self.gives_way_until = self.gives_way_until.minus(back);
+        }
         for line in self.lines.values_mut() {
             if back > STEP_MIN {
                 line.set_back(back);
             }
             line.bound(now);
             line.wake(now);
-            while let Some(job) = line.pick(now) {
+            while let Some(job) = line.pick(now, self.gives_way_until) {
+                if job.is_urgent() {
+                    self.gives_way_until = now.plus(GIVES_WAY);
+                }
                 jobs.push(job);
             }
         }
@@ -251,11 +228,9 @@ impl Queue {
             .values()
             .filter(|line| line.has_room())
             .filter_map(|line| {
-                let due = match line.next().is_none() {
-                    true => line.waiting.first().map(|(due, _)| *due),
-                    false => Some(Timestamp::MIN),
-                };
-                Some(due?.max(line.opens_at()?))
+                let from = line.next_from(self.now, self.gives_way_until);
+                let due = line.waiting.first().map(|(due, _)| *due);
+                Some(from.into_iter().chain(due).min()?.max(line.opens_at()?))
             })
             .min()
     }
@@ -284,109 +259,6 @@ impl Queue {
             .filter(|line| line.concurrency == 0)
             .map(|line| line.jobs.len())
             .sum()
-    }
-}
-
-impl Line {
-    /// The clock was set back: what waits has as long to wait as before.
-    fn set_back(&mut self, by: i64) {
-        let waiting = std::mem::take(&mut self.waiting).into_iter();
-        self.waiting = waiting.map(|(due, id)| (due.minus(by), id)).collect();
-        self.breaker.set_back(by);
-        if let Some(rate) = &mut self.rate {
-            rate.set_back(by);
-        }
-    }
-
-    /// Nothing waits for longer than anything may.
-    fn bound(&mut self, now: Timestamp) {
-        while let Some((due, id)) = self.waiting.last().copied() {
-            if due <= now.plus(WAIT_MAX + STEP_MIN) {
-                return;
-            }
-            self.waiting.pop_last();
-            self.waiting.insert((now.plus(WAIT_INSTEAD), id));
-        }
-    }
-
-    fn wake(&mut self, now: Timestamp) {
-        while let Some((due, id)) = self.waiting.first().copied() {
-            if due > now {
-                return;
-            }
-            self.waiting.pop_first();
-            if let Some(ticket) = self.jobs.get(&id) {
-                let rank = (Reverse(ticket.severity), ticket.decided_at, id);
-                self.ready.insert(rank);
-            }
-        }
-    }
-
-    /// From when a call may go out; `None`: not before one under way has ended.
-    fn opens_at(&self) -> Option<Timestamp> {
-        let free_at = self.rate.map_or(Timestamp::MIN, |rate| rate.free_at());
-        Some(self.breaker.opens_at()?.max(free_at))
-    }
-
-    fn is_held(&self, id: &JobId) -> bool {
-        self.busy.jobs.contains_key(id) || self.unlogged.jobs.contains_key(id)
-    }
-
-    /// Whether one more may start.
-    fn has_room(&self) -> bool {
-        self.busy.len() < self.concurrency
-            && self.busy.len() + self.unlogged.len() < unlogged_max(self.concurrency)
-    }
-
-    /// Whether there is room for what is not urgent. It holds its place until the log has it, so that
-    /// many of it leave the cores, the log and the receiver to what is urgent.
-    fn takes_lesser(&self) -> bool {
-        self.busy.lesser + self.unlogged.lesser < for_lesser(self.concurrency)
-    }
-
-    /// Of a try that came to nothing: the next one sees.
-    fn rest(&mut self) {
-        if self.busy.len() == 0 {
-            self.breaker.given_back(Timestamp::MIN);
-        }
-    }
-
-    /// The most severe that finds a place, or would if one of any kind were free.
-    fn next(&self) -> Option<Rank> {
-        let highest = *self.ready.first()?;
-        (highest.0.0 >= URGENT_MIN || self.takes_lesser()).then_some(highest)
-    }
-
-    fn pick(&mut self, now: Timestamp) -> Option<Job> {
-        if !self.has_room() || self.opens_at()? > now {
-            return None;
-        }
-        let highest = self.next()?;
-        self.picks = self.picks.wrapping_add(1);
-        let rank = if self.picks.is_multiple_of(LOWEST_EVERY) && self.takes_lesser() {
-            self.oldest_lowest().unwrap_or(highest)
-        } else {
-            highest
-        };
-        self.ready.remove(&rank);
-        let id = rank.2;
-        let ticket = self.jobs.remove(&id)?;
-        let urgent = ticket.severity >= URGENT_MIN;
-        self.busy.insert(id, urgent);
-        self.breaker.taken();
-        if let Some(rate) = &mut self.rate {
-            rate.taken(now);
-        }
-        Some(Job {
-            partition: id.0,
-            ticket,
-        })
-    }
-
-    fn oldest_lowest(&self) -> Option<Rank> {
-        let (lowest, ..) = *self.ready.last()?;
-        let from = (lowest, Timestamp::MIN, (0, EscalationId([0; 16])));
-        self.ready.range(from..).next().copied()
     }
 }
 

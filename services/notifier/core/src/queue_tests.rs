@@ -1,5 +1,6 @@
 //! What of a queue goes when.
 
+use super::line::for_lesser;
 use super::*;
 use crate::route::{ReceiverEntry, Routes};
 
@@ -96,6 +97,86 @@ fn one_of_four_places_is_kept_for_what_is_urgent() {
     assert_eq!(lesser.len(), 33, "all of them in the end");
 }
 
+/// What goes at each millisecond of so many, each delivered at once.
+fn goes(queue: &mut Queue, milliseconds: std::ops::Range<i64>) -> Vec<(i64, u8)> {
+    let mut gone = Vec::new();
+    for at in milliseconds {
+        for job in queue.take(millisecond(at)) {
+            let id = job.ticket.escalation_id;
+            gone.push((at, id.0[0]));
+            queue.release(0, id, &job.ticket.receiver);
+        }
+    }
+    gone
+}
+
+const fn millisecond(count: i64) -> Timestamp {
+    Timestamp(count * (SECOND / 1000))
+}
+
+/// Two hundred for `soc` of that age, and one that is urgent for another 20 ms from now: what goes of
+/// the former in each millisecond of `counted`.
+fn behind_one_urgent(age: i64, counted: std::ops::Range<i64>) -> Vec<i64> {
+    let now = 1_000_000;
+    let mut queue = queue(&[("pager", 4), ("soc", 4)]);
+    for id in 0..200 {
+        let decided_at = millisecond(now).minus(age);
+        queue.push(0, ticket(id, "soc", Severity::Medium, decided_at.0, 0));
+    }
+    let due = millisecond(now + 20).0;
+    queue.push(0, ticket(250, "pager", Severity::High, due, due));
+    let gone = goes(&mut queue, now..now + counted.end.max(21));
+    assert!(gone.contains(&(now + 20, 250)));
+    let lesser = gone.iter().filter(|(_, id)| *id < 250);
+    let times = lesser.map(|(at, _)| at - now);
+    times.filter(|at| counted.contains(at)).collect()
+}
+
+#[test]
+fn behind_something_urgent_what_has_waited_gives_way_for_a_moment() {
+    let age = 2 * GIVES_WAY_AGE_MIN;
+    assert_eq!(behind_one_urgent(age, 0..20).len(), 60, "all places");
+    // To whomever the urgent one goes: cores and log are everybody's.
+    let paced = behind_one_urgent(age, 20..120);
+    assert_eq!(paced, (24..120).step_by(5).collect::<Vec<_>>());
+    let all = behind_one_urgent(age, 120..124);
+    assert_eq!(all.len(), 12, "and then all places again");
+}
+
+#[test]
+fn neither_what_just_came_nor_what_is_long_overdue_gives_way() {
+    for age in [0, GIVES_WAY_AGE_MIN / 2, GIVES_WAY_AGE_MAX] {
+        assert_eq!(behind_one_urgent(age, 21..25).len(), 12, "{age}");
+    }
+}
+
+#[test]
+fn what_gives_way_is_due_when_it_may_go_and_what_is_urgent_at_once() {
+    let at = |count: i64| millisecond(10_000 + count);
+    let mut queue = queue(&[("soc", 4)]);
+    queue.push(0, ticket(1, "soc", Severity::Critical, 0, 0));
+    queue.push(0, ticket(2, "soc", Severity::Low, 0, 0));
+    queue.push(0, ticket(3, "soc", Severity::Low, 1, 0));
+    assert_eq!(ids(&queue.take(at(0))), [1, 2], "one goes at once");
+    assert_eq!(queue.next_due(), Some(at(5)));
+    queue.push(0, ticket(4, "soc", Severity::High, 0, at(2).0));
+    assert_eq!(queue.next_due(), Some(at(2)));
+    assert_eq!(ids(&queue.take(at(2))), [4]);
+    assert_eq!(ids(&queue.take(at(5))), [3]);
+}
+
+#[test]
+fn nobody_gives_way_to_what_cannot_go() {
+    let mut queue = queue(&[("soc", 4), ("stuck", 1)]);
+    queue.push(0, ticket(8, "stuck", Severity::Critical, 0, 0));
+    assert_eq!(ids(&queue.take(millisecond(0))), [8]);
+    queue.push(0, ticket(9, "stuck", Severity::Critical, 0, 0));
+    for id in 20..26 {
+        queue.push(0, ticket(id, "soc", Severity::Low, id.into(), 0));
+    }
+    assert_eq!(ids(&queue.take(millisecond(10_000))), [20, 21, 22]);
+}
+
 #[test]
 fn a_place_is_held_until_it_is_released() {
     let mut queue = queue(&[("soc", 1), ("down", 1)]);
@@ -187,10 +268,22 @@ fn a_clock_that_was_wrong_keeps_nothing_waiting() {
     queue.push(0, ticket(2, "soc", Severity::Low, 1, now(3630).0));
     assert_eq!(queue.take(now(32)), []);
     assert_eq!(ids(&queue.take(now(92))), [2]);
+    // Nor does what goes next give way for as long as the clock was set back.
+    queue.push(0, ticket(5, "soc", Severity::Critical, 1, 0));
+    assert_eq!(ids(&queue.take(now(3600))), [5]);
+    for id in [6, 7] {
+        queue.push(0, ticket(id, "soc", Severity::Low, now(90).0, 0));
+    }
+    assert_eq!(ids(&queue.take(now(93))), [6]);
+    assert_eq!(
+        queue.next_due(),
+        Some(Timestamp(now(93).0 + GIVING_WAY_EVERY))
+    );
+    assert_eq!(ids(&queue.take(now(94))), [7]);
     // What a receiver asked for is kept, and so is the order under a clock that trembles.
     queue.push(0, ticket(3, "soc", Severity::Low, 1, now(92 + 600).0));
-    assert_eq!(queue.take(now(92)), []);
-    assert_eq!(queue.take(Timestamp(now(92).0 - SECOND / 2)), []);
+    assert_eq!(queue.take(now(94)), []);
+    assert_eq!(queue.take(Timestamp(now(94).0 - SECOND / 2)), []);
     assert_eq!(queue.next_due(), Some(now(692)));
 }
 
