@@ -10,7 +10,7 @@ use balefire_stream::Entry;
 use crate::effect::{Effect, RULE_PANICKED};
 use crate::engine::Engine;
 use crate::escalate::{Found, amendment_of, single, windowed};
-use crate::generation::Generation;
+use crate::generation::{Generation, since};
 use crate::key::{Key, write_key};
 use crate::redo::Breached;
 
@@ -169,8 +169,9 @@ impl Engine {
             // Asked for seldom: few events come near a threshold.
             let emitted = |slot| book.is_some_and(|book| book.contains(tenant, key, slot));
             let entry = Entry::new(event.t, event.dedup_id, may_breach, contribution);
-            let (window, told) = counting.keys.entry_told(tenant, key);
-            if told {
+            let kept = counting.keys.find_or_make(tenant, key);
+            let window = kept.value;
+            if kept.told {
                 window.keep_journal();
             }
             let slot = spec.slot_of(event.t);
@@ -187,6 +188,7 @@ impl Engine {
                     lost += window.trim(&spec, event.t, now_emitted || emitted(slot));
                 }
             }
+            *kept.since = since(window);
             found.sort_by_key(|found| found.breach.slot);
             self.counters.over_limit += lost as u64;
         }

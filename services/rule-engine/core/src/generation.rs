@@ -113,8 +113,7 @@ impl Counting {
     /// Drops the entries with t ≤ `cut`; the horizon rises to the newest of them.
     pub(crate) fn drop_until(&mut self, cut: Timestamp) {
         let mut dropped: Option<Timestamp> = None;
-        let mut oldest: Option<Timestamp> = None;
-        self.keys.each_told(|_, _, window, told| {
+        self.oldest = self.keys.each_since(cut, |_, _, window, told| {
             let mut fate = Fate::Same;
             if let Some(last) = window.range(Timestamp::MIN, cut).last() {
                 dropped = dropped.max(Some(last.t));
@@ -124,13 +123,11 @@ impl Counting {
                 window.drop_until(cut);
                 fate = Fate::Changed;
             }
-            if let Some(first) = window.first() {
-                oldest = Some(oldest.map_or(first.t, |other| other.min(first.t)));
-                return fate;
+            match window.is_empty() {
+                true => (Fate::Gone, Timestamp::MAX),
+                false => (fate, since(window)),
             }
-            Fate::Gone
         });
-        self.oldest = oldest;
         let keys = &self.keys;
         self.canonicals
             .each(|tenant, key, _| match keys.get(tenant, key) {
@@ -141,6 +138,11 @@ impl Counting {
             self.raise_horizon(dropped);
         }
     }
+}
+
+/// Since when the entries of a window are; one that has none is looked at by the next sweep.
+pub(crate) fn since(window: &Window<Contribution>) -> Timestamp {
+    window.first().map_or(Timestamp::MIN, |entry| entry.t)
 }
 
 /// A rule over the revisions in which it decides alike.

@@ -1,22 +1,20 @@
 //! [`Keyed`]: values by tenant and [`Key`], a million of them in little memory.
 //!
 //! Values lie side by side in rooms that never move; a hash index of eight bytes a key says where.
-//! So growing copies the index alone, and what the index leaves free costs little.
+//! So growing copies the index alone, and what the index leaves free costs little. Beside the values
+//! lies how old each is at the most: who looks for what is old reads eight bytes of a value that is not.
 //!
 //! Once it was asked what changed it marks what does from then on, one bit a key.
 
+mod table;
+
 use std::collections::BTreeMap;
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
-use hashbrown::HashTable;
+use balefire_event::Timestamp;
 
-use crate::changed::Changed;
 use crate::key::Key;
-
-/// Values of a room: few enough that half an empty one does not matter.
-const ROOM_LEN: usize = 256;
+use table::Table;
 
 /// What became of a value that was looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +22,16 @@ pub(crate) enum Fate {
     Same,
     Changed,
     Gone,
+}
+
+/// A value, to be changed.
+#[derive(Debug)]
+pub(crate) struct Found<'v, V> {
+    pub(crate) value: &'v mut V,
+    /// Nothing in it is older; [`Timestamp::MIN`]: it is to be looked at.
+    pub(crate) since: &'v mut Timestamp,
+    /// It was told as it stands.
+    pub(crate) told: bool,
 }
 
 /// What is told of a key.
@@ -60,11 +68,13 @@ impl<V: Default> Keyed<V> {
 
     /// The value of a key, which is made where there is none.
     pub(crate) fn entry(&mut self, tenant: &Arc<str>, key: Key) -> &mut V {
-        self.entry_told(tenant, key).0
+        let found = self.find_or_make(tenant, key);
+        *found.since = Timestamp::MIN;
+        found.value
     }
 
-    /// The same, and whether the value was told as it stands.
-    pub(crate) fn entry_told(&mut self, tenant: &Arc<str>, key: Key) -> (&mut V, bool) {
+    /// The same, with what is known of it. Who changes it says since when what is in it is.
+    pub(crate) fn find_or_make(&mut self, tenant: &Arc<str>, key: Key) -> Found<'_, V> {
         if !self.tenants.contains_key(tenant) {
             self.tenants.insert(Arc::clone(tenant), Table::new());
         }
@@ -74,15 +84,28 @@ impl<V: Default> Keyed<V> {
 
     /// Works on every value, in no order; says what became of each.
     pub(crate) fn each(&mut self, mut work: impl FnMut(&Arc<str>, Key, &mut V) -> Fate) {
-        self.each_told(|tenant, key, value, _| work(tenant, key, value));
+        self.each_since(Timestamp::MAX, |tenant, key, value, _| {
+            (work(tenant, key, value), Timestamp::MIN)
+        });
     }
 
-    /// The same, given whether the value was told as it stands.
-    pub(crate) fn each_told(&mut self, mut work: impl FnMut(&Arc<str>, Key, &mut V, bool) -> Fate) {
+    /// Works on every value in which something may be as old as `until`, given whether it was told as it
+    /// stands; says what became of each, and since when what is in it now is. Since when all of them
+    /// are; `None`: there are none.
+    pub(crate) fn each_since(
+        &mut self,
+        until: Timestamp,
+        mut work: impl FnMut(&Arc<str>, Key, &mut V, bool) -> (Fate, Timestamp),
+    ) -> Option<Timestamp> {
+        let mut oldest = None;
         for (tenant, table) in &mut self.tenants {
-            table.each(&mut |key, value, told| work(tenant, key, value, told));
+            let of_table = table.each(until, &mut |key, value, told| {
+                work(tenant, key, value, told)
+            });
+            oldest = [oldest, of_table].into_iter().flatten().min();
         }
         self.tenants.retain(|_, table| !table.is_forgotten());
+        oldest
     }
 
     /// Tells of every key whose value changed since this was asked last. All of them the first
@@ -121,9 +144,7 @@ impl<V: Default> Keyed<V> {
     /// All of it is to be told again.
     pub(crate) fn untold(&mut self) {
         self.told = false;
-        for table in self.tenants.values_mut() {
-            table.changed = None;
-        }
+        self.tenants.values_mut().for_each(Table::untold);
         self.tenants.retain(|_, table| !table.is_forgotten());
     }
 
@@ -145,239 +166,6 @@ impl<V: Default> Keyed<V> {
     pub(crate) fn is_empty(&self) -> bool {
         self.tenants.values().all(|table| table.len() == 0)
     }
-}
-
-/// Where a value lies, under 32 bits of its key's hash.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    hash: u32,
-    number: u32,
-}
-
-#[derive(Debug, Clone)]
-struct Table<V> {
-    /// Unknown to whoever chooses user names. Nothing that leaves depends on it.
-    seeds: [u64; 2],
-    index: HashTable<Place>,
-    rooms: Vec<Vec<(Key, V)>>,
-    len: usize,
-    /// `None`: nothing of it was told.
-    changed: Option<Changed>,
-}
-
-impl<V: Default> Table<V> {
-    fn new() -> Self {
-        let seed = || RandomState::new().build_hasher().finish();
-        Self {
-            seeds: [seed(), seed()],
-            index: HashTable::new(),
-            rooms: Vec::new(),
-            len: 0,
-            changed: None,
-        }
-    }
-
-    const fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Keys are hashes already; this only folds them under the seeds.
-    fn hash(&self, key: Key) -> u32 {
-        let (a, b) = halves(key);
-        let product = u128::from(a ^ self.seeds[0]) * u128::from(b ^ self.seeds[1]);
-        let folded = product ^ (product >> 64);
-        u32::try_from(folded & u128::from(u32::MAX)).unwrap_or_default()
-    }
-
-    fn room(&self, number: u32) -> Option<&(Key, V)> {
-        let number = number as usize;
-        self.rooms.get(number / ROOM_LEN)?.get(number % ROOM_LEN)
-    }
-
-    fn find(&self, hash: u32, key: Key) -> Option<u32> {
-        let is_it = |place: &Place| {
-            place.hash == hash && self.room(place.number).is_some_and(|(k, _)| *k == key)
-        };
-        self.index.find(spread(hash), is_it).map(|p| p.number)
-    }
-
-    fn get(&self, key: Key) -> Option<&V> {
-        let number = self.find(self.hash(key), key)?;
-        self.room(number).map(|(_, value)| value)
-    }
-
-    fn entry(&mut self, key: Key) -> (&mut V, bool) {
-        let hash = self.hash(key);
-        let known = self.find(hash, key);
-        let number = known.unwrap_or_else(|| self.add(hash, key)) as usize;
-        let told = known.is_some() && self.is_told(number);
-        if let Some(changed) = &mut self.changed {
-            changed.set(number);
-        }
-        let room = self.rooms.get_mut(number / ROOM_LEN);
-        let value = room.and_then(|room| room.get_mut(number % ROOM_LEN));
-        let value = value.expect("every place in the index has its room");
-        (&mut value.1, told)
-    }
-
-    /// Whether what lies there was told as it stands.
-    fn is_told(&self, number: usize) -> bool {
-        let changed = self.changed.as_ref();
-        changed.is_some_and(|changed| !changed.is_set(number))
-    }
-
-    fn add(&mut self, hash: u32, key: Key) -> u32 {
-        let number = u32::try_from(self.len).expect("fewer than four billion keys in memory");
-        self.len += 1;
-        match self.rooms.last_mut() {
-            Some(room) if room.len() < ROOM_LEN => room.push((key, V::default())),
-            last => {
-                // A first room grows as it fills; whoever fills one fills more.
-                let len = if last.is_some() { ROOM_LEN } else { 1 };
-                let mut room = Vec::with_capacity(len);
-                room.push((key, V::default()));
-                self.rooms.push(room);
-            }
-        }
-        let place = Place { hash, number };
-        let rehash = |place: &Place| spread(place.hash);
-        self.index.insert_unique(spread(hash), place, rehash);
-        number
-    }
-
-    fn each(&mut self, work: &mut impl FnMut(Key, &mut V, bool) -> Fate) {
-        let mut number = 0;
-        while number < self.len {
-            let told = self.is_told(number);
-            let room = self.rooms.get_mut(number / ROOM_LEN);
-            let value = room.and_then(|room| room.get_mut(number % ROOM_LEN));
-            let Some((key, value)) = value else {
-                return;
-            };
-            let key = *key;
-            match work(key, value, told) {
-                Fate::Same => number += 1,
-                Fate::Changed => {
-                    if let Some(changed) = &mut self.changed {
-                        changed.set(number);
-                    }
-                    number += 1;
-                }
-                Fate::Gone => {
-                    self.remove(number);
-                    if let Some(changed) = &mut self.changed {
-                        changed.gone.push(key);
-                    }
-                }
-            }
-        }
-        if self.index.len() * 4 < self.index.capacity() {
-            let rehash = |place: &Place| spread(place.hash);
-            self.index.shrink_to_fit(rehash);
-        }
-    }
-
-    /// The last value moves to where the removed one was.
-    fn remove(&mut self, number: usize) {
-        let last = self.len - 1;
-        self.unlist(number);
-        let moved = self.rooms.last_mut().and_then(Vec::pop);
-        if self.rooms.last().is_some_and(Vec::is_empty) {
-            self.rooms.pop();
-        }
-        self.len = last;
-        if let Some(changed) = &mut self.changed {
-            changed.moved(last, number);
-        }
-        let Some((key, value)) = moved.filter(|_| number != last) else {
-            return;
-        };
-        let hash = self.hash(key);
-        let is_it = |place: &Place| place.number as usize == last;
-        if let Some(place) = self.index.find_mut(spread(hash), is_it) {
-            place.number = u32::try_from(number).unwrap_or(place.number);
-        }
-        let room = self.rooms.get_mut(number / ROOM_LEN);
-        if let Some(place) = room.and_then(|room| room.get_mut(number % ROOM_LEN)) {
-            *place = (key, value);
-        }
-    }
-
-    fn unlist(&mut self, number: usize) {
-        let room = self.rooms.get(number / ROOM_LEN);
-        let Some((key, _)) = room.and_then(|room| room.get(number % ROOM_LEN)) else {
-            return;
-        };
-        let hash = spread(self.hash(*key));
-        let is_it = |place: &Place| place.number as usize == number;
-        if let Ok(listed) = self.index.find_entry(hash, is_it) {
-            listed.remove();
-        }
-    }
-
-    /// Empty, and nobody needs to be told of it.
-    fn is_forgotten(&self) -> bool {
-        let told = self.changed.as_ref();
-        self.len == 0 && told.is_none_or(|changed| changed.gone.is_empty())
-    }
-
-    /// Of how many it is to be told that they changed.
-    fn changed_len(&self) -> usize {
-        self.changed.as_ref().map_or(self.len, Changed::len)
-    }
-
-    fn take_some(&mut self, left: &mut usize, told: &mut impl FnMut(Key, Tale<'_, V>)) {
-        let len = self.len;
-        let changed = self.changed.get_or_insert_with(|| Changed::all(len));
-        let mut word = 0;
-        while *left > 0 && word < changed.word_len() {
-            let Some(number) = changed.take(word) else {
-                word += 1;
-                continue;
-            };
-            *left -= 1;
-            let room = self.rooms.get_mut(number / ROOM_LEN);
-            if let Some((key, value)) = room.and_then(|room| room.get_mut(number % ROOM_LEN)) {
-                told(*key, Tale::Changed(value));
-            }
-        }
-    }
-
-    fn take_changes(&mut self, told: &mut impl FnMut(Key, Tale<'_, V>)) {
-        if self.changed.is_none() {
-            self.changed = Some(Changed::default());
-            let all = self.rooms.iter_mut().flatten();
-            all.for_each(|(key, value)| told(*key, Tale::Whole(value)));
-            return;
-        }
-        let mut left = self.len;
-        self.take_some(&mut left, told);
-        let changed = self.changed.replace(Changed::default());
-        let mut gone = changed.map(|changed| changed.gone).unwrap_or_default();
-        gone.sort_unstable();
-        gone.dedup();
-        for key in gone {
-            if self.get(key).is_none() {
-                told(key, Tale::Gone);
-            }
-        }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = (&Key, &V)> {
-        let rooms = self.rooms.iter().flatten();
-        rooms.map(|(key, value)| (key, value))
-    }
-}
-
-/// The table takes its slot from the low bits and its tag from the high ones.
-const fn spread(hash: u32) -> u64 {
-    (hash as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-}
-
-fn halves(key: Key) -> (u64, u64) {
-    let both = u128::from_le_bytes(key.0);
-    let half = |bits: u128| u64::try_from(bits & u128::from(u64::MAX)).unwrap_or_default();
-    (half(both), half(both >> 64))
 }
 
 #[cfg(test)]
@@ -405,7 +193,7 @@ mod tests {
                 let tenant = &tenants[usize::from(second)];
                 let at = (Arc::clone(tenant), key(n));
                 let told_as_it_stands = copy.get(&at).is_some_and(|told| plain.get(&at) == Some(told));
-                let (entry, told) = keyed.entry_told(tenant, key(n));
+                let Found { value: entry, told, .. } = keyed.find_or_make(tenant, key(n));
                 // What was altered to what it was, or put there anew, counts as changed.
                 prop_assert!(!told || told_as_it_stands);
                 *entry += value;
@@ -456,6 +244,42 @@ mod tests {
                 copy.remove(&(Arc::clone(tenant), key));
             });
             prop_assert!(copy.is_empty());
+        }
+
+        /// Values are times; what is old is looked for again and again, and dropped.
+        #[test]
+        fn whatever_is_old_is_found(
+            steps in prop::collection::vec((any::<bool>(), 0u16..400, 0i64..60), 1..1_500),
+        ) {
+            let tenants = [Arc::from("a"), Arc::from("b")];
+            let mut keyed = Keyed::<Vec<i64>>::default();
+            let mut plain = BTreeMap::<_, Vec<i64>>::new();
+            for (index, (second, n, t)) in (0_i64..).zip(steps) {
+                let (tenant, t) = (&tenants[usize::from(second)], t + index / 4);
+                let found = keyed.find_or_make(tenant, key(n));
+                found.value.push(t);
+                *found.since = found.value.iter().min().map_or(Timestamp::MIN, |t| Timestamp(*t));
+                plain.entry((Arc::clone(tenant), key(n))).or_default().push(t);
+                if index % 150 != 149 {
+                    continue;
+                }
+                let until = index / 4 + 10;
+                let (mut looked, with) = (0, plain.values().filter(|times| times.iter().any(|t| *t <= until)).count());
+                let oldest = keyed.each_since(Timestamp(until), |_, _, times, _| {
+                    looked += 1;
+                    times.retain(|t| *t > until);
+                    match times.iter().min() {
+                        Some(first) => (Fate::Changed, Timestamp(*first)),
+                        None => (Fate::Gone, Timestamp::MAX),
+                    }
+                });
+                plain.values_mut().for_each(|times| times.retain(|t| *t > until));
+                plain.retain(|_, times| !times.is_empty());
+                prop_assert_eq!(looked, with, "no other is looked at");
+                prop_assert_eq!(oldest, plain.values().flatten().min().copied().map(Timestamp));
+                let all = keyed.sorted().into_iter().map(|(t, k, v)| ((Arc::clone(t), k), v.clone()));
+                prop_assert!(all.eq(plain.clone()));
+            }
         }
     }
 }
