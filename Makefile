@@ -148,6 +148,11 @@ loadtest-faults: build ## faults on purpose, in front of the product and inside 
 	cargo build --locked --bin balefire --features balefire/sabotage --target-dir $(TARGET)/sabotage
 	deploy/tools/with-nats.sh python3 deploy/e2e/loadtest.py --binary $(BALEFIRE) --sabotaged $(TARGET)/sabotage/debug/balefire
 
+.PHONY: contained
+contained: ## a build that panics over one escalation and one event of the feed: the rest is told all the same
+	cargo build --locked --bin balefire --features balefire/sabotage --target-dir $(TARGET)/sabotage
+	$(E2E) deploy/e2e/contained.py --binary $(TARGET)/sabotage/debug/balefire
+
 loadtest-prove: build ## the generator alone: 1,000,000 planned events/s on one core
 	$(dir $(BALEFIRE))balefire-loadtest prove
 

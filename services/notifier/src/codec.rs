@@ -321,6 +321,8 @@ pub fn is_rekeyed(subject: &str) -> bool {
 pub struct EscalationBatch {
     /// Its escalations, in order.
     pub escalations: Vec<Escalation>,
+    /// Which record of the message each is.
+    pub indices: Vec<u32>,
     /// Records that cannot be read: index, and what is wrong.
     pub bad: Vec<(u32, String)>,
     /// Whether a heartbeat goes by.
@@ -336,7 +338,10 @@ pub fn escalations(payload: &[u8]) -> Result<EscalationBatch, String> {
     let mut batch = EscalationBatch::default();
     for (index, record) in (0_u32..).zip(view.records()) {
         match record {
-            Ok(RecordView::Escalation(escalation)) => batch.escalations.push(*escalation),
+            Ok(RecordView::Escalation(escalation)) => {
+                batch.escalations.push(*escalation);
+                batch.indices.push(index);
+            }
             Ok(RecordView::Barrier { id, .. }) => batch.beats |= id.is_heartbeat(),
             Ok(_) => {}
             Err(error) => batch.bad.push((index, error.to_string())),

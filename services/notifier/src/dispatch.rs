@@ -10,6 +10,7 @@ use std::time::Duration;
 use balefire_event::{EscalationId, Timestamp};
 use balefire_kit::clock;
 use balefire_notifier_core::classify::{Item, Verdict};
+use balefire_notifier_core::contained::said;
 use balefire_notifier_core::queue::{Job, Queue};
 use balefire_notifier_core::route::Receiver;
 use balefire_notifier_core::{Answer, Ticket};
@@ -192,15 +193,11 @@ fn until(next: Option<Timestamp>, now: Timestamp) -> Duration {
 }
 
 /// A call over which this program panics does not go again and again: it is a dead letter.
-async fn contained(call: impl Future<Output = Reply>) -> Reply {
+pub(crate) async fn contained(call: impl Future<Output = Reply>) -> Reply {
     let done = AssertUnwindSafe(call).catch_unwind().await;
-    done.unwrap_or_else(|panic| {
-        let said = panic.downcast_ref::<&str>().copied();
-        let said = said.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        Reply {
-            error: format!("this program panicked over it: {}", said.unwrap_or("?")),
-            ..Reply::of(Verdict::Permanent)
-        }
+    done.unwrap_or_else(|panic| Reply {
+        error: said(panic.as_ref()),
+        ..Reply::of(Verdict::Permanent)
     })
 }
 

@@ -8,6 +8,7 @@ mod gather;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,16 +19,18 @@ use balefire_kit::clock;
 use balefire_notifier_core::FeedPosition;
 use balefire_notifier_core::backoff::Backoff;
 use balefire_notifier_core::breaker::Rate;
+use balefire_notifier_core::contained::said;
 use balefire_notifier_core::feed::{self, Item};
 use balefire_notifier_core::route::Receiver;
 use bytes::Bytes;
-use futures::StreamExt as _;
 use futures::stream::FuturesOrdered;
+use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 
 use self::gather::{Batch, Gatherer};
 use crate::caller::Caller;
 use crate::desk::Desk;
+use crate::dispatch::contained;
 use crate::letter::Letterbox;
 use crate::reply::Reply;
 
@@ -131,9 +134,18 @@ impl Feeder {
                 Some(had) => had,
                 None => line.begin().await,
             };
-            let (reached, error) = line.follow(from).await;
-            tracing::warn!(stream = line.stream, %error, "the feed reads again");
-            had = Some(reached);
+            let followed = AssertUnwindSafe(line.follow(from)).catch_unwind().await;
+            had = Some(match followed {
+                Ok((reached, error)) => {
+                    tracing::warn!(stream = line.stream, %error, "the feed reads again");
+                    reached
+                }
+                Err(panic) => {
+                    let error = said(panic.as_ref());
+                    tracing::error!(stream = line.stream, %error, "the feed reads again");
+                    from
+                }
+            });
             tokio::time::sleep(RETRY_DELAY).await;
         }
     }
@@ -239,8 +251,15 @@ impl Line {
         let Batch {
             buffer,
             items,
+            broken,
             sequence,
         } = batch;
+        for (item, said, bytes) in &broken {
+            let letterbox = &self.feeder.letterbox;
+            letterbox
+                .refused(&self.stream, &self.receiver.name, (item, bytes), said)
+                .await;
+        }
         let buffer = Bytes::from(buffer);
         let limits = self.caller().await.feed_limits();
         let mut open: Vec<Vec<Item>> = feed::cut(items, limits);
@@ -251,7 +270,7 @@ impl Line {
             // Looked up each time: a receiver may be mended while it fails.
             let caller = self.caller().await;
             let id = batch_id(&self.stream, &items);
-            let reply = caller.feed(&id, &buffer, &items).await;
+            let reply = contained(caller.feed(&id, &buffer, &items)).await;
             let left = feed::sort(&reply.verdict, reply.status, items);
             self.told(&reply, left.delivered, left.refused.len());
             for item in &left.refused {

@@ -16,6 +16,8 @@ use crate::codec::id_bytes;
 
 /// Reason of a record that cannot be read.
 pub const MALFORMED: &str = "malformed_record";
+/// Reason of a record that this program panicked over.
+pub const PANICKED: &str = "rule_panicked";
 /// Reason of an event that a feed receiver refused.
 pub const FEED_REFUSED: &str = "feed_refused";
 /// Start of the ids of events that a feed receiver refused.
@@ -24,7 +26,7 @@ pub const FEED_PREFIX: &str = "dl:feed:";
 pub const DELIVERY_PREFIX: &str = "dl:delivery:";
 const RETRY_DELAY: Duration = Duration::from_millis(250);
 
-/// A record that cannot be read.
+/// A record that cannot be read, or be worked on.
 #[derive(Debug, Clone, Copy)]
 pub struct Malformed<'a> {
     /// Its stream.
@@ -55,8 +57,8 @@ impl Letterbox {
         Self { log, writer_id }
     }
 
-    /// A record that cannot be read. Found again after a restart it is the same letter.
-    pub async fn malformed(&self, found: Malformed<'_>) {
+    /// A record that cannot go on. Found again after a restart it is the same letter.
+    pub async fn set_aside(&self, reason: &str, found: Malformed<'_>) {
         let Malformed {
             stream, sequence, ..
         } = found;
@@ -64,14 +66,14 @@ impl Letterbox {
             Some(index) => format!("dl:{stream}:{sequence}:{index}"),
             None => format!("dl:{stream}:{sequence}"),
         };
-        tracing::warn!(id, detail = found.detail, "record cannot be read");
+        tracing::warn!(id, reason, detail = found.detail, "record set aside");
         let letter = DeadLetter {
             id: id.clone(),
             stage: Role::Notifier.as_str().into(),
             stream: stream.into(),
             sequence,
             index: found.index,
-            reason: MALFORMED.into(),
+            reason: reason.into(),
             detail: found.detail.into(),
             payload: found.payload.clone(),
             attempts: 1,

@@ -36,6 +36,7 @@ use balefire_bus::{Bus, InstanceId, Leases, Log, Topology};
 use balefire_kit::Service;
 use balefire_kit::server::TaskError;
 use balefire_notifier_core::State;
+use balefire_notifier_core::contained::Contained;
 use balefire_notifier_core::digest::Calendar;
 use balefire_notifier_core::queue::Queue;
 use balefire_wire::deadletter::v1::dead_letter_service_server::DeadLetterServiceServer;
@@ -195,6 +196,7 @@ impl Whole<'_> {
                 answers: answered,
                 letterbox: Letterbox::new(self.log.clone(), self.writer_id),
                 feeds: Arc::clone(self.feeds),
+                contained: Contained::default(),
             });
         }
         (views, outlets, parts)

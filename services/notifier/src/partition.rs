@@ -4,6 +4,7 @@ mod feeding;
 mod live;
 
 use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,9 @@ use balefire_bus::{Bus, Error as BusError, Leases, Tenure, Topology};
 use balefire_event::Severity;
 use balefire_kit::self_alert::{self, Notice};
 use balefire_notifier_core::State;
+use balefire_notifier_core::contained::{Contained, said};
 use balefire_notifier_core::digest::Calendar;
+use futures::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +34,16 @@ const RECLAIM_DELAY: Duration = Duration::from_secs(2);
 const RECLAIM_DELAY_MAX: Duration = Duration::from_secs(32);
 /// How often it is looked who has a partition, and told how far behind it is.
 const STANDBY_LOOK: Duration = Duration::from_secs(1);
+
+/// Why a partition stopped: it starts again from the log.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Stopped {
+    #[error(transparent)]
+    Log(#[from] BusError),
+    /// What is in memory may be half changed. Other partitions go on.
+    #[error("{0}")]
+    Panicked(String),
+}
 
 /// What a partition works with.
 pub struct Parts {
@@ -58,6 +71,8 @@ pub struct Parts {
     pub calendar: Calendar,
     /// How the feeds are, for others to read.
     pub feeds: Arc<Feeds>,
+    /// Messages that this process panicked over.
+    pub contained: Contained,
 }
 
 /// Runs a partition whenever this instance owns it, until `stop`.
@@ -98,15 +113,18 @@ async fn tend(parts: &mut Parts, tenure: &Tenure) {
     let mut reclaim = RECLAIM_DELAY;
     while !stop.is_cancelled() {
         let view = Arc::clone(&parts.view);
+        let lived = AssertUnwindSafe(live::live(parts, &stop)).catch_unwind();
         let ended = tokio::select! {
-            ended = live::live(parts, &stop) => ended,
+            ended = lived => {
+                ended.unwrap_or_else(|panic| Err(Stopped::Panicked(said(panic.as_ref()))))
+            }
             () = cut_off(&stop) => return,
             never = publish_lag(&view, tenure) => match never {},
         };
         let Err(error) = ended else {
             return;
         };
-        let delay = if let balefire_bus::Error::Fenced { .. } = error {
+        let delay = if let Stopped::Log(BusError::Fenced { .. }) = error {
             parts.board.queue().forget(partition);
             parts.view.stand("stopped:another notifier owns it");
             tracing::error!(partition, %error, "partition stopped");
@@ -116,7 +134,14 @@ async fn tend(parts: &mut Parts, tenure: &Tenure) {
         } else {
             tell_of_regression(partition, &error);
             parts.view.stand(format!("rebuilding:{error}"));
-            tracing::warn!(partition, %error, "deliveries start again from the log");
+            match &error {
+                Stopped::Log(error) => {
+                    tracing::warn!(partition, %error, "deliveries start again from the log");
+                }
+                Stopped::Panicked(_) => {
+                    tracing::error!(partition, %error, "deliveries start again from the log");
+                }
+            }
             RESTART_DELAY
         };
         tokio::select! {
@@ -134,9 +159,12 @@ async fn publish_lag(view: &View, tenure: &Tenure) -> Infallible {
 }
 
 /// A log that lost what was read of it: people must hear of it at once, and not through that log.
-fn tell_of_regression(partition: u32, error: &BusError) {
-    let lost = matches!(error, BusError::LogRegression { .. } | BusError::Gap { .. });
-    if !lost || error.begins_at().is_some() {
+fn tell_of_regression(partition: u32, error: &Stopped) {
+    let Stopped::Log(error @ (BusError::LogRegression { .. } | BusError::Gap { .. })) = error
+    else {
+        return;
+    };
+    if error.begins_at().is_some() {
         return;
     }
     self_alert::raise(&Notice {

@@ -1,6 +1,6 @@
 //! Faults put into the product on purpose, so that it can be shown that the load test finds them.
 //! Only with the feature `sabotage`, which nothing that ships is built with, and only where
-//! `BALEFIRE_SABOTAGE` names one: `drop`, `double` or `stall`.
+//! `BALEFIRE_SABOTAGE` names one: `drop`, `double`, `stall` or `panic`.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +24,17 @@ static DELIVERIES: AtomicU64 = AtomicU64::new(0);
 /// Whether the next event is left out of the log.
 pub fn drops() -> bool {
     *CHOSEN == "drop" && (EVENTS.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(DROP_EVERY)
+}
+
+/// Panics over whatever is called so.
+///
+/// # Panics
+/// Where `name` begins with `sabotage`.
+pub fn panics(name: &str) {
+    assert!(
+        !(*CHOSEN == "panic" && name.starts_with("sabotage")),
+        "over {name}, on purpose"
+    );
 }
 
 /// Whether the next delivery is made twice: the first one is.

@@ -13,6 +13,7 @@ pub mod backoff;
 pub mod body;
 pub mod breaker;
 pub mod classify;
+pub mod contained;
 mod decide;
 pub mod delivery;
 pub mod digest;

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use balefire_bus::{Bus, Error as BusError, Log, Message, Tail};
+use balefire_notifier_core::contained::contained;
 use balefire_notifier_core::feed::{Item, ItemId};
 use balefire_notifier_core::route::Receiver;
 use balefire_wire::{BatchView, RecordView};
+use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::caller::Caller;
@@ -24,6 +26,8 @@ pub(super) struct Batch {
     /// What the receiver gets of each.
     pub(super) buffer: Vec<u8>,
     pub(super) items: Vec<Item>,
+    /// Events that this program panicked over: what was said, and the record.
+    pub(super) broken: Vec<(Item, String, Bytes)>,
     /// Last message that it holds all of.
     pub(super) sequence: u64,
 }
@@ -129,9 +133,28 @@ impl Gatherer {
                 }
                 let (id, start) = (ItemId::of(&event), batch.buffer.len());
                 let mut full = batch.items.len() >= limits.items_max;
+                let mut done = Ok(());
                 if !full {
-                    caller.feed_item(&mut batch.buffer, event, &tenant);
+                    let buffer = &mut batch.buffer;
+                    done = contained(|| {
+                        #[cfg(feature = "sabotage")]
+                        balefire_kit::sabotage::panics(&event.event_id);
+                        caller.feed_item(buffer, event, &tenant);
+                    });
                     full = batch.buffer.len() > limits.bytes_max && !batch.items.is_empty();
+                }
+                if let Err(said) = done {
+                    batch.buffer.truncate(start);
+                    let item = Item {
+                        id,
+                        tenant: Arc::clone(&tenant),
+                        sequence,
+                        index: record.index,
+                        place: start..start,
+                    };
+                    let bytes = Bytes::copy_from_slice(record.bytes);
+                    batch.broken.push((item, said, bytes));
+                    continue;
                 }
                 if full {
                     batch.buffer.truncate(start);

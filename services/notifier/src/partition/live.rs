@@ -1,6 +1,7 @@
 //! Reads ESCALATIONS and DELIVERIES, folds them, writes what the fold decides.
 
 mod answers;
+mod deciding;
 mod digests;
 mod telling;
 
@@ -17,12 +18,12 @@ use balefire_notifier_core::{Attempt, Effect, FeedPosition, Input};
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use super::Parts;
 use super::feeding::Feeding;
-use crate::codec::{self, DeliveryBatch, EscalationBatch, Logged};
+use super::{Parts, Stopped};
+use crate::codec::{self, DeliveryBatch, Logged};
 use crate::dispatch::{Answered, Slot};
 use crate::journal::Journal;
-use crate::letter::Malformed;
+use crate::letter::{MALFORMED, Malformed};
 use answers::{Burials, count};
 use digests::Digests;
 
@@ -57,11 +58,8 @@ struct Live<'a> {
 /// Claims the partition, rebuilds it from the log and runs it until `stop`.
 ///
 /// # Errors
-/// Another owner; a log that does not read on.
-pub(crate) async fn live(
-    parts: &mut Parts,
-    stop: &CancellationToken,
-) -> Result<(), balefire_bus::Error> {
+/// Another owner; a log that does not read on; a panic over a message.
+pub(crate) async fn live(parts: &mut Parts, stop: &CancellationToken) -> Result<(), Stopped> {
     let partition = parts.writer.partition;
     let topology = parts.topology;
     parts.view.stand("rebuilding");
@@ -141,7 +139,7 @@ impl Live<'_> {
         self.parts.view.stand("running");
     }
 
-    async fn go_on(&mut self, stop: &CancellationToken) -> Result<(), balefire_bus::Error> {
+    async fn go_on(&mut self, stop: &CancellationToken) -> Result<(), Stopped> {
         let mut moved = self.parts.desk.moved();
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -173,14 +171,14 @@ impl Live<'_> {
                 },
             };
             match came {
-                Came::Stop => return self.drain().await,
+                Came::Stop => return Ok(self.drain().await?),
                 Came::Published(sequence, bytes) => {
                     self.logged(sequence, bytes, clock::now()).await?;
                 }
                 Came::Delivery(message) => self.read(message).await?,
                 Came::Answer(answered) => self.answered(answered),
                 Came::Buried(tenant, attempt) => self.journal.attempt(tenant, attempt),
-                Came::Escalations(message) => self.escalated(&message).await,
+                Came::Escalations(message) => self.escalated(&message).await?,
                 Came::Fed(position) => self.fed(position),
                 Came::Plan => self.feeding.keep(self.parts),
                 Came::Tick => {
@@ -265,7 +263,7 @@ impl Live<'_> {
                         payload: &bytes,
                         at,
                     };
-                    self.parts.letterbox.malformed(found).await;
+                    self.parts.letterbox.set_aside(MALFORMED, found).await;
                     continue;
                 }
             };
@@ -336,51 +334,5 @@ impl Live<'_> {
                 | Effect::RecordAttempt { .. } => {}
             }
         }
-    }
-
-    async fn escalated(&mut self, message: &Message) {
-        let sequence = message.sequence;
-        let (batch, whole) = match codec::escalations(&message.payload) {
-            Ok(batch) => (batch, None),
-            Err(detail) => (EscalationBatch::default(), Some(detail)),
-        };
-        if sequence > self.parts.view.state().position() {
-            let whole = whole.map(|detail| (None, detail));
-            let single = batch.bad.into_iter().map(|(i, detail)| (Some(i), detail));
-            for (index, detail) in whole.into_iter().chain(single) {
-                self.unreadable(message, index, &detail).await;
-            }
-        }
-        let (escalations, beats) = (batch.escalations, batch.beats);
-        let plan = self.parts.desk.plan();
-        let effects = self.parts.view.state().apply(Input::Escalated {
-            sequence,
-            escalations: &escalations,
-            now: clock::now(),
-            plan: &plan,
-            partition: self.parts.writer.partition,
-            storms: &mut self.parts.desk.storms(),
-        });
-        self.parts.view.read.store(sequence, Ordering::Relaxed);
-        let decided = !effects.is_empty();
-        self.record(effects, &escalations);
-        if beats && !decided && sequence > self.parts.view.state().position() {
-            // Nobody is told of a heartbeat, but that it came so far lies in the log.
-            self.journal.intents(&"".into(), sequence, &[]);
-        }
-    }
-
-    async fn unreadable(&self, message: &Message, index: Option<u32>, detail: &str) {
-        let partition = self.parts.writer.partition;
-        let stream = self.parts.topology.escalations_stream(partition);
-        let found = Malformed {
-            stream: &stream,
-            sequence: message.sequence,
-            index,
-            detail,
-            payload: &message.payload,
-            at: message.stored_at,
-        };
-        self.parts.letterbox.malformed(found).await;
     }
 }
