@@ -36,25 +36,53 @@ impl Sealed {
     }
 }
 
-/// Makes the letter: the copy of the batch, or of its one record as a batch of its own, with
-/// everything a replay needs.
+/// Makes the letters of a message: each the copy of the batch, or of its one record as a batch of its
+/// own, with everything a replay needs.
 pub(crate) fn seal(
     plan: &Plan,
     source: &Source,
     message: &Message,
-    dead: &DeadLetter,
+    dead: &[DeadLetter],
     now: Timestamp,
-) -> Sealed {
+) -> Vec<Sealed> {
     let view = BatchView::parse(&message.payload).ok();
-    let single = dead
-        .index
-        .zip(view.as_ref())
-        .and_then(|(index, view)| single_record(view, index));
+    // Looked up once, however many letters there are.
+    let records: Vec<_> = match &view {
+        Some(view) => view.raw_records().map(Result::ok).collect(),
+        None => Vec::new(),
+    };
+    let one = |dead: &DeadLetter| {
+        let index = dead.index.and_then(|index| usize::try_from(index).ok());
+        let record = index.and_then(|index| records.get(index)?.as_ref());
+        let single = record.zip(view.as_ref()).map(|(record, view)| {
+            let mut writer = BatchWriter::default();
+            writer.push_encoded(record.bytes);
+            Bytes::from(writer.finish(&view.header, None))
+        });
+        let tenant = view.as_ref().map(|view| view.header.tenant.clone());
+        let payload = single.unwrap_or_else(|| message.payload.clone());
+        sealed(
+            plan,
+            source,
+            message,
+            dead,
+            (tenant.unwrap_or_default(), payload, now),
+        )
+    };
+    dead.iter().map(one).collect()
+}
+
+fn sealed(
+    plan: &Plan,
+    source: &Source,
+    message: &Message,
+    dead: &DeadLetter,
+    (tenant, payload, now): (String, Bytes, Timestamp),
+) -> Sealed {
     let id = match dead.index {
         Some(index) => format!("dl:{}:{}:{index}", source.stream, message.sequence),
         None => format!("dl:{}:{}", source.stream, message.sequence),
     };
-    let tenant = view.map(|view| view.header.tenant).unwrap_or_default();
     let letter = Letter {
         id,
         stage: plan.stage.to_owned(),
@@ -63,7 +91,7 @@ pub(crate) fn seal(
         index: dead.index,
         reason: dead.reason.to_owned(),
         detail: dead.detail.clone(),
-        payload: single.unwrap_or_else(|| message.payload.clone()),
+        payload,
         replay_subject: source.replay_subject.clone(),
         attempts: 1,
         first_failed_at_ns: now.0,
@@ -91,15 +119,6 @@ pub(crate) fn seal(
         header,
         letter,
     }
-}
-
-/// One record under the header of its batch.
-fn single_record(view: &BatchView<'_>, index: u32) -> Option<Bytes> {
-    let position = usize::try_from(index).ok()?;
-    let raw = view.raw_records().nth(position)?.ok()?;
-    let mut writer = BatchWriter::default();
-    writer.push_encoded(raw.bytes);
-    Some(Bytes::from(writer.finish(&view.header, None)))
 }
 
 /// Stores letters, and keeps at it: the originals must not be passed over before. Those of one
@@ -172,7 +191,7 @@ fn message(group: &[Sealed]) -> Option<(String, u64, Bytes)> {
 mod tests {
     use super::*;
 
-    fn sealed(sequence: u64, tenant: &str, bytes: usize) -> Sealed {
+    fn letter_of(sequence: u64, tenant: &str, bytes: usize) -> Sealed {
         Sealed {
             id: format!("dl:S:{sequence}:0"),
             header: Header {
@@ -191,18 +210,18 @@ mod tests {
     fn letters_go_together_as_far_as_a_message_may_hold() {
         let large = BATCH_BYTES_MAX / 2 - 10;
         let all = [
-            sealed(1, "a", 9),
-            sealed(2, "a", 9),
-            sealed(3, "b", large),
-            sealed(4, "b", large),
-            sealed(5, "b", large),
-            sealed(6, "a", 3 * BATCH_BYTES_MAX),
-            sealed(7, "a", 9),
+            letter_of(1, "a", 9),
+            letter_of(2, "a", 9),
+            letter_of(3, "b", large),
+            letter_of(4, "b", large),
+            letter_of(5, "b", large),
+            letter_of(6, "a", 3 * BATCH_BYTES_MAX),
+            letter_of(7, "a", 9),
         ];
         let groups = groups(&all);
         let sizes: Vec<_> = groups.iter().map(|group| group.len()).collect();
         assert_eq!(sizes, [2, 2, 1, 1, 1]);
-        let many: Vec<_> = (0..1000).map(|n| sealed(n, "a", 1)).collect();
+        let many: Vec<_> = (0..1000).map(|n| letter_of(n, "a", 1)).collect();
         assert_eq!(
             super::groups(&many).len(),
             1000_usize.div_ceil(BATCH_EVENTS_MAX)
@@ -213,7 +232,7 @@ mod tests {
     #[test]
     fn a_message_of_the_same_letters_has_the_same_id_and_of_others_another() {
         let id = |group: &[Sealed]| message(group).unwrap().0;
-        let both = [sealed(1, "a", 9), sealed(2, "a", 9)];
+        let both = [letter_of(1, "a", 9), letter_of(2, "a", 9)];
         assert_eq!(id(&both[..1]), "dl:S:1:0", "as it ever was");
         assert_eq!(id(&both), id(&both));
         assert_ne!(id(&both), id(&both[..1]));

@@ -127,7 +127,7 @@ impl<S: Stage> Session<'_, S> {
             Ok(batch) => batch,
             Err(error) => {
                 if way == Way::Live {
-                    self.lay_aside(source, message, &unreadable(error));
+                    self.lay_aside(source, message, &[unreadable(error)]);
                 }
                 return Ok(None);
             }
@@ -141,9 +141,7 @@ impl<S: Stage> Session<'_, S> {
             return Err(self.panicked(source, message, said).await);
         }
         if way == Way::Live {
-            for dead in &effects.dead_letters {
-                self.lay_aside(source, message, dead);
-            }
+            self.lay_aside(source, message, &effects.dead_letters);
         }
         self.add(effects.outputs);
         Ok(effects.repair_from.map(|from| Repair {
@@ -216,28 +214,31 @@ impl<S: Stage> Session<'_, S> {
         Ok(())
     }
 
-    /// Makes a dead letter. It is stored before the step that passes the original over.
-    fn lay_aside(&mut self, source: usize, message: &Message, dead: &DeadLetter) {
-        if let Some(sealed) = self.sealed(source, message, dead) {
-            self.aside_bytes += sealed.bytes();
-            self.aside.push(sealed);
-        }
+    /// Makes dead letters of a message. They are stored before the step that passes the originals over.
+    fn lay_aside(&mut self, source: usize, message: &Message, dead: &[DeadLetter]) {
+        let sealed = self.sealed(source, message, dead);
+        self.aside_bytes += sealed.iter().map(Sealed::bytes).sum::<usize>();
+        self.aside.extend(sealed);
     }
 
-    /// `None`: there is no such source.
-    fn sealed(&self, source: usize, message: &Message, dead: &DeadLetter) -> Option<Sealed> {
+    /// Said once for all of a message: the first, and how many there are. Without such a source there
+    /// are none.
+    fn sealed(&self, source: usize, message: &Message, dead: &[DeadLetter]) -> Vec<Sealed> {
         let plan = &self.context.plan;
-        let spec = plan.sources.get(source)?;
+        let (Some(spec), Some(first)) = (plan.sources.get(source), dead.first()) else {
+            return Vec::new();
+        };
         tracing::warn!(
             stage = plan.stage,
             stream = %spec.stream,
             sequence = message.sequence,
-            index = dead.index,
-            reason = dead.reason,
-            detail = %dead.detail,
+            letters = dead.len(),
+            index = first.index,
+            reason = first.reason,
+            detail = %first.detail,
             "dead letter"
         );
-        Some(letter::seal(plan, spec, message, dead, clock::now()))
+        letter::seal(plan, spec, message, dead, clock::now())
     }
 
     pub(crate) fn take_aside(&mut self) -> Vec<Sealed> {
@@ -252,7 +253,7 @@ impl<S: Stage> Session<'_, S> {
             detail: said.clone(),
         };
         let mut letters = self.aside.clone();
-        letters.extend(self.sealed(source, message, &dead));
+        letters.extend(self.sealed(source, message, &[dead]));
         match letter::publish_all(&self.context.letters, &letters).await {
             Ok(()) => Error::Panicked {
                 source_index: source,
