@@ -2,6 +2,7 @@
 comes of them when they are mended. Part of notify_figures.py."""
 import asyncio
 import json
+import os
 import shutil
 import statistics
 import time
@@ -111,6 +112,8 @@ def prepare(binary, place, put):
 def started(binary, prepared, place):
     """A copy of it, started: the system, its log, the seconds until everything is evaluated."""
     shutil.copytree(prepared, place, ignore=shutil.ignore_patterns("*.ports", "*.log", "*.conf"))
+    # What was copied is no longer on its way to the disk: the log's own syncs would wait behind it.
+    os.sync()
     nats = OpenNats(place / "nats")
     begun = time.monotonic()
     up = Up(binary, place / "data", *flags(nats))
