@@ -37,29 +37,33 @@ impl Sealed {
 }
 
 /// Makes the letters of a message: each the copy of the batch, or of its one record as a batch of its
-/// own, with everything a replay needs.
+/// own, with everything a replay needs. Without a view the message cannot be read.
 pub(crate) fn seal(
     plan: &Plan,
     source: &Source,
-    message: &Message,
+    (message, view): (&Message, Option<&BatchView<'_>>),
     dead: &[DeadLetter],
     now: Timestamp,
 ) -> Vec<Sealed> {
-    let view = BatchView::parse(&message.payload).ok();
-    // Looked up once, however many letters there are.
-    let records: Vec<_> = match &view {
-        Some(view) => view.raw_records().map(Result::ok).collect(),
-        None => Vec::new(),
-    };
+    // Gone through once, however many letters there are: they come in the order of the records.
+    let records = view.into_iter().flat_map(BatchView::raw_records);
+    let mut records = records.enumerate().peekable();
     let one = |dead: &DeadLetter| {
         let index = dead.index.and_then(|index| usize::try_from(index).ok());
-        let record = index.and_then(|index| records.get(index)?.as_ref());
-        let single = record.zip(view.as_ref()).map(|(record, view)| {
+        let single = index.zip(view).and_then(|(index, view)| {
+            while records.next_if(|(at, _)| *at < index).is_some() {}
+            let found = records.peek().filter(|(at, _)| *at == index);
+            let record = match found {
+                Some((_, Ok(record))) => record.bytes,
+                Some((_, Err(_))) => return None,
+                // Asked for out of order.
+                None => view.raw_records().nth(index)?.ok()?.bytes,
+            };
             let mut writer = BatchWriter::default();
-            writer.push_encoded(record.bytes);
-            Bytes::from(writer.finish(&view.header, None))
+            writer.push_encoded(record);
+            Some(Bytes::from(writer.finish(&view.header, None)))
         });
-        let tenant = view.as_ref().map(|view| view.header.tenant.clone());
+        let tenant = view.map(|view| view.header.tenant.clone());
         let payload = single.unwrap_or_else(|| message.payload.clone());
         sealed(
             plan,
@@ -239,5 +243,68 @@ mod tests {
         let (_, count, payload) = message(&both).unwrap();
         let view = BatchView::parse(&payload).unwrap();
         assert_eq!((view.len(), count), (2, 2));
+    }
+
+    #[test]
+    fn each_letter_has_its_own_record_in_whatever_order_they_are_asked_for() {
+        let records: Vec<[u8; 3]> = (0..5).map(|n| [0x0a, 1, n]).collect();
+        let mut writer = BatchWriter::default();
+        records.iter().for_each(|one| writer.push_encoded(one));
+        let header = Header {
+            tenant: "acme".into(),
+            ..Header::default()
+        };
+        let message = Message {
+            sequence: 7,
+            stored_at: Timestamp(1),
+            subject: "s".into(),
+            payload: writer.finish(&header, None).into(),
+        };
+        let source = Source {
+            stream: "S".into(),
+            lane: None,
+            replay_subject: "back".into(),
+            tick_subject: None,
+        };
+        let plan = Plan {
+            stage: "test",
+            partition: 0,
+            sources: Vec::new(),
+            targets: Vec::new(),
+            further_ticks: Vec::new(),
+            owner_id: [1; 16],
+        };
+        let letter = |index| DeadLetter {
+            index,
+            reason: MALFORMED_RECORD,
+            detail: "why".into(),
+        };
+        let asked = [Some(1), Some(1), Some(4), Some(0), None, Some(9)];
+        let view = BatchView::parse(&message.payload).unwrap();
+        let read = (&message, Some(&view));
+        let sealed = seal(&plan, &source, read, &asked.map(letter), Timestamp(2));
+        let held = sealed.iter().map(|one| {
+            let view = BatchView::parse(&one.letter.payload).unwrap();
+            assert_eq!(
+                (&*view.header.tenant, &*one.letter.tenant),
+                ("acme", "acme")
+            );
+            let records = view
+                .raw_records()
+                .map(|record| record.unwrap().bytes.to_vec());
+            records.collect::<Vec<_>>()
+        });
+        let single = |at: usize| vec![records[at].to_vec()];
+        let whole: Vec<_> = records.iter().map(|one| one.to_vec()).collect();
+        let wanted = [
+            single(1),
+            single(1),
+            single(4),
+            single(0),
+            whole.clone(),
+            whole,
+        ];
+        assert_eq!(held.collect::<Vec<_>>(), wanted);
+        assert_eq!(sealed[2].letter.id, "dl:S:7:4");
     }
 }

@@ -73,6 +73,9 @@ pub(crate) struct Session<'s, S> {
     pub(crate) consumed: u64,
 }
 
+/// A message, and what it says if it can be read.
+type Read<'m> = (&'m Message, Option<&'m BatchView<'m>>);
+
 /// First time through, or again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
@@ -127,7 +130,7 @@ impl<S: Stage> Session<'_, S> {
             Ok(batch) => batch,
             Err(error) => {
                 if way == Way::Live {
-                    self.lay_aside(source, message, &[unreadable(error)]);
+                    self.lay_aside(source, (message, None), &[unreadable(error)]);
                 }
                 return Ok(None);
             }
@@ -141,7 +144,7 @@ impl<S: Stage> Session<'_, S> {
             return Err(self.panicked(source, message, said).await);
         }
         if way == Way::Live {
-            self.lay_aside(source, message, &effects.dead_letters);
+            self.lay_aside(source, (message, Some(&batch)), &effects.dead_letters);
         }
         self.add(effects.outputs);
         Ok(effects.repair_from.map(|from| Repair {
@@ -215,15 +218,15 @@ impl<S: Stage> Session<'_, S> {
     }
 
     /// Makes dead letters of a message. They are stored before the step that passes the originals over.
-    fn lay_aside(&mut self, source: usize, message: &Message, dead: &[DeadLetter]) {
-        let sealed = self.sealed(source, message, dead);
+    fn lay_aside(&mut self, source: usize, of: Read<'_>, dead: &[DeadLetter]) {
+        let sealed = self.sealed(source, of, dead);
         self.aside_bytes += sealed.iter().map(Sealed::bytes).sum::<usize>();
         self.aside.extend(sealed);
     }
 
     /// Said once for all of a message: the first, and how many there are. Without such a source there
     /// are none.
-    fn sealed(&self, source: usize, message: &Message, dead: &[DeadLetter]) -> Vec<Sealed> {
+    fn sealed(&self, source: usize, of: Read<'_>, dead: &[DeadLetter]) -> Vec<Sealed> {
         let plan = &self.context.plan;
         let (Some(spec), Some(first)) = (plan.sources.get(source), dead.first()) else {
             return Vec::new();
@@ -231,14 +234,14 @@ impl<S: Stage> Session<'_, S> {
         tracing::warn!(
             stage = plan.stage,
             stream = %spec.stream,
-            sequence = message.sequence,
+            sequence = of.0.sequence,
             letters = dead.len(),
             index = first.index,
             reason = first.reason,
             detail = %first.detail,
             "dead letter"
         );
-        letter::seal(plan, spec, message, dead, clock::now())
+        letter::seal(plan, spec, of, dead, clock::now())
     }
 
     pub(crate) fn take_aside(&mut self) -> Vec<Sealed> {
@@ -253,7 +256,8 @@ impl<S: Stage> Session<'_, S> {
             detail: said.clone(),
         };
         let mut letters = self.aside.clone();
-        letters.extend(self.sealed(source, message, &[dead]));
+        let view = BatchView::parse(&message.payload).ok();
+        letters.extend(self.sealed(source, (message, view.as_ref()), &[dead]));
         match letter::publish_all(&self.context.letters, &letters).await {
             Ok(()) => Error::Panicked {
                 source_index: source,
