@@ -213,7 +213,8 @@ fn pairs(world: &World, scope: Scope) -> Vec<Pair> {
     let mut hints: Vec<(&'static str, &Hint)> = Vec::new();
     let mut joined: BTreeMap<(&'static str, DedupId), Vec<&Event<'static>>> = BTreeMap::new();
     let mut pairs = Vec::new();
-    let mut clocks: BTreeMap<(StreamId, DedupId), Vec<i64>> = BTreeMap::new();
+    // When each record came whose time is its arrival, and whether it counts.
+    let mut clocks: BTreeMap<(StreamId, DedupId), Vec<(i64, bool)>> = BTreeMap::new();
     for (stream, tenant, record) in world.told(scope.until) {
         match record {
             Rec::Hint(hint) => hints.push((tenant, hint)),
@@ -221,11 +222,11 @@ fn pairs(world: &World, scope: Scope) -> Vec<Pair> {
                 let of_arrival = event.t == event.received_at && event.t != event.occurred_at;
                 let seen = clocks.entry((stream, event.dedup_id)).or_default();
                 let at = event.received_at.0;
-                let copy = seen
-                    .iter()
-                    .any(|other| (at - other).abs() <= world.bounds.memory && *other != at);
+                let near = |other: &i64| (at - other).abs() <= world.bounds.memory;
+                // What has the stamps of one that counts is that one again.
+                let copy = !seen.contains(&(at, true)) && seen.iter().any(|(other, _)| near(other));
                 if event.t == event.received_at {
-                    seen.push(at);
+                    seen.push((at, !(of_arrival && copy)));
                 }
                 let user = event.user.as_ref().map(|user| user.subject_ref);
                 let mut pair = pair(tenant, event, user, None, true);

@@ -66,10 +66,10 @@ impl Copies {
         }
         self.changed.note((lane, event.dedup_id));
         let copy = untrusted && event.received_at.since(seen.last).abs() <= memory;
-        if copy {
-            seen.last = seen.last.max(event.received_at);
-        } else {
-            *seen = own;
+        // One that is no copy because its clock was right may lie before the newest.
+        seen.last = seen.last.max(event.received_at);
+        if untrusted && !copy {
+            seen.counted = event.t;
         }
         !copy
     }
@@ -147,6 +147,23 @@ mod tests {
         assert!(!admit(10));
         assert!(admit(0), "the first record itself again");
         assert!(!admit(20), "ten behind a copy that does not count");
+        assert!(admit(31));
+    }
+
+    #[test]
+    fn one_that_says_exactly_its_arrival_hides_none_that_came_later() {
+        let mut copies = Copies::default();
+        let mut admit = |time| {
+            let event = Event {
+                occurred_at: Timestamp(17),
+                ..at(time)
+            };
+            copies.admit(Lane::Normal, &event, 6)
+        };
+        assert!(admit(18));
+        assert!(admit(17), "as one of a trusted clock");
+        assert!(admit(18), "the first record itself again");
+        assert!(!admit(24), "six behind the first");
         assert!(admit(31));
     }
 
