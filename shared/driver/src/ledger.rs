@@ -99,6 +99,13 @@ impl FromIterator<Run> for RunList {
     }
 }
 
+/// The least that two owners say of rules, where one says something.
+#[must_use]
+pub fn least(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    let both = one.zip(other).map(|(one, other)| one.min(other));
+    both.or(one).or(other)
+}
+
 /// An input that does not follow the one before it in its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("source {source_index} is at {position}, input {sequence} does not follow")]

@@ -34,9 +34,13 @@ pub(crate) struct Reached {
 #[derive(Debug, Default)]
 pub(crate) struct Published {
     pub(crate) lists: BTreeMap<u64, RunList>,
-    /// Below which revision every rule was whole when a step was formed, where it says so.
+    /// Below which revision every rule was whole for all who formed and completed a step, where it
+    /// says so.
     pub(crate) whole_below: BTreeMap<u64, u64>,
     pub(crate) reached: Vec<Reached>,
+    /// There are parts of steps before those: a later owner found in one what was never told when the
+    /// checkpoint was taken.
+    pub(crate) late: bool,
 }
 
 /// The step of an output; claims too.
@@ -57,6 +61,7 @@ pub(crate) async fn read_steps(
         let mut outputs = Outputs::open(log, plan, target, *span).await?;
         while let Some((message, step)) = outputs.next().await? {
             if step.number <= after {
+                published.late = true;
                 continue;
             }
             let wrong = |found: &str| Error::LogRegression {
@@ -72,7 +77,8 @@ pub(crate) async fn read_steps(
                 return Err(wrong("another list"));
             }
             if let Some(below) = step.whole_below {
-                published.whole_below.insert(step.number, below);
+                let said = published.whole_below.entry(step.number).or_insert(below);
+                *said = below.min(*said);
             }
             if step.number > reached.step {
                 reached.there = There::default();

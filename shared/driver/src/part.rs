@@ -1,7 +1,7 @@
 //! Cuts the outputs of a step into messages: by target, tenant and size. Pure and
 //! deterministic: a new owner cuts the same step into the same parts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use balefire_event::Timestamp;
@@ -55,8 +55,16 @@ pub struct There {
 
 /// The parts that targets lack of a step that is there in part, by what is in them: the records
 /// derived but for those that are there, whatever their order was, and whatever lies beside them.
+/// Where whoever completes the step doubts that it derives all of it, each target that is not
+/// complete is told so, if by a part without records.
 #[must_use]
-pub fn lacking(plan: &Plan, cut: &Cut<'_>, outputs: &[Output], there: &[There]) -> Parts {
+pub fn lacking(
+    plan: &Plan,
+    cut: &Cut<'_>,
+    outputs: &[Output],
+    there: &[There],
+    doubts: bool,
+) -> Parts {
     let none = There::default();
     let targets = by_target(plan, outputs).into_iter().enumerate();
     targets
@@ -69,12 +77,29 @@ pub fn lacking(plan: &Plan, cut: &Cut<'_>, outputs: &[Output], there: &[There]) 
             leave_out(&mut groups, there);
             let first = u32::try_from(there.parts.len()).unwrap_or(u32::MAX);
             let parts = cut_target(plan, cut, groups, first);
-            if parts.is_empty() && first > 0 {
+            if parts.is_empty() && (doubts || first > 0) {
                 return vec![empty_part(plan, cut, first)];
             }
             parts
         })
         .collect()
+}
+
+/// What was never told, by where it goes: into the last step, of which the targets have `there`, or
+/// into the next one, where its target has all of the last one. What several targets are given
+/// alike, as a barrier is, goes into one step for all of them: whoever finds it in one of them later
+/// takes it for said to all.
+pub fn divide(owed: Vec<Output>, there: &[There]) -> (Vec<Output>, Vec<Output>) {
+    let complete = |output: &Output| there.get(output.target).filter(|there| there.complete);
+    let told = |output: &Output| complete(output).is_some_and(|there| there.holds(output));
+    let untold: Vec<Output> = owed.into_iter().filter(|output| !told(output)).collect();
+    let late = untold.iter().filter(|output| complete(output).is_some());
+    let late: BTreeSet<_> = late
+        .map(|output| (Arc::clone(&output.tenant), output.record.clone()))
+        .collect();
+    untold.into_iter().partition(|output| {
+        late.is_empty() || !late.contains(&(Arc::clone(&output.tenant), output.record.clone()))
+    })
 }
 
 impl There {
@@ -437,7 +462,7 @@ mod tests {
         assert_eq!((parts[0].len(), parts[1].len()), (4, 1));
         for known in 0..=parts[0].len() {
             let there = [there(&parts[0], known), There::default()];
-            let lacking = lacking(&plan, &step, &outputs, &there);
+            let lacking = lacking(&plan, &step, &outputs, &there, false);
             assert!(lacking[0] == parts[0][known..] && lacking[1] == parts[1]);
         }
     }
@@ -455,11 +480,43 @@ mod tests {
             complete: false,
         };
         let ours = [output(0, "acme", 1), output(0, "acme", 2)];
-        let lacking = lacking(&plan, &step, &ours, &[there]);
+        let lacking = lacking(&plan, &step, &ours, &[there], false);
         let view = BatchView::parse(&lacking[0][0]).unwrap();
         let records: Vec<_> = view.raw_records().map(|r| r.unwrap().bytes).collect();
         assert_eq!(records, [ours[1].record.as_slice()]);
         let step = view.step.unwrap();
         assert_eq!((step.part, step.last_part), (2, true));
+    }
+    #[test]
+    fn who_completes_a_step_in_doubt_says_so_where_something_may_lack() {
+        let (plan, list) = (plan(), list());
+        let parts = cut(&plan, &of_six(&list), &[output(1, "", 7)]);
+        let there = [There::default(), there(&parts[1], 1)];
+        let own = Cut {
+            whole_below: Some(2),
+            ..of_six(&list)
+        };
+        assert!(lacking(&plan, &own, &[], &there, false).concat().is_empty());
+        let said = lacking(&plan, &own, &[], &there, true);
+        assert_eq!((said[0].len(), said[1].len()), (1, 0));
+        let view = BatchView::parse(&said[0][0]).unwrap();
+        let step = view.step.as_ref().unwrap();
+        assert_eq!((step.whole_below, step.last_part), (Some(2), true));
+        assert!(view.is_empty());
+    }
+
+    #[test]
+    fn what_several_targets_are_given_alike_goes_into_one_step_for_all() {
+        let (plan, list) = (plan(), list());
+        let parts = cut(&plan, &of_six(&list), &[output(1, "", 7), output(1, "", 3)]);
+        // Of the last step the second target has all, the first one nothing.
+        let there = [There::default(), there(&parts[1], 1)];
+        let barrier = [output(0, "", 1), output(1, "", 1)];
+        let alone = [output(0, "acme", 1), output(1, "acme", 2)];
+        let known = [output(0, "", 3), output(1, "", 3)];
+        let owed = [&alone[..], &barrier, &known].concat();
+        let (now, next) = divide(owed, &there);
+        assert_eq!(now, [alone[0].clone(), known[0].clone()]);
+        assert_eq!(next, [&alone[1..], &barrier].concat());
     }
 }

@@ -5,7 +5,7 @@ use balefire_bus::Message;
 use balefire_event::Timestamp;
 
 use crate::error::Error;
-use crate::ledger::Redo;
+use crate::ledger::{Redo, least};
 use crate::outlog::{Outputs, Published, Span};
 use crate::part::{self, Cut, There};
 use crate::session::{Context, Session, Way, guard, unusable};
@@ -66,7 +66,7 @@ impl<S: Stage> Session<'_, S> {
             .map_err(unusable)?
             .unwrap_or(Timestamp::MIN);
         let shown = since != Timestamp::MAX;
-        if past.rebuilt && shown {
+        if shown && (past.rebuilt || past.published.late) {
             for (target, span) in past.spans.iter().enumerate() {
                 self.show_outputs(target, *span, 1..redo.base + 1, since)
                     .await?;
@@ -157,7 +157,7 @@ impl<S: Stage> Session<'_, S> {
     }
 
     /// Publishes what the targets lack of the last step, and with it what was never told. Gives what
-    /// is left for the next step: of targets that have all of the last one.
+    /// is left for the next step.
     async fn complete(
         &mut self,
         number: u64,
@@ -166,10 +166,12 @@ impl<S: Stage> Session<'_, S> {
         published: &Published,
     ) -> Result<Vec<Output>, Error> {
         let list = published.lists.get(&number).cloned().unwrap_or_default();
+        let said = published.whole_below.get(&number).copied();
+        let own = guard(|| self.stage.whole_below()).map_err(unusable)?;
         let cut = Cut {
             number,
             list: &list,
-            whole_below: published.whole_below.get(&number).copied(),
+            whole_below: least(said, own),
         };
         let reached = published.reached.iter();
         let there: Vec<There> = reached
@@ -178,15 +180,11 @@ impl<S: Stage> Session<'_, S> {
                 false => There::default(),
             })
             .collect();
-        let complete = |output: &Output| there.get(output.target).filter(|there| there.complete);
-        let (later, now): (Vec<_>, Vec<_>) = owed
-            .into_iter()
-            .partition(|output| complete(output).is_some());
+        let (now, later) = part::divide(owed, &there);
         outputs.extend(now);
-        let later = later.into_iter();
-        let later = later.filter(|output| !complete(output).is_some_and(|one| one.holds(output)));
-        let later: Vec<Output> = later.collect();
-        let lacking = part::lacking(&self.context.plan, &cut, &outputs, &there);
+        // Who formed it may have found what this owner, for which rules warm up, cannot.
+        let doubts = cut.whole_below != said;
+        let lacking = part::lacking(&self.context.plan, &cut, &outputs, &there, doubts);
         if lacking.iter().all(Vec::is_empty) {
             return Ok(later);
         }

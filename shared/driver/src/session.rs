@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, least};
 use crate::letter::{self, Sealed};
 use crate::limit::READINESS_POLL;
 use crate::outlog::first_at;
@@ -183,11 +183,7 @@ impl<S: Stage> Session<'_, S> {
     /// What the step being formed says of rules.
     pub(crate) fn note_whole(&mut self) {
         let now = self.stage.whole_below();
-        let both = self
-            .whole_below
-            .zip(now)
-            .map(|(before, now)| before.min(now));
-        self.whole_below = both.or(now);
+        self.whole_below = least(self.whole_below, now);
     }
 
     /// Waits until the stage can take a batch of this control revision.

@@ -28,6 +28,7 @@ mod place;
 mod reading;
 mod rng;
 mod rules;
+mod shown;
 mod stage;
 mod start;
 mod trace;

@@ -28,6 +28,8 @@ pub(crate) struct Checkpoint {
     pub(crate) step: u64,
     /// Consumed since that step.
     pub(crate) tail: RunList,
+    /// Last own sequence of ESCALATIONS.
+    pub(crate) told: u64,
 }
 
 /// What every part says of its step.
@@ -269,19 +271,6 @@ impl Session<'_> {
         }
     }
 
-    /// Shows the stage past outputs of `steps` stored from `since` on.
-    pub(crate) fn show(&mut self, log: &Log, steps: std::ops::Range<u64>, since: i64) {
-        if self.place.joins() {
-            return;
-        }
-        let mine = log.of_subject(self.targets[ESCALATIONS], self.place);
-        for (_, batch, step) in mine {
-            if !step.claim && steps.contains(&step.number) && batch.stored_at >= since {
-                self.stage.load(batch);
-            }
-        }
-    }
-
     /// Cuts a step into messages: by target, tenant and size.
     pub(crate) fn parts(&self, cut: &Cut<'_>, outputs: &[Output]) -> Parts {
         let mut parts: Parts = (0..self.targets.len())
@@ -379,6 +368,7 @@ impl Session<'_> {
             positions: self.ledger.positions().to_vec(),
             step: self.ledger.step() + if early { in_flight } else { 0 },
             tail,
+            told: self.fences[ESCALATIONS],
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use balefire_driver::ledger::least;
 use balefire_rule_engine_core::Backfill;
 
 use crate::fault::Fault;
@@ -20,8 +21,7 @@ pub(crate) struct Reading {
 impl Session<'_> {
     pub(crate) fn note_whole(&mut self) {
         let now = self.stage.whole_below();
-        let both = self.whole_below.zip(now).map(|(a, b)| a.min(b));
-        self.whole_below = both.or(now);
+        self.whole_below = least(self.whole_below, now);
     }
 
     /// Begins the reading that the stage wants, where it is another one.

@@ -1,10 +1,10 @@
 //! Opening a [`Session`]: checkpoint, claim, the recorded lists, redo, what targets lack, past
 //! outputs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use balefire_driver::ledger::{Ledger, Misfit, Redo, RunList};
+use balefire_driver::ledger::{Ledger, Misfit, Redo, RunList, least};
 use balefire_rule_engine_core::Recorded;
 
 use crate::fault::Fault;
@@ -111,6 +111,9 @@ impl<'w> Session<'w> {
         }
         session.ledger = Ledger::new(positions, redo.base, tail);
         let behind = redo.base + 1..redo.last() + 1;
+        if let Some(checkpoint) = checkpoint {
+            session.show_late(log, checkpoint);
+        }
         session.redo(log, redo, &published)?;
         if fault == Some(Fault::RedoWithoutLists) {
             session.show(log, behind, i64::MIN);
@@ -231,25 +234,33 @@ impl<'w> Session<'w> {
         owed: Vec<Output>,
         published: &Published,
     ) {
-        let whole = |target: usize| {
-            let reached = published.reached.get(target);
+        let whole = |output: &Output| {
+            let reached = published.reached.get(output.target);
             reached.filter(|reached| reached.step == number && reached.complete)
         };
+        let told = |output: &Output| {
+            whole(output).is_some_and(|one| left_out(vec![output], &one.parts).is_empty())
+        };
+        let owed: Vec<Output> = owed.into_iter().filter(|output| !told(output)).collect();
+        // What several targets are given alike goes into one step for all of them.
+        let late = owed.iter().filter(|output| whole(output).is_some());
+        let late: BTreeSet<String> = late.map(content).collect();
         for output in owed {
-            match whole(output.target) {
-                None => outputs.push(output),
-                Some(reached) => {
-                    let left = left_out(vec![&output], &reached.parts).len();
-                    self.outputs.extend((left > 0).then_some(output));
-                }
+            if whole(&output).is_none() && !late.contains(&content(&output)) {
+                outputs.push(output);
+            } else {
+                self.outputs.push(output);
             }
         }
         let list = published.lists.get(&number).cloned().unwrap_or_default();
+        let said = published.whole_below.get(&number).copied();
         let cut = Cut {
             number,
             list: &list,
-            whole_below: published.whole_below.get(&number).copied(),
+            whole_below: least(said, self.stage.whole_below()),
         };
+        // Who formed it may have found what this owner, for which rules warm up, cannot.
+        let doubts = cut.whole_below != said;
         for (target, reached) in published.reached.iter().enumerate() {
             let parts = if reached.step == number {
                 reached.parts.as_slice()
@@ -267,7 +278,7 @@ impl<'w> Session<'w> {
             } else {
                 self.parts_of(&cut, left_out(mine.collect(), parts), parts.len())
             };
-            if lacking.is_empty() && !parts.is_empty() {
+            if lacking.is_empty() && (doubts || !parts.is_empty()) {
                 lacking = [self.message(&cut, parts.len(), true, &[])].into();
             }
             for batch in lacking {
@@ -279,16 +290,24 @@ impl<'w> Session<'w> {
     }
 }
 
+/// What an output says, whatever its target.
+fn content(output: &Output) -> String {
+    of_record(output.tenant, &output.record)
+}
+
+fn of_record(tenant: &str, record: &Rec) -> String {
+    format!("{tenant} {record:?}")
+}
+
 /// The outputs that are not in the parts.
 fn left_out<'o>(outputs: Vec<&'o Output>, parts: &[Rc<Batch>]) -> Vec<&'o Output> {
-    let content = |tenant: &str, record: &Rec| format!("{tenant} {record:?}");
     let mut there: BTreeMap<String, u32> = BTreeMap::new();
     for batch in parts {
         for record in &batch.records {
-            *there.entry(content(batch.tenant, record)).or_default() += 1;
+            *there.entry(of_record(batch.tenant, record)).or_default() += 1;
         }
     }
-    let lacks = |output: &&Output| match there.get_mut(&content(output.tenant, &output.record)) {
+    let lacks = |output: &&Output| match there.get_mut(&content(output)) {
         Some(left) if *left > 0 => {
             *left -= 1;
             false
@@ -358,7 +377,8 @@ fn note(
         return Err(format!("parts of step {} out of order", step.number));
     }
     if let Some(below) = step.whole_below {
-        found.whole_below.insert(step.number, below);
+        let said = found.whole_below.entry(step.number).or_insert(below);
+        *said = below.min(*said);
     }
     if step.number > after {
         let list = found

@@ -3,13 +3,14 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use balefire_bus::{Bus, Fence};
 use balefire_driver::{Error, Phase};
-use balefire_event::Lane;
+use balefire_event::{Lane, Timestamp};
 use balefire_store::Store;
 use balefire_wire::log::v1::{InputRun, Step};
-use balefire_wire::{BatchWriter, Header};
+use balefire_wire::{BatchWriter, Header, RecordRef};
 use bytes::Bytes;
 use rand::Rng;
 
@@ -211,6 +212,49 @@ async fn a_step_that_one_target_lacks_is_completed() {
     half_publish(&harness.engine, &harness, &records).await;
     let running = harness.drive(Store::none(), Thirds::new());
     outputs_are_exact(&harness, 1, &BTreeSet::new()).await;
+    running.stop().await;
+}
+
+/// What a later owner finds in a step that a checkpoint covers, where a target lacked it, is shown to
+/// whoever goes on from that checkpoint: it is not told again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_told_later_with_a_step_that_a_checkpoint_covers_is_shown() {
+    let harness = Harness::start().await;
+    harness.mark().await;
+    let running = harness.drive(harness.store().await, Thirds::new());
+    outputs_are_exact(&harness, 1, &BTreeSet::new()).await;
+    running.stop().await;
+    let kept = harness.store().await.load("rule-engine.0").await;
+    let covered = kept.unwrap().unwrap().meta.step;
+
+    let target = harness.plan().targets.remove(0);
+    let mut fence = Fence::new(&harness.engine, &target.stream, &target.subject);
+    let message = |step: &Step, records: usize| {
+        let mut writer = BatchWriter::default();
+        for _ in 0..records {
+            writer.push(RecordRef::Tick(Timestamp(1)));
+        }
+        Bytes::from(writer.finish(&Header::default(), Some(step)))
+    };
+    let late = Step {
+        number: covered,
+        last_part: true,
+        ..Step::default()
+    };
+    let claim = Step {
+        claim: true,
+        ..late.clone()
+    };
+    fence.claim(message(&claim, 0)).await.unwrap();
+    fence.publish(message(&late, 3)).await.unwrap();
+
+    let stage = Thirds::new();
+    let shown = Arc::clone(&stage.shown);
+    let mut running = harness.drive(harness.store().await, stage);
+    running
+        .reported(|report| report.phase == Phase::Running)
+        .await;
+    assert_eq!(shown.load(Ordering::SeqCst), 3);
     running.stop().await;
 }
 

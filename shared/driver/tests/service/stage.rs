@@ -42,6 +42,8 @@ pub struct Thirds {
     state: State,
     /// Control revision it knows.
     pub known: Arc<AtomicU64>,
+    /// Records of past outputs that it was shown.
+    pub shown: Arc<AtomicU64>,
     reread: u64,
     past: u64,
     /// Given ahead of the next checkpoint, and how often it was asked for.
@@ -54,6 +56,7 @@ impl Thirds {
         Self {
             state: State::default(),
             known: Arc::new(AtomicU64::new(0)),
+            shown: Arc::new(AtomicU64::new(0)),
             reread: 0,
             past: 0,
             ahead: None,
@@ -157,7 +160,9 @@ impl Stage for Thirds {
     }
 
     fn load_output(&mut self, output: &PastOutput<'_>) {
-        self.past += output.batch.len() as u64;
+        let records = output.batch.len() as u64;
+        self.past += records;
+        self.shown.fetch_add(records, Ordering::SeqCst);
     }
 
     fn rebuild_from(&self) -> Option<Timestamp> {
