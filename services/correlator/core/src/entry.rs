@@ -248,18 +248,25 @@ impl Entries {
     /// Takes a record of an event in.
     pub(crate) fn learn(&mut self, tenant: &str, lane: Lane, event: &Event<'_>) -> Kept {
         let id = event.dedup_id;
+        if self.by_id.contains_key(&id) {
+            return self.add(id, Copy::of(event));
+        }
+        self.changed.note(id);
+        let entry = Entry::of(tenant, lane, event);
+        self.bytes += entry.len();
+        self.by_age.insert((event.received_at, id));
+        for key in &entry.keys {
+            self.by_key.insert((key.hash, event.received_at, id));
+        }
+        self.by_id.insert(id, entry);
+        Kept::New
+    }
+
+    /// Takes a further record of a kept event in.
+    fn add(&mut self, id: DedupId, mut copy: Copy) -> Kept {
         let Some(entry) = self.by_id.get_mut(&id) else {
-            self.changed.note(id);
-            let entry = Entry::of(tenant, lane, event);
-            self.bytes += entry.len();
-            self.by_age.insert((event.received_at, id));
-            for key in &entry.keys {
-                self.by_key.insert((key.hash, event.received_at, id));
-            }
-            self.by_id.insert(id, entry);
-            return Kept::New;
+            return Kept::Known;
         };
-        let mut copy = Copy::of(event);
         let same = |other: &Copy| other.counts_as(&copy) && other.received_at == copy.received_at;
         if entry.copies.iter().any(same) || entry.copies.len() >= COPIES_MAX {
             return Kept::Known;
@@ -276,6 +283,18 @@ impl Entries {
             self.by_key.insert((key.hash, copy.received_at, id));
         }
         Kept::Copy
+    }
+
+    /// Older records of a kept event, which had left memory when a further one came: whom that one is
+    /// joined to later, they belong to as well. They were passed on in their time.
+    pub(crate) fn remember(&mut self, id: DedupId, copies: &[Copy]) {
+        for copy in copies {
+            let copy = Copy {
+                passed: true,
+                ..*copy
+            };
+            self.add(id, copy);
+        }
     }
 
     /// Holds an event back until `end`.

@@ -173,6 +173,13 @@ impl Correlator {
             return;
         };
         let stragglers = self.state.stragglers.take();
+        for straggler in &stragglers {
+            if let Straggler::Event(id) = straggler
+                && let Some(entry) = repair.entries.by_id().get(id)
+            {
+                self.state.entries.remember(*id, &entry.copies);
+            }
+        }
         for id in repair.concerned(&stragglers) {
             let Some(entry) = repair.entries.get_mut(&id) else {
                 continue;

@@ -158,3 +158,16 @@ fn a_copy_is_named_by_what_reached_the_first_and_was_forgotten_since() {
     elsewhere.extend(log);
     assert_eq!(named(&elsewhere), [1, 2]);
 }
+
+#[test]
+fn an_identity_behind_a_replayed_copy_names_the_ones_that_were_forgotten_before_it() {
+    // The first record has left memory when the second is replayed; the identity comes after both
+    // and reaches the second alone.
+    let (first, second) = (copy(2, 1), copy(10, 2));
+    let hint = hint(17, 8);
+    let mut log = vec![(Lane::Normal, Record::Event(&first))];
+    log.extend(later(11));
+    log.push((Lane::Normal, Record::Event(&second)));
+    log.push((Lane::Bulk, Record::Hint(&hint)));
+    assert_eq!(named(&log), [1, 2]);
+}
