@@ -3,7 +3,7 @@
 //! A letter is open until a decision that is not older than its last failure. So it does not
 //! matter whether the decision or the next failure of a replayed letter reaches the log first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use balefire_event::Timestamp;
 
@@ -41,6 +41,11 @@ impl<L, R> Letter<L, R> {
             .filter(|(_, at, _)| *at >= self.failed_at)
             .map(|(decision, ..)| *decision)
     }
+
+    /// Its last failure, while it is open.
+    fn waits(&self) -> Option<Timestamp> {
+        self.standing().is_none().then_some(self.failed_at)
+    }
 }
 
 /// Every letter that is kept.
@@ -51,6 +56,10 @@ pub struct Letters<L, R> {
     forgotten: u64,
     by_id: BTreeMap<String, Letter<L, R>>,
     by_place: BTreeMap<u64, String>,
+    /// The open ones: last failure and place.
+    open: BTreeSet<(Timestamp, u64)>,
+    /// Places of those that are decided.
+    decided: BTreeSet<u64>,
 }
 
 impl<L, R> Default for Letters<L, R> {
@@ -69,16 +78,20 @@ impl<L, R> Letters<L, R> {
             forgotten: 0,
             by_id: BTreeMap::new(),
             by_place: BTreeMap::new(),
+            open: BTreeSet::new(),
+            decided: BTreeSet::new(),
         }
     }
 
     /// A letter lies in the log. A repeated one takes the newer content.
     pub fn letter(&mut self, id: &str, failed_at: Timestamp, letter: L) {
-        if let Some(known) = self.by_id.get_mut(id) {
-            if failed_at >= known.failed_at {
-                known.failed_at = failed_at;
-                known.letter = letter;
-            }
+        if self.by_id.contains_key(id) {
+            self.change(id, |known| {
+                if failed_at >= known.failed_at {
+                    known.failed_at = failed_at;
+                    known.letter = letter;
+                }
+            });
             return;
         }
         self.places += 1;
@@ -89,6 +102,7 @@ impl<L, R> Letters<L, R> {
             place: self.places,
             decided: None,
         };
+        self.open.insert((failed_at, self.places));
         self.by_id.insert(id.to_owned(), entry);
         if self.by_id.len() > self.max {
             self.forget_one();
@@ -97,7 +111,7 @@ impl<L, R> Letters<L, R> {
 
     /// A decision lies in the log. One about an unknown letter is dropped.
     pub fn decision(&mut self, id: &str, decision: Decision, at: Timestamp, record: R) {
-        if let Some(known) = self.by_id.get_mut(id) {
+        self.change(id, |known| {
             let newer = known
                 .decided
                 .as_ref()
@@ -105,21 +119,41 @@ impl<L, R> Letters<L, R> {
             if newer {
                 known.decided = Some((decision, at, record));
             }
+        });
+    }
+
+    fn change(&mut self, id: &str, change: impl FnOnce(&mut Letter<L, R>)) {
+        let Some(known) = self.by_id.get_mut(id) else {
+            return;
+        };
+        let before = known.waits();
+        change(known);
+        let (after, place) = (known.waits(), known.place);
+        if before != after {
+            self.unlist(before, place);
+            match after {
+                Some(at) => self.open.insert((at, place)),
+                None => self.decided.insert(place),
+            };
         }
     }
 
+    fn unlist(&mut self, waits: Option<Timestamp>, place: u64) {
+        match waits {
+            Some(at) => self.open.remove(&(at, place)),
+            None => self.decided.remove(&place),
+        };
+    }
+
     fn forget_one(&mut self) {
-        let resolved = self.by_place.iter().find_map(|(place, id)| {
-            let letter = self.by_id.get(id)?;
-            letter.standing().is_some().then_some(*place)
-        });
-        let place = resolved.or_else(|| self.by_place.keys().next().copied());
-        if let Some(id) = place.and_then(|place| self.by_place.remove(&place)) {
-            let open = self
-                .by_id
-                .remove(&id)
-                .is_some_and(|letter| letter.standing().is_none());
-            self.forgotten += u64::from(open);
+        let oldest = || self.by_place.first_key_value().map(|(place, _)| place);
+        let place = self.decided.first().or_else(oldest).copied();
+        let id = place.and_then(|place| self.by_place.remove(&place));
+        let letter = id.and_then(|id| self.by_id.remove(&id));
+        if let Some(letter) = letter {
+            let waits = letter.waits();
+            self.unlist(waits, letter.place);
+            self.forgotten += u64::from(waits.is_some());
         }
     }
 
@@ -139,19 +173,13 @@ impl<L, R> Letters<L, R> {
     /// Letters that wait for a decision.
     #[must_use]
     pub fn open_len(&self) -> usize {
-        self.by_id
-            .values()
-            .filter(|letter| letter.standing().is_none())
-            .count()
+        self.open.len()
     }
 
     /// When the open letter that has waited longest last failed.
     #[must_use]
     pub fn oldest_open(&self) -> Option<Timestamp> {
-        let open = self.by_id.values();
-        open.filter(|letter| letter.standing().is_none())
-            .map(|letter| letter.failed_at)
-            .min()
+        self.open.first().map(|(at, _)| *at)
     }
 
     /// Open letters that only the log holds, because there were too many.
@@ -202,5 +230,35 @@ mod tests {
         letters.letter("d", Timestamp(1), ());
         let left: Vec<_> = letters.iter(0).map(|(id, _)| id).collect();
         assert_eq!((left, letters.forgotten()), (vec!["c", "d"], 1));
+    }
+
+    /// What is open is what has no decision in force, whatever came in which order and was forgotten.
+    #[test]
+    fn what_is_counted_as_open_is_what_is_open() {
+        let mut state = 1_u64;
+        let mut draw = |below: u64| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) % below
+        };
+        let mut letters = Letters::with_max(12);
+        for _ in 0..20_000 {
+            let id = draw(20).to_string();
+            let at = Timestamp(i64::try_from(draw(50)).unwrap());
+            match draw(3) {
+                0 | 1 => letters.letter(&id, at, ()),
+                _ => letters.decision(&id, Decision::Replayed, at, ()),
+            }
+            let kept = letters.iter(0).map(|(_, letter)| letter);
+            let open: Vec<_> = kept.filter_map(Letter::waits).collect();
+            assert_eq!(letters.open_len(), open.len());
+            assert_eq!(letters.oldest_open(), open.into_iter().min());
+            assert_eq!(
+                letters.by_id.len(),
+                letters.open.len() + letters.decided.len()
+            );
+        }
+        assert!(letters.forgotten() > 100);
     }
 }
