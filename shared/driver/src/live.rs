@@ -41,8 +41,8 @@ struct Live {
     parts: u32,
     all_given: bool,
     next_report: Instant,
-    /// Inputs consumed when the newest checkpoint was taken.
-    covered: u64,
+    /// Inputs consumed when the newest checkpoint was taken, and the step that it stands behind.
+    covered: (u64, u64),
     /// Asked to stop: reads nothing more; ends when all is published and saved, or here.
     drain_until: Option<Instant>,
     lag: Lag,
@@ -62,7 +62,7 @@ impl Live {
             parts: 0,
             all_given: false,
             next_report: now,
-            covered: 0,
+            covered: (0, session.ledger.step()),
             drain_until: None,
             lag: Lag::watch(session.context),
         }
@@ -178,7 +178,10 @@ impl<S: Stage> Session<'_, S> {
 
     /// Whether it is time for a checkpoint or the next part of it.
     fn is_due(&self, live: &Live) -> bool {
-        let changed = self.consumed > live.covered;
+        let (inputs, step) = live.covered;
+        // What is listed at a hand-over is behind the last checkpoint, were its inputs in it or not.
+        let listed = live.draining() && self.ledger.step() > step;
+        let changed = self.consumed > inputs || listed;
         let due = live.draining() || Instant::now() >= live.next_checkpoint;
         changed && due && live.saving.is_none() && self.context.store.keeps()
     }
@@ -262,7 +265,7 @@ impl<S: Stage> Session<'_, S> {
         let (meta, changes) = guard(|| self.checkpoint(clock::now().0)).map_err(unusable)?;
         self.stood(begun);
         (live.parts, live.all_given) = (0, false);
-        live.covered = self.consumed;
+        live.covered = (self.consumed, self.ledger.step());
         live.next_checkpoint = Instant::now() + self.context.settings.checkpoint_interval;
         let store = self.context.store.clone();
         let name = self.context.plan.checkpoint_name();

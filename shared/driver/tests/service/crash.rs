@@ -142,16 +142,23 @@ async fn a_graceful_stop_leaves_a_checkpoint_that_continues() {
 
 /// Inputs without output are in no list while it runs; else the next owner would list them in an order of
 /// its own, which the checkpoint does not fit.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn inputs_without_output_are_listed_when_the_partition_is_handed_over() {
+async fn listed_at_a_hand_over(late: bool) {
     let harness = Harness::start().await;
     for lane in [Lane::Bulk, Lane::Urgent] {
         harness.input(lane, 1, COUNT).await;
     }
-    let mut running = harness.drive(harness.store().await, Thirds::new());
+    // A checkpoint behind them, without their list, may be there already, or not.
+    let store = harness.store().await;
+    let mut running = harness.drive(store.clone(), Thirds::new());
     running.reported(|report| report.consumed == 2).await;
+    if late {
+        let name = "rule-engine.0";
+        let kept = async || store.load(name).await.unwrap();
+        until("a checkpoint", async || kept().await.is_some()).await;
+    }
     running.stop().await;
-    let kept = harness.store().await.load("rule-engine.0").await;
+    let kept = store.load("rule-engine.0").await;
+    drop(store);
     let meta = kept.unwrap().unwrap().meta;
     assert_eq!((meta.step, meta.tail.len()), (1, 0));
 
@@ -164,6 +171,16 @@ async fn inputs_without_output_are_listed_when_the_partition_is_handed_over() {
     let running = harness.drive(harness.store().await, Thirds::new());
     outputs_are_exact(&harness, 2, &BTreeSet::new()).await;
     running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn inputs_without_output_are_listed_when_the_partition_is_handed_over() {
+    listed_at_a_hand_over(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn inputs_of_a_checkpoint_are_listed_when_the_partition_is_handed_over() {
+    listed_at_a_hand_over(true).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
