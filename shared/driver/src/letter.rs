@@ -34,6 +34,22 @@ impl Sealed {
     pub(crate) fn bytes(&self) -> usize {
         self.letter.payload.len() + self.letter.detail.len() * 3
     }
+
+    /// A line of the log for all that go together: the first, and how many they are.
+    fn say(&self, letters: u64) {
+        let letter = &self.letter;
+        tracing::warn!(
+            stage = letter.stage,
+            tenant = letter.tenant,
+            stream = letter.stream,
+            sequence = letter.sequence,
+            index = letter.index,
+            reason = letter.reason,
+            detail = letter.detail,
+            letters,
+            "dead letters"
+        );
+    }
 }
 
 /// Makes the letters of a message: each the copy of the batch, or of its one record as a batch of its
@@ -135,9 +151,10 @@ pub(crate) async fn publish_all(
     sealed: &[Sealed],
 ) -> Result<(), balefire_bus::Error> {
     for group in groups(sealed) {
-        let Some((id, count, payload)) = message(group) else {
+        let (Some((id, count, payload)), Some(first)) = (message(group), group.first()) else {
             continue;
         };
+        first.say(count);
         let mut delay = RETRY_FIRST;
         while let Err(error) = letters.publish_batch(&id, count, payload.clone()).await {
             if !error.is_transient() {

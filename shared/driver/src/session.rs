@@ -220,24 +220,13 @@ impl<S: Stage> Session<'_, S> {
         self.aside.extend(sealed);
     }
 
-    /// Said once for all of a message: the first, and how many there are. Without such a source there
-    /// are none.
+    /// Without such a source there are none.
     fn sealed(&self, source: usize, of: Read<'_>, dead: &[DeadLetter]) -> Vec<Sealed> {
         let plan = &self.context.plan;
-        let (Some(spec), Some(first)) = (plan.sources.get(source), dead.first()) else {
-            return Vec::new();
-        };
-        tracing::warn!(
-            stage = plan.stage,
-            stream = %spec.stream,
-            sequence = of.0.sequence,
-            letters = dead.len(),
-            index = first.index,
-            reason = first.reason,
-            detail = %first.detail,
-            "dead letter"
-        );
-        letter::seal(plan, spec, of, dead, clock::now())
+        match plan.sources.get(source) {
+            Some(spec) if !dead.is_empty() => letter::seal(plan, spec, of, dead, clock::now()),
+            Some(_) | None => Vec::new(),
+        }
     }
 
     pub(crate) fn take_aside(&mut self) -> Vec<Sealed> {
