@@ -6,7 +6,8 @@ use balefire_event::Timestamp;
 use balefire_event::digest::FieldHasher;
 use balefire_event::limits::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX};
 use balefire_wire::deadletter::v1::DeadLetter as Letter;
-use balefire_wire::{BatchView, BatchWriter, Header, RecordRef};
+use balefire_wire::log::v1::record::Kind;
+use balefire_wire::{BatchView, BatchWriter, Header, RecordRef, RecordView, encode_record};
 use bytes::Bytes;
 
 use crate::limit::{RETRY_FIRST, RETRY_MAX};
@@ -20,36 +21,49 @@ pub const UNKNOWN_SCHEMA: &str = "unknown_schema";
 /// Reason of a batch on which the stage panicked.
 pub const RULE_PANICKED: &str = "rule_panicked";
 
-/// A letter ready to be published.
+/// A letter ready to be published: encoded, for there may be one in each hundred events.
 #[derive(Debug, Clone)]
 pub(crate) struct Sealed {
     /// What the log's duplicate check knows it by.
     id: String,
     header: Header,
-    letter: Letter,
+    record: Vec<u8>,
 }
 
 impl Sealed {
     /// Bytes that it takes in a message, about.
     pub(crate) fn bytes(&self) -> usize {
-        self.letter.payload.len() + self.letter.detail.len() * 3
+        self.record.len()
     }
 
-    /// A line of the log for all that go together: the first, and how many they are.
-    fn say(&self, letters: u64) {
-        let letter = &self.letter;
-        tracing::warn!(
-            stage = letter.stage,
-            tenant = letter.tenant,
-            stream = letter.stream,
-            sequence = letter.sequence,
-            index = letter.index,
-            reason = letter.reason,
-            detail = letter.detail,
-            letters,
-            "dead letters"
-        );
+    fn letter(&self) -> Option<Letter> {
+        let mut writer = BatchWriter::default();
+        writer.push_encoded(&self.record);
+        let batch = writer.finish(&self.header, None);
+        let read = BatchView::parse(&batch).ok()?.records().next();
+        match read {
+            Some(Ok(RecordView::Other(Kind::DeadLetter(letter)))) => Some(letter),
+            Some(_) | None => None,
+        }
     }
+}
+
+/// A line of the log for letters that go together: the first, and how many they are.
+fn say(group: &[Sealed]) {
+    let Some(first) = group.first().and_then(Sealed::letter) else {
+        return;
+    };
+    tracing::warn!(
+        stage = first.stage,
+        tenant = first.tenant,
+        stream = first.stream,
+        sequence = first.sequence,
+        index = first.index,
+        reason = first.reason,
+        detail = first.detail,
+        letters = group.len(),
+        "dead letters"
+    );
 }
 
 /// Makes the letters of a message: each the copy of the batch, or of its one record as a batch of its
@@ -64,80 +78,84 @@ pub(crate) fn seal(
     // Gone through once, however many letters there are: they come in the order of the records.
     let records = view.into_iter().flat_map(BatchView::raw_records);
     let mut records = records.enumerate().peekable();
-    let one = |dead: &DeadLetter| {
+    let mut writer = BatchWriter::default();
+    let mut single = |dead: &DeadLetter| {
         let index = dead.index.and_then(|index| usize::try_from(index).ok());
-        let single = index.zip(view).and_then(|(index, view)| {
-            while records.next_if(|(at, _)| *at < index).is_some() {}
-            let found = records.peek().filter(|(at, _)| *at == index);
-            let record = match found {
-                Some((_, Ok(record))) => record.bytes,
-                Some((_, Err(_))) => return None,
-                // Asked for out of order.
-                None => view.raw_records().nth(index)?.ok()?.bytes,
-            };
-            let mut writer = BatchWriter::default();
-            writer.push_encoded(record);
-            Some(Bytes::from(writer.finish(&view.header, None)))
-        });
-        let tenant = view.map(|view| view.header.tenant.clone());
-        let payload = single.unwrap_or_else(|| message.payload.clone());
-        sealed(
-            plan,
-            source,
-            message,
-            dead,
-            (tenant.unwrap_or_default(), payload, now),
-        )
+        let (index, view) = index.zip(view)?;
+        while records.next_if(|(at, _)| *at < index).is_some() {}
+        let found = records.peek().filter(|(at, _)| *at == index);
+        let record = match found {
+            Some((_, Ok(record))) => record.bytes,
+            Some((_, Err(_))) => return None,
+            // Asked for out of order.
+            None => view.raw_records().nth(index)?.ok()?.bytes,
+        };
+        writer.push_encoded(record);
+        Some(Bytes::from(writer.finish(&view.header, None)))
+    };
+    let tenant = view.map_or("", |view| view.header.tenant.as_str());
+    let mut form = form(plan, source, message, tenant, now);
+    let one = |dead: &DeadLetter| {
+        let payload = single(dead).unwrap_or_else(|| message.payload.clone());
+        fill(&mut form, dead, payload);
+        sealed(plan, &form, now)
     };
     dead.iter().map(one).collect()
 }
 
-fn sealed(
-    plan: &Plan,
-    source: &Source,
-    message: &Message,
-    dead: &DeadLetter,
-    (tenant, payload, now): (String, Bytes, Timestamp),
-) -> Sealed {
-    let id = match dead.index {
-        Some(index) => format!("dl:{}:{}:{index}", source.stream, message.sequence),
-        None => format!("dl:{}:{}", source.stream, message.sequence),
-    };
-    let letter = Letter {
-        id,
+/// What all letters of a message say.
+fn form(plan: &Plan, source: &Source, message: &Message, tenant: &str, now: Timestamp) -> Letter {
+    Letter {
         stage: plan.stage.to_owned(),
         stream: source.stream.clone(),
         sequence: message.sequence,
-        index: dead.index,
-        reason: dead.reason.to_owned(),
-        detail: dead.detail.clone(),
-        payload,
         replay_subject: source.replay_subject.clone(),
         attempts: 1,
         first_failed_at_ns: now.0,
         last_failed_at_ns: now.0,
-        first_error: dead.detail.clone(),
-        last_error: dead.detail.clone(),
-        tenant: tenant.clone(),
+        tenant: tenant.to_owned(),
         ..Letter::default()
+    }
+}
+
+/// What one of them says.
+fn fill(form: &mut Letter, dead: &DeadLetter, payload: Bytes) {
+    form.id = match dead.index {
+        Some(index) => format!("dl:{}:{}:{index}", form.stream, form.sequence),
+        None => format!("dl:{}:{}", form.stream, form.sequence),
     };
+    form.index = dead.index;
+    dead.reason.clone_into(&mut form.reason);
+    for said in [
+        &mut form.detail,
+        &mut form.first_error,
+        &mut form.last_error,
+    ] {
+        dead.detail.clone_into(said);
+    }
+    form.payload = payload;
+}
+
+fn sealed(plan: &Plan, letter: &Letter, now: Timestamp) -> Sealed {
     let header = Header {
-        tenant,
+        tenant: letter.tenant.clone(),
         writer_id: plan.owner_id,
-        writer_seq: message.sequence,
+        writer_seq: letter.sequence,
         received_at_max: now,
         ..Header::default()
     };
     let origin = Origin {
-        stream: &source.stream,
-        sequence: message.sequence,
+        stream: &letter.stream,
+        sequence: letter.sequence,
         // 0 is the whole batch for the log's duplicate check; records count from 1 there.
-        index: dead.index.map_or(0, |index| index.saturating_add(1)),
+        index: letter.index.map_or(0, |index| index.saturating_add(1)),
     };
+    let mut record = Vec::new();
+    encode_record(RecordRef::DeadLetter(letter), &mut record);
     Sealed {
         id: origin.id(),
         header,
-        letter,
+        record,
     }
 }
 
@@ -151,10 +169,10 @@ pub(crate) async fn publish_all(
     sealed: &[Sealed],
 ) -> Result<(), balefire_bus::Error> {
     for group in groups(sealed) {
-        let (Some((id, count, payload)), Some(first)) = (message(group), group.first()) else {
+        let Some((id, count, payload)) = message(group) else {
             continue;
         };
-        first.say(count);
+        say(group);
         let mut delay = RETRY_FIRST;
         while let Err(error) = letters.publish_batch(&id, count, payload.clone()).await {
             if !error.is_transient() {
@@ -191,7 +209,7 @@ fn message(group: &[Sealed]) -> Option<(String, u64, Bytes)> {
     let first = group.first()?;
     let mut writer = BatchWriter::default();
     for one in group {
-        writer.push(RecordRef::DeadLetter(&one.letter));
+        writer.push_encoded(&one.record);
     }
     let id = match group {
         [one] => one.id.clone(),
@@ -213,23 +231,26 @@ mod tests {
     use super::*;
 
     fn letter_of(sequence: u64, tenant: &str, bytes: usize) -> Sealed {
+        let letter = Letter {
+            id: format!("dl:S:{sequence}"),
+            payload: vec![7; bytes].into(),
+            ..Letter::default()
+        };
+        let mut record = Vec::new();
+        encode_record(RecordRef::DeadLetter(&letter), &mut record);
         Sealed {
             id: format!("dl:S:{sequence}:0"),
             header: Header {
                 tenant: tenant.into(),
                 ..Header::default()
             },
-            letter: Letter {
-                id: format!("dl:S:{sequence}"),
-                payload: vec![7; bytes].into(),
-                ..Letter::default()
-            },
+            record,
         }
     }
 
     #[test]
     fn letters_go_together_as_far_as_a_message_may_hold() {
-        let large = BATCH_BYTES_MAX / 2 - 10;
+        let large = BATCH_BYTES_MAX / 2 - 100;
         let all = [
             letter_of(1, "a", 9),
             letter_of(2, "a", 9),
@@ -301,11 +322,10 @@ mod tests {
         let read = (&message, Some(&view));
         let sealed = seal(&plan, &source, read, &asked.map(letter), Timestamp(2));
         let held = sealed.iter().map(|one| {
-            let view = BatchView::parse(&one.letter.payload).unwrap();
-            assert_eq!(
-                (&*view.header.tenant, &*one.letter.tenant),
-                ("acme", "acme")
-            );
+            let letter = one.letter().unwrap();
+            let view = BatchView::parse(&letter.payload).unwrap();
+            assert_eq!((&*view.header.tenant, &*letter.tenant), ("acme", "acme"));
+            assert_eq!([&*letter.detail, &letter.last_error], ["why", "why"]);
             let records = view
                 .raw_records()
                 .map(|record| record.unwrap().bytes.to_vec());
@@ -322,6 +342,9 @@ mod tests {
             whole,
         ];
         assert_eq!(held.collect::<Vec<_>>(), wanted);
-        assert_eq!(sealed[2].letter.id, "dl:S:7:4");
+        let named = sealed.iter().map(|one| one.letter().unwrap().id);
+        let named: Vec<_> = named.collect();
+        assert_eq!((&*named[2], &*named[4]), ("dl:S:7:4", "dl:S:7"));
+        assert_eq!((&*sealed[2].id, &*sealed[4].id), ("dl:S:7:5", "dl:S:7:0"));
     }
 }
