@@ -2,6 +2,7 @@
 
 pub mod deadletter;
 pub mod delivery;
+mod known;
 mod mend;
 pub mod receiver;
 

@@ -7,7 +7,9 @@ use balefire_bus::{Bus, Log, Role, topology};
 use balefire_event::Timestamp;
 use balefire_notifier_core::letters::{self, Decision};
 use balefire_wire::deadletter::v1::{DeadLetter, DeadLetterState, Resolution};
+use balefire_wire::letter::{LetterView, PackedLetter};
 use balefire_wire::log::v1::record::Kind;
+use balefire_wire::record::kind;
 use balefire_wire::{BatchView, BatchWriter, RecordRef, RecordView};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -21,10 +23,17 @@ const SEEN_MAX: Duration = Duration::from_secs(10);
 /// What is kept of a letter: all but its payload, and where it lies.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Kept {
-    /// The letter without its payload.
-    pub letter: DeadLetter,
+    packed: PackedLetter,
     /// Its sequence in DEADLETTERS.
     pub sequence: u64,
+}
+
+impl Kept {
+    /// The letter without its payload.
+    #[must_use]
+    pub fn letter(&self) -> DeadLetter {
+        self.packed.open()
+    }
 }
 
 /// The fold.
@@ -106,14 +115,22 @@ impl Letters {
             tracing::error!(sequence, "a message of DEADLETTERS cannot be read");
             return;
         };
-        for record in view.records() {
-            match record {
-                Ok(RecordView::Other(Kind::DeadLetter(mut letter))) => {
-                    letter.payload = Default::default();
-                    let (id, at) = (letter.id.clone(), Timestamp(letter.last_failed_at_ns));
-                    self.folded().letter(&id, at, Kept { letter, sequence });
+        for record in view.raw_records() {
+            let read = record.and_then(|record| match record.kind {
+                kind::DEAD_LETTER => {
+                    let LetterView {
+                        id,
+                        last_failed_at,
+                        packed,
+                    } = LetterView::parse(record.message)?;
+                    let kept = Kept { packed, sequence };
+                    self.folded().letter(id, last_failed_at, kept);
+                    Ok(None)
                 }
-                Ok(RecordView::Other(Kind::Resolution(resolution))) => {
+                _ => record.view().map(Some),
+            });
+            match read {
+                Ok(Some(RecordView::Other(Kind::Resolution(resolution)))) => {
                     let decision = match resolution.state() {
                         DeadLetterState::Replayed => Decision::Replayed,
                         DeadLetterState::Discarded => Decision::Discarded,
@@ -142,10 +159,9 @@ impl Letters {
         let Ok(view) = BatchView::parse(&message.payload) else {
             return Ok(None);
         };
+        let id = kept.letter().id;
         let letter = view.records().find_map(|record| match record {
-            Ok(RecordView::Other(Kind::DeadLetter(letter))) if letter.id == kept.letter.id => {
-                Some(letter)
-            }
+            Ok(RecordView::Other(Kind::DeadLetter(letter))) if letter.id == id => Some(letter),
             Ok(_) | Err(_) => None,
         });
         Ok(letter)

@@ -34,6 +34,11 @@ impl<'a> Fields<'a> {
         Self { rest: bytes, what }
     }
 
+    /// How many bytes were not read yet.
+    pub(crate) const fn left(&self) -> usize {
+        self.rest.len()
+    }
+
     /// Keys of fields, enums and most lengths take one or two bytes.
     #[inline(always)]
     fn varint(&mut self) -> Result<u64, Error> {

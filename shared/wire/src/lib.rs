@@ -4,6 +4,7 @@
 //! - [`event_codec`]: an event's bytes, written in two parts and read without a copy.
 //! - [`batch`]: a log message, written from encoded records and read record by record.
 //! - [`record`]: one record of a batch.
+//! - [`letter`]: a dead letter of which many are kept.
 //! - [`codec`]: gRPC messages, counted before they are decoded.
 //! - `convert`: `From` and `TryFrom` between event types and generated types.
 //!
@@ -18,6 +19,7 @@ mod error;
 pub mod event_codec;
 mod generated;
 pub mod hint_codec;
+pub mod letter;
 mod part_codec;
 mod quick;
 pub mod record;

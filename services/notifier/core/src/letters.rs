@@ -3,7 +3,8 @@
 //! A letter is open until a decision that is not older than its last failure. So it does not
 //! matter whether the decision or the next failure of a replayed letter reaches the log first.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use balefire_event::Timestamp;
 
@@ -54,8 +55,8 @@ pub struct Letters<L, R> {
     max: usize,
     places: u64,
     forgotten: u64,
-    by_id: BTreeMap<String, Letter<L, R>>,
-    by_place: BTreeMap<u64, String>,
+    by_id: HashMap<Arc<str>, Letter<L, R>>,
+    by_place: BTreeMap<u64, Arc<str>>,
     /// The open ones: last failure and place.
     open: BTreeSet<(Timestamp, u64)>,
     /// Places of those that are decided.
@@ -76,7 +77,7 @@ impl<L, R> Letters<L, R> {
             max,
             places: 0,
             forgotten: 0,
-            by_id: BTreeMap::new(),
+            by_id: HashMap::new(),
             by_place: BTreeMap::new(),
             open: BTreeSet::new(),
             decided: BTreeSet::new(),
@@ -95,7 +96,8 @@ impl<L, R> Letters<L, R> {
             return;
         }
         self.places += 1;
-        self.by_place.insert(self.places, id.to_owned());
+        let id: Arc<str> = id.into();
+        self.by_place.insert(self.places, Arc::clone(&id));
         let entry = Letter {
             letter,
             failed_at,
@@ -103,7 +105,7 @@ impl<L, R> Letters<L, R> {
             decided: None,
         };
         self.open.insert((failed_at, self.places));
-        self.by_id.insert(id.to_owned(), entry);
+        self.by_id.insert(id, entry);
         if self.by_id.len() > self.max {
             self.forget_one();
         }
@@ -167,7 +169,7 @@ impl<L, R> Letters<L, R> {
     pub fn iter(&self, after: u64) -> impl Iterator<Item = (&str, &Letter<L, R>)> {
         self.by_place
             .range(after.saturating_add(1)..)
-            .filter_map(|(_, id)| Some((id.as_str(), self.by_id.get(id)?)))
+            .filter_map(|(_, id)| Some((&**id, self.by_id.get(id)?)))
     }
 
     /// Letters that wait for a decision.

@@ -5,28 +5,28 @@ use std::time::Duration;
 
 use balefire_bus::{Log, Topology};
 use balefire_event::{EscalationId, Timestamp};
-use balefire_kit::caller::DEFAULT_TENANT;
 use balefire_kit::violation::invalid;
 use balefire_kit::{Caller, Scope, clock};
-use balefire_notifier_core::letters::{Decision, Letter};
+use balefire_notifier_core::letters::Decision;
 use balefire_notifier_core::{Notice, Standing};
 use balefire_wire::deadletter::v1::dead_letter_service_server::DeadLetterService;
 use balefire_wire::deadletter::v1::{
-    DeadLetter, DeadLetterEntry, DeadLetterState, DiscardDeadLetterRequest,
-    DiscardDeadLetterResponse, Edit, EditDeadLetterRequest, EditDeadLetterResponse,
-    GetDeadLetterRequest, GetDeadLetterResponse, ListDeadLettersRequest, ListDeadLettersResponse,
-    ReplayDeadLettersRequest, ReplayDeadLettersResponse, Resolution,
+    DeadLetter, DeadLetterState, DiscardDeadLetterRequest, DiscardDeadLetterResponse, Edit,
+    EditDeadLetterRequest, EditDeadLetterResponse, GetDeadLetterRequest, GetDeadLetterResponse,
+    ListDeadLettersRequest, ListDeadLettersResponse, ReplayDeadLettersRequest,
+    ReplayDeadLettersResponse, Resolution,
 };
 use balefire_wire::delivery::v1::Requeue;
 use balefire_wire::{BatchWriter, RecordRef};
 use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
 
-use super::mend::{check_reason, is_wanted, unfit};
+use super::known::{Known, entry, is_listed, sees};
+use super::mend::{check_reason, unfit};
 use super::{page_size, unavailable};
 use crate::codec;
 use crate::letter::{DELIVERY_PREFIX, frame};
-use crate::letters::{Kept, Letters};
+use crate::letters::Letters;
 use crate::view::View;
 
 /// Most edits of one letter.
@@ -54,38 +54,11 @@ pub struct DeadLetters {
     pub deciding: Arc<Mutex<()>>,
 }
 
-type Known = Letter<Kept, Resolution>;
-
-fn entry(known: &Known, whole: Option<DeadLetter>) -> DeadLetterEntry {
-    let standing = known.standing();
-    let state = match standing {
-        None => DeadLetterState::Open,
-        Some(Decision::Replayed) => DeadLetterState::Replayed,
-        Some(Decision::Discarded) => DeadLetterState::Discarded,
-    };
-    DeadLetterEntry {
-        letter: Some(whole.unwrap_or_else(|| known.letter.letter.clone())),
-        state: state.into(),
-        resolution: known.decided.as_ref().map(|(_, _, record)| record.clone()),
-    }
-}
-
-/// A caller sees the letters of its tenant. What cannot be read names none, and may hold anybody's
-/// records: those letters are for the callers of the tenant `default`, who run the platform.
-fn sees(caller: &Caller, tenant: &str) -> bool {
-    let whose = if tenant.is_empty() {
-        DEFAULT_TENANT
-    } else {
-        tenant
-    };
-    *whose == *caller.tenant
-}
-
 impl DeadLetters {
     fn find(&self, caller: &Caller, id: &str) -> Result<Known, Status> {
         let found = self.letters.folded().get(id).cloned();
         match found {
-            Some(known) if sees(caller, &known.letter.letter.tenant) => Ok(known),
+            Some(known) if sees(caller, &known.letter.letter().tenant) => Ok(known),
             Some(_) | None => Err(Status::not_found(format!("no dead letter {id}"))),
         }
     }
@@ -98,7 +71,7 @@ impl DeadLetters {
         reason: &str,
         at: Timestamp,
     ) -> Result<(), Status> {
-        let letter = &known.letter.letter;
+        let letter = &known.letter.letter();
         let resolution = Resolution {
             id: letter.id.clone(),
             state: state.into(),
@@ -117,7 +90,7 @@ impl DeadLetters {
     /// going back twice has the effect of once.
     async fn replay(&self, caller: &Caller, known: &Known, reason: &str) -> Result<(), Status> {
         let at = clock::now();
-        let letter = &known.letter.letter;
+        let letter = &known.letter.letter();
         if letter.id.starts_with(DELIVERY_PREFIX) {
             self.requeue(caller, letter, at).await?;
         } else {
@@ -211,8 +184,7 @@ impl DeadLetters {
         folded
             .iter(0)
             .filter(|(_, known)| known.standing().is_none())
-            .filter(|(_, known)| sees(caller, &known.letter.letter.tenant))
-            .filter(|(_, known)| is_wanted(&known.letter.letter, request.filter.as_ref()))
+            .filter(|(_, known)| is_listed(caller, known, "", request.filter.as_ref()))
             .map(|(id, _)| id.to_owned())
             .collect()
     }
@@ -237,10 +209,8 @@ impl DeadLetterService for DeadLetters {
         let mut found = folded
             .iter(after)
             .map(|(_, known)| known)
-            .filter(|known| sees(&caller, &known.letter.letter.tenant))
             .filter(|known| request.include_resolved || known.standing().is_none())
-            .filter(|known| request.stage.is_empty() || known.letter.letter.stage == request.stage)
-            .filter(|known| is_wanted(&known.letter.letter, request.filter.as_ref()));
+            .filter(|known| is_listed(&caller, known, &request.stage, request.filter.as_ref()));
         let page: Vec<&Known> = found.by_ref().take(size).collect();
         let more = found.next().is_some();
         let next_page_token = match page.last() {
@@ -331,7 +301,7 @@ impl DeadLetterService for DeadLetters {
             let message = format!("{id} does not wait any more");
             return Err(Status::failed_precondition(message));
         }
-        let letter = &known.letter.letter;
+        let letter = &known.letter.letter();
         if letter.replay_subject.is_empty() {
             let message = format!("{id} has no way back: a delivery's body is made of its record");
             return Err(Status::failed_precondition(message));
@@ -389,26 +359,5 @@ impl DeadLetterService for DeadLetters {
         Ok(Response::new(DiscardDeadLetterResponse {
             dead_letter: Some(entry(&known, None)),
         }))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_letter_of_nobody_is_not_everybodys() {
-        let of = |tenant: &str| Caller {
-            tenant: tenant.into(),
-            subject: "s".into(),
-            method: String::new(),
-            client: String::new(),
-            scopes: [Scope::Read].into(),
-        };
-        assert!(sees(&of("acme"), "acme"));
-        assert!(!sees(&of("acme"), "other"));
-        assert!(!sees(&of("acme"), ""));
-        assert!(sees(&of(DEFAULT_TENANT), ""));
-        assert!(!sees(&of(DEFAULT_TENANT), "acme"));
     }
 }
