@@ -76,7 +76,7 @@ pub(crate) fn seal(
     now: Timestamp,
 ) -> Vec<Sealed> {
     // Gone through once, however many letters there are: they come in the order of the records.
-    let records = view.into_iter().flat_map(BatchView::raw_records);
+    let records = view.into_iter().flat_map(BatchView::encoded_records);
     let mut records = records.enumerate().peekable();
     let mut writer = BatchWriter::default();
     let mut single = |dead: &DeadLetter| {
@@ -84,12 +84,9 @@ pub(crate) fn seal(
         let (index, view) = index.zip(view)?;
         while records.next_if(|(at, _)| *at < index).is_some() {}
         let found = records.peek().filter(|(at, _)| *at == index);
-        let record = match found {
-            Some((_, Ok(record))) => record.bytes,
-            Some((_, Err(_))) => return None,
-            // Asked for out of order.
-            None => view.raw_records().nth(index)?.ok()?.bytes,
-        };
+        // Asked for out of order.
+        let again = || view.encoded_records().nth(index);
+        let record = found.map(|(_, record)| *record).or_else(again)?;
         writer.push_encoded(record);
         Some(Bytes::from(writer.finish(&view.header, None)))
     };

@@ -289,6 +289,15 @@ impl<'a> BatchView<'a> {
             index: 0,
         }
     }
+
+    /// The same without a look into any: bad ones come, too.
+    pub fn encoded_records(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let mut fields = Fields::of(self.bytes, "batch");
+        // The frame was checked when the batch was parsed.
+        let fields = std::iter::from_fn(move || fields.next().ok().flatten());
+        let records = fields.filter(|field| field.number == RECORDS);
+        records.filter_map(|field| field.bytes("batch records").ok())
+    }
 }
 
 /// Walks the records of a batch.

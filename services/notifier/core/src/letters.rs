@@ -3,6 +3,7 @@
 //! A letter is open until a decision that is not older than its last failure. So it does not
 //! matter whether the decision or the next failure of a replayed letter reaches the log first.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -86,26 +87,30 @@ impl<L, R> Letters<L, R> {
 
     /// A letter lies in the log. A repeated one takes the newer content.
     pub fn letter(&mut self, id: &str, failed_at: Timestamp, letter: L) {
-        if self.by_id.contains_key(id) {
-            self.change(id, |known| {
+        let id: Arc<str> = id.into();
+        let vacant = match self.by_id.entry(Arc::clone(&id)) {
+            Entry::Vacant(vacant) => vacant,
+            Entry::Occupied(mut known) => {
+                let known = known.get_mut();
+                let before = known.waits();
                 if failed_at >= known.failed_at {
                     known.failed_at = failed_at;
                     known.letter = letter;
                 }
-            });
-            return;
-        }
+                let (after, place) = (known.waits(), known.place);
+                self.list(place, before, after);
+                return;
+            }
+        };
         self.places += 1;
-        let id: Arc<str> = id.into();
-        self.by_place.insert(self.places, Arc::clone(&id));
-        let entry = Letter {
+        vacant.insert(Letter {
             letter,
             failed_at,
             place: self.places,
             decided: None,
-        };
+        });
+        self.by_place.insert(self.places, id);
         self.open.insert((failed_at, self.places));
-        self.by_id.insert(id, entry);
         if self.by_id.len() > self.max {
             self.forget_one();
         }
@@ -113,31 +118,31 @@ impl<L, R> Letters<L, R> {
 
     /// A decision lies in the log. One about an unknown letter is dropped.
     pub fn decision(&mut self, id: &str, decision: Decision, at: Timestamp, record: R) {
-        self.change(id, |known| {
-            let newer = known
-                .decided
-                .as_ref()
-                .is_none_or(|(_, last, _)| at >= *last);
-            if newer {
-                known.decided = Some((decision, at, record));
-            }
-        });
-    }
-
-    fn change(&mut self, id: &str, change: impl FnOnce(&mut Letter<L, R>)) {
         let Some(known) = self.by_id.get_mut(id) else {
             return;
         };
         let before = known.waits();
-        change(known);
-        let (after, place) = (known.waits(), known.place);
-        if before != after {
-            self.unlist(before, place);
-            match after {
-                Some(at) => self.open.insert((at, place)),
-                None => self.decided.insert(place),
-            };
+        let newer = known
+            .decided
+            .as_ref()
+            .is_none_or(|(_, last, _)| at >= *last);
+        if newer {
+            known.decided = Some((decision, at, record));
         }
+        let (after, place) = (known.waits(), known.place);
+        self.list(place, before, after);
+    }
+
+    /// Lists a letter that changed where it belongs now.
+    fn list(&mut self, place: u64, before: Option<Timestamp>, after: Option<Timestamp>) {
+        if before == after {
+            return;
+        }
+        self.unlist(before, place);
+        match after {
+            Some(at) => self.open.insert((at, place)),
+            None => self.decided.insert(place),
+        };
     }
 
     fn unlist(&mut self, waits: Option<Timestamp>, place: u64) {
