@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -228,24 +229,36 @@ ack_secret_env = "FAKE_ACK"
     return "taken once, kept over a kill, taken back"
 
 
+def tenant_ages(up):
+    """Seconds since a heartbeat last came out, by tenant."""
+    with urllib.request.urlopen(f"http://{up.http}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    found = (re.match(r'balefire_tenant_heartbeat_age_seconds\{.*tenant="([^"]*)".*\} (\S+)', line) for line in lines)
+    return {one[1]: float(one[2]) for one in found if one}
+
+
 def heartbeat(world):
     """Heartbeats come out and keep a dead man's switch quiet; a log that stands still ends that, and people are told without it."""
     dead_man, notices = Fake(), Fake()
-    feed = Fake()
-    file = receivers_file(world.folder / "heartbeat", f'[[receiver]]\nname = "feed"\nurl = "{feed.url}"\nallow_loopback = true\nfeed = true\n')
+    feed, people = Fake(), Fake()
+    named = "".join(f'[[receiver]]\nname = "{name}"\nurl = "{fake.url}"\nallow_loopback = true\nfeed = {feeds}\n'
+                    for name, fake, feeds in (("feed", feed, "true"), ("people", people, "false")))
+    file = receivers_file(world.folder / "heartbeat", named)
     up = Up(world.binary, world.folder / "heartbeat/data", "--receivers", file, "--heartbeat-seconds", "1",
             "--dead-man-url", dead_man.url, "--self-alert-url", notices.url)
     try:
         check(dead_man.wait(lambda calls: len(calls) >= 3, 30), "no heartbeat came out")
         counters = up.status("notifier")["counters"]
         check(counters.get("heartbeat_took_ms", 1e9) < 5000, f"{counters}")
-        check(up.accepted() == 0 and up.escalations() == [] and not feed.calls, "a heartbeat was taken for an event")
+        check(up.accepted() == 0 and up.escalations() == [] and not feed.calls + people.calls, "a heartbeat was taken for an event")
         check(not notices.calls, f"told of nothing: {notices.bodies()}")
+        wait_for(lambda: (ages := tenant_ages(up)) and max(ages.values()) < 5, "the heartbeat of each tenant")
         os.kill(up.nats_pid(), signal.SIGSTOP)
         try:
             silent = lambda calls: any(json.loads(body)["reason"] == "heartbeat_silent" for _, _, body in calls)  # noqa: E731
             check(notices.wait(silent, 60), "nobody was told that the log stands still")
             before = len(dead_man.calls)
+            wait_for(lambda: min(tenant_ages(up).values()) > 3, "the heartbeat of each tenant to be missed")
         finally:
             os.kill(up.nats_pid(), signal.SIGCONT)
         check(dead_man.wait(lambda calls: len(calls) > before + 1, 60), "no heartbeat after the log went on")

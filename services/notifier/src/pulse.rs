@@ -16,8 +16,8 @@ use balefire_kit::clock;
 use balefire_kit::dead_man::DeadMan;
 use balefire_kit::self_alert::{self, Notice};
 use balefire_notifier_core::breaker::Mood;
-use balefire_notifier_core::pulse::{Out, Pulse};
-use balefire_notifier_core::reach;
+use balefire_notifier_core::pulse::{Out, Pulse, Tenants};
+use balefire_notifier_core::reach::{Reach, reach};
 use balefire_notifier_core::watch::{Seen, Trouble, Watch};
 use balefire_wire::{BatchView, RecordView};
 use tokio_util::sync::CancellationToken;
@@ -55,6 +55,7 @@ pub struct Watcher {
     letters: Arc<Letters>,
     feeds: Arc<Feeds>,
     pulse: Mutex<Pulse>,
+    tenants: Mutex<Tenants>,
     watch: Mutex<Watch>,
 }
 
@@ -72,6 +73,7 @@ impl Watcher {
         (board, feeds): (Arc<Board>, Arc<Feeds>),
         letters: Arc<Letters>,
     ) -> Arc<Self> {
+        let now = clock::now();
         Arc::new(Self {
             settings,
             topology,
@@ -79,7 +81,8 @@ impl Watcher {
             board,
             letters,
             feeds,
-            pulse: Mutex::new(Pulse::new(topology.partitions, clock::now())),
+            pulse: Mutex::new(Pulse::new(topology.partitions, now)),
+            tenants: Mutex::new(Tenants::new(now)),
             watch: Mutex::default(),
         })
     }
@@ -199,14 +202,42 @@ impl Watcher {
         metrics::counter!("balefire_heartbeats_out_total").increment(1);
         let late_after = nanos(self.settings.late_after);
         held(&self.watch).out(out, late_after);
+        let reach = self.reach();
+        held(&self.tenants).out(out.at, &reach);
         if let Some(dead_man) = &self.settings.dead_man {
             dead_man.ping();
         }
     }
 
+    /// Who can be told at this moment.
+    #[must_use]
+    pub fn reach(&self) -> Reach {
+        let plan = self.desk.plan();
+        let faults = self.desk.faults();
+        let queue = self.board.queue();
+        let lines: Vec<(&Arc<str>, bool)> = queue
+            .lines()
+            .map(|(name, line)| (name, line.breaker == Mood::Closed))
+            .collect();
+        let is_up = |name: &str| {
+            let mut up = lines.iter().filter(|(_, closed)| *closed);
+            up.any(|(one, _)| ***one == *name)
+        };
+        reach(&plan, |name| is_up(name) && !faults.contains_key(name))
+    }
+
     fn look(&self) {
         let now = clock::now();
-        let found = held(&self.watch).look(&self.seen(now), now);
+        let reach = self.reach();
+        if self.awaits() {
+            for (tenant, silent) in held(&self.tenants).silent(now, &reach) {
+                #[expect(clippy::cast_precision_loss, reason = "a metric is a float")]
+                let seconds = silent as f64 / SECOND as f64;
+                metrics::gauge!("balefire_tenant_heartbeat_age_seconds", "tenant" => tenant)
+                    .set(seconds);
+            }
+        }
+        let found = held(&self.watch).look(&self.seen(now, reach), now);
         for (trouble, detail) in found {
             let detail = match trouble {
                 Trouble::Silent => format!("{detail}: {}", held(&self.pulse).stuck()),
@@ -220,27 +251,12 @@ impl Watcher {
         }
     }
 
-    fn seen(&self, now: Timestamp) -> Seen {
+    fn seen(&self, now: Timestamp, reach: Reach) -> Seen {
         let silent = self.settings.heartbeat.map(|every| {
             let silent = held(&self.pulse).silent(now);
             (silent, nanos(every * MISSING_MAX))
         });
-        let plan = self.desk.plan();
-        let faults = self.desk.faults();
         let unanswering = self.unanswering();
-        let shut = {
-            let queue = self.board.queue();
-            let lines: Vec<(&Arc<str>, bool)> = queue
-                .lines()
-                .map(|(name, line)| (name, line.breaker == Mood::Closed))
-                .collect();
-            let is_up = |name: &str| {
-                let mut up = lines.iter().filter(|(_, closed)| *closed);
-                up.any(|(one, _)| ***one == *name)
-            };
-            let answers = |name: &str| is_up(name) && !faults.contains_key(name);
-            reach::shut(&plan, answers)
-        };
         let (open, oldest) = {
             let letters = self.letters.folded();
             let open = u64::try_from(letters.open_len()).unwrap_or(u64::MAX);
@@ -251,7 +267,7 @@ impl Watcher {
         Seen {
             silent,
             unanswering: unanswering.into_iter().collect(),
-            shut,
+            shut: reach.shut,
             open: if known { open } else { 0 },
             oldest: oldest.filter(|_| known),
         }

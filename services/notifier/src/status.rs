@@ -114,6 +114,9 @@ impl StatusSource for NotifierStatus {
             counter("deliveries_parked", parked),
             counter("dead_letters_open", open + forgotten),
         ];
+        let reach = self.watcher.reach();
+        counters.push(counter("tenants_reachable", whole(reach.open.len())));
+        counters.push(counter("tenants_unreachable", whole(reach.shut.len())));
         counters.extend(self.heartbeat());
         counters.extend(self.views.iter().map(|view| Counter {
             name: format!("escalations_read_{}", view.partition),

@@ -8,19 +8,35 @@ use crate::objects::PLATFORM;
 use crate::plan::Plan;
 use crate::route::Receiver;
 
-/// The tenants that have receivers of which none answers. One that has none at all was never set up.
+/// The tenants that have receivers. One that has none at all was never set up.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Of whose receivers one answers.
+    pub open: Vec<String>,
+    /// Of whose receivers none does.
+    pub shut: Vec<String>,
+}
+
+/// Who can be told, where these receivers answer.
 #[must_use]
-pub fn shut(plan: &Plan, answers: impl Fn(&str) -> bool) -> Vec<String> {
+pub fn reach(plan: &Plan, answers: impl Fn(&str) -> bool) -> Reach {
     let own = plan.receivers.iter();
     let own = own.filter_map(|receiver| receiver.tenant.as_deref());
     let routed = plan.tenants.keys().map(String::as_str);
     let all: BTreeSet<&str> = own.chain(routed).chain([PLATFORM]).collect();
-    let is_shut = |tenant: &&str| {
+    let mut found = Reach::default();
+    for tenant in all {
         let ways = ways(plan, tenant);
-        !ways.is_empty() && !ways.iter().any(|name| answers(name))
-    };
-    let shut = all.into_iter().filter(is_shut);
-    shut.map(str::to_owned).collect()
+        if ways.is_empty() {
+            continue;
+        }
+        let list = match ways.iter().any(|name| answers(name)) {
+            true => &mut found.open,
+            false => &mut found.shut,
+        };
+        list.push(tenant.to_owned());
+    }
+    found
 }
 
 /// The receivers that can be told of a tenant's escalations: those that its routes name, where it has
@@ -66,7 +82,8 @@ mod tests {
             ],
             ..Plan::default()
         };
-        let shut_but = |plan: &Plan, up: &[&str]| shut(plan, |name| up.contains(&name));
+        let reached = |plan: &Plan, up: &[&str]| reach(plan, |name| up.contains(&name));
+        let shut_but = |plan: &Plan, up: &[&str]| reached(plan, up).shut;
         assert!(
             shut_but(&plan, &["soc"]).is_empty(),
             "the file's are everybody's"
@@ -96,6 +113,7 @@ mod tests {
             ["acme"],
             "what no route names is not told"
         );
-        assert!(shut_but(&Plan::default(), &[]).is_empty());
+        assert_eq!(reached(&plan, &["soc"]).open, [PLATFORM]);
+        assert_eq!(reached(&Plan::default(), &[]), Reach::default());
     }
 }
