@@ -78,6 +78,12 @@ pub enum Fault {
     WarmingUnsaid,
     /// A new owner sends as many parts as it counts to be lacking, whatever is in those there.
     CompletedByCount,
+    /// A barrier that was never told goes to each target as soon as that can have it.
+    BarrierInTwoSteps,
+    /// What another owner told with steps that a checkpoint covers is not shown to who goes on from it.
+    LateNotShown,
+    /// Who completes a step of another does not say that rules warm up for it.
+    DoubtUnsaid,
 }
 
 /// A fault, its name on the command line, and the promise that it breaks.
@@ -89,6 +95,8 @@ pub struct Sabotage {
     pub name: &'static str,
     /// In SEMANTICS.
     pub breaks: &'static str,
+    /// Shortly before a seed at which it shows, for one that is rare; else 0.
+    pub first_seed: u64,
 }
 
 const fn row(fault: Fault, name: &'static str, breaks: &'static str) -> Sabotage {
@@ -96,11 +104,16 @@ const fn row(fault: Fault, name: &'static str, breaks: &'static str) -> Sabotage
         fault,
         name,
         breaks,
+        first_seed: 0,
     }
 }
 
+const fn rare(row: Sabotage, first_seed: u64) -> Sabotage {
+    Sabotage { first_seed, ..row }
+}
+
 /// Every fault.
-pub const SABOTAGE: [Sabotage; 37] = [
+pub const SABOTAGE: [Sabotage; 40] = [
     row(Fault::NoDedupe, "no-dedupe", "2: a copy adds nothing"),
     row(
         Fault::SlotByArrival,
@@ -117,20 +130,29 @@ pub const SABOTAGE: [Sabotage; 37] = [
         "revision-not-awaited",
         "6: an unseen revision blocks",
     ),
-    row(
-        Fault::TrimWithoutLateness,
-        "trim-without-lateness",
-        "7: entries stay for L + W",
+    rare(
+        row(
+            Fault::TrimWithoutLateness,
+            "trim-without-lateness",
+            "7: entries stay for L + W",
+        ),
+        1125,
     ),
-    row(
-        Fault::FasterLane,
-        "faster-lane",
-        "7: the slowest lane is the watermark",
+    rare(
+        row(
+            Fault::FasterLane,
+            "faster-lane",
+            "7: the slowest lane is the watermark",
+        ),
+        75,
     ),
-    row(
-        Fault::ConsumerWatermark,
-        "consumer-watermark",
-        "7: time is what the log says",
+    rare(
+        row(
+            Fault::ConsumerWatermark,
+            "consumer-watermark",
+            "7: time is what the log says",
+        ),
+        200,
     ),
     row(
         Fault::CorrelatorWatermarkIgnored,
@@ -147,10 +169,13 @@ pub const SABOTAGE: [Sabotage; 37] = [
         "join-repair-dropped",
         "7: the correlator repairs too",
     ),
-    row(
-        Fault::StragglerNotKept,
-        "straggler-not-kept",
-        "7: t > X enters the state",
+    rare(
+        row(
+            Fault::StragglerNotKept,
+            "straggler-not-kept",
+            "7: t > X enters the state",
+        ),
+        4530,
     ),
     row(
         Fault::SlotsNotLoaded,
@@ -243,10 +268,13 @@ pub const SABOTAGE: [Sabotage; 37] = [
         "rekeyed-to-wrong-owner",
         "9: a key has one owner",
     ),
-    row(
-        Fault::PromiseAheadOfMatches,
-        "promise-ahead-of-matches",
-        "7: a promise comes behind its matches",
+    rare(
+        row(
+            Fault::PromiseAheadOfMatches,
+            "promise-ahead-of-matches",
+            "7: a promise comes behind its matches",
+        ),
+        505,
     ),
     row(
         Fault::RepeatsCounted,
@@ -258,24 +286,54 @@ pub const SABOTAGE: [Sabotage; 37] = [
         "order-ignored",
         "3: steps of a sequence in their order",
     ),
-    row(
-        Fault::BackfillDropped,
-        "backfill-dropped",
-        "6: a new rule counts what came before",
+    rare(
+        row(
+            Fault::BackfillDropped,
+            "backfill-dropped",
+            "6: a new rule counts what came before",
+        ),
+        115,
     ),
     row(
         Fault::OwedDropped,
         "owed-dropped",
         "5: told is what ESCALATIONS has",
     ),
-    row(
-        Fault::WarmingUnsaid,
-        "warming-unsaid",
-        "10: a step says which rules were whole",
+    rare(
+        row(
+            Fault::WarmingUnsaid,
+            "warming-unsaid",
+            "10: a step says which rules were whole",
+        ),
+        185,
     ),
     row(
         Fault::CompletedByCount,
         "completed-by-count",
         "10: a step is completed by content",
+    ),
+    rare(
+        row(
+            Fault::BarrierInTwoSteps,
+            "barrier-in-two-steps",
+            "10: a barrier goes to every target with one step",
+        ),
+        1_189_356,
+    ),
+    rare(
+        row(
+            Fault::LateNotShown,
+            "late-not-shown",
+            "5: told is what ESCALATIONS has, behind a checkpoint, too",
+        ),
+        1_025_550,
+    ),
+    rare(
+        row(
+            Fault::DoubtUnsaid,
+            "doubt-unsaid",
+            "10: a step says for whom of its owners rules were whole",
+        ),
+        1_175_260,
     ),
 ];

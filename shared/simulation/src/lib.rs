@@ -21,6 +21,7 @@ mod door;
 mod fault;
 mod grouping;
 mod join;
+mod lacking;
 mod log;
 mod oracle;
 mod owner;

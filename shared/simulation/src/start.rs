@@ -8,7 +8,8 @@ use balefire_driver::ledger::{Ledger, Misfit, Redo, RunList, least};
 use balefire_rule_engine_core::Recorded;
 
 use crate::fault::Fault;
-use crate::log::{Batch, Log, Rec, Step, StreamId};
+use crate::lacking::{content, left_out};
+use crate::log::{Batch, Log, Step, StreamId};
 use crate::owner::{Checkpoint, Cut, Session};
 use crate::place::{ESCALATIONS, Place};
 use crate::stage::{Effects, Output, Stage};
@@ -111,7 +112,9 @@ impl<'w> Session<'w> {
         }
         session.ledger = Ledger::new(positions, redo.base, tail);
         let behind = redo.base + 1..redo.last() + 1;
-        if let Some(checkpoint) = checkpoint {
+        if let Some(checkpoint) = checkpoint
+            && fault != Some(Fault::LateNotShown)
+        {
             session.show_late(log, checkpoint);
         }
         session.redo(log, redo, &published)?;
@@ -244,7 +247,11 @@ impl<'w> Session<'w> {
         let owed: Vec<Output> = owed.into_iter().filter(|output| !told(output)).collect();
         // What several targets are given alike goes into one step for all of them.
         let late = owed.iter().filter(|output| whole(output).is_some());
-        let late: BTreeSet<String> = late.map(content).collect();
+        let late: BTreeSet<String> = if self.fault == Some(Fault::BarrierInTwoSteps) {
+            BTreeSet::new()
+        } else {
+            late.map(content).collect()
+        };
         for output in owed {
             if whole(&output).is_none() && !late.contains(&content(&output)) {
                 outputs.push(output);
@@ -257,7 +264,11 @@ impl<'w> Session<'w> {
         let cut = Cut {
             number,
             list: &list,
-            whole_below: least(said, self.stage.whole_below()),
+            whole_below: if self.fault == Some(Fault::DoubtUnsaid) {
+                said
+            } else {
+                least(said, self.stage.whole_below())
+            },
         };
         // Who formed it may have found what this owner, for which rules warm up, cannot.
         let doubts = cut.whole_below != said;
@@ -288,33 +299,6 @@ impl<'w> Session<'w> {
             }
         }
     }
-}
-
-/// What an output says, whatever its target.
-fn content(output: &Output) -> String {
-    of_record(output.tenant, &output.record)
-}
-
-fn of_record(tenant: &str, record: &Rec) -> String {
-    format!("{tenant} {record:?}")
-}
-
-/// The outputs that are not in the parts.
-fn left_out<'o>(outputs: Vec<&'o Output>, parts: &[Rc<Batch>]) -> Vec<&'o Output> {
-    let mut there: BTreeMap<String, u32> = BTreeMap::new();
-    for batch in parts {
-        for record in &batch.records {
-            *there.entry(of_record(batch.tenant, record)).or_default() += 1;
-        }
-    }
-    let lacks = |output: &&Output| match there.get_mut(&content(output)) {
-        Some(left) if *left > 0 => {
-            *left -= 1;
-            false
-        }
-        Some(_) | None => true,
-    };
-    outputs.into_iter().filter(lacks).collect()
 }
 
 fn refused(misfit: Misfit) -> Refused {

@@ -94,7 +94,9 @@ fn sabotage(options: &Options) -> ExitCode {
     let mut survivors = 0;
     println!("{:<30} {:<6} {:<34} breaks", "fault", "seed", "caught as");
     for row in SABOTAGE {
-        match caught(row.fault, options.seed0, options.seeds) {
+        // Of a rare one, from where it shows.
+        let seed0 = options.seed0.max(row.first_seed);
+        match caught(row.fault, seed0, options.seeds) {
             Some((seed, outcome)) => {
                 let how = outcome.failures().join(",");
                 println!("{:<30} {seed:<6} {how:<34} {}", row.name, row.breaks);
