@@ -68,7 +68,8 @@ pub struct Step {
     /// Set by a stage that learns rules while it runs: every rule that began at a control revision
     /// below this was whole when the step was formed. A rule from that revision on was not known yet,
     /// or lacked some of the events before it: what it gives in this step may not have been told.
-    /// Absent: every rule was whole.
+    /// Absent: every rule was whole. Parts may differ: for whoever completed the step rules may have
+    /// warmed up; the least of them counts.
     #[prost(uint64, optional, tag = "8")]
     pub whole_below: ::core::option::Option<u64>,
 }
