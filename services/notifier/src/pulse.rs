@@ -16,8 +16,9 @@ use balefire_kit::clock;
 use balefire_kit::dead_man::DeadMan;
 use balefire_kit::self_alert::{self, Notice};
 use balefire_notifier_core::breaker::Mood;
-use balefire_notifier_core::pulse::{Out, Pulse, Tenants};
+use balefire_notifier_core::pulse::{Out, Pulse};
 use balefire_notifier_core::reach::{Reach, reach};
+use balefire_notifier_core::tenant_pulse::TenantPulse;
 use balefire_notifier_core::watch::{Seen, Trouble, Watch};
 use balefire_wire::{BatchView, RecordView};
 use tokio_util::sync::CancellationToken;
@@ -55,7 +56,7 @@ pub struct Watcher {
     letters: Arc<Letters>,
     feeds: Arc<Feeds>,
     pulse: Mutex<Pulse>,
-    tenants: Mutex<Tenants>,
+    tenants: Mutex<TenantPulse>,
     watch: Mutex<Watch>,
 }
 
@@ -82,7 +83,7 @@ impl Watcher {
             letters,
             feeds,
             pulse: Mutex::new(Pulse::new(topology.partitions, now)),
-            tenants: Mutex::new(Tenants::new(now)),
+            tenants: Mutex::new(TenantPulse::new(now)),
             watch: Mutex::default(),
         })
     }

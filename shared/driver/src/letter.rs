@@ -282,7 +282,9 @@ mod tests {
 
     #[test]
     fn each_letter_has_its_own_record_in_whatever_order_they_are_asked_for() {
-        let records: Vec<[u8; 3]> = (0..5).map(|n| [0x0a, 1, n]).collect();
+        let mut records: Vec<[u8; 3]> = (0..5).map(|n| [0x0a, 1, n]).collect();
+        // One that is no record: its letter holds it alone, too.
+        records[4] = [0xff; 3];
         let mut writer = BatchWriter::default();
         records.iter().for_each(|one| writer.push_encoded(one));
         let header = Header {
@@ -323,9 +325,7 @@ mod tests {
             let view = BatchView::parse(&letter.payload).unwrap();
             assert_eq!((&*view.header.tenant, &*letter.tenant), ("acme", "acme"));
             assert_eq!([&*letter.detail, &letter.last_error], ["why", "why"]);
-            let records = view
-                .raw_records()
-                .map(|record| record.unwrap().bytes.to_vec());
+            let records = view.encoded_records().map(<[u8]>::to_vec);
             records.collect::<Vec<_>>()
         });
         let single = |at: usize| vec![records[at].to_vec()];

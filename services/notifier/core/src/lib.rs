@@ -40,6 +40,7 @@ pub mod state;
 pub mod storm;
 pub mod story;
 pub mod summary;
+pub mod tenant_pulse;
 pub mod trial;
 pub mod view;
 pub mod watch;
